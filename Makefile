@@ -1,0 +1,166 @@
+# Chroma's single-node server in C. `make help` lists the targets.
+#
+#   make                    build/chroma, release
+#   make MODE=asan check    unit tests under another build: release debug asan tsan
+#   make WERROR=1 ...       warnings are errors (CI)
+
+MODE    ?= release
+CC      ?= gcc
+PORT    ?= 8000
+DATA    ?= ./chroma
+B       := build/$(MODE)
+
+FOLDERS := core wal catalog index api server
+# A library a folder; a folder may use those before it (tests/tools/check-includes.sh holds the rule).
+SRC      = $(wildcard $(1)/*.c)
+OBJ      = $(patsubst %.c,$(B)/%.o,$(call SRC,$(1)))
+LIBS_OF_core    := core
+LIBS_OF_wal     := wal core
+LIBS_OF_catalog := catalog core
+LIBS_OF_index   := index core
+LIBS_OF_api     := api index catalog wal core
+LIBS_OF_server  := server api index catalog wal core
+
+PKGS     := libmicrohttpd libcjson sqlite3 libuv yaml-0.1 libpcre2-8 libzstd
+DEBS     := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
+            libpcre2-dev libzstd-dev libxxhash-dev
+DEBS_TEST := check python3 python3-venv curl libubsan1
+DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wold-style-definition -Wformat=2 -Wcast-align -Wcast-qual -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
+        -Wnull-dereference -Wdate-time
+IS_GCC := $(shell $(CC) --version 2>/dev/null | head -1 | grep -qi clang || echo yes)
+ifeq ($(IS_GCC),yes)
+WARN += -Wimplicit-fallthrough=5 -Wduplicated-cond -Wlogical-op -Wstack-usage=32768
+endif
+ifdef WERROR
+WARN += -Werror
+endif
+
+HARDEN := -fno-common -fno-strict-aliasing -fstack-protector-strong -fPIE
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+LD_release     := -pie -Wl,-z,relro,-z,now
+LD_debug       := -pie
+LD_asan        := -fsanitize=address,undefined
+LD_tsan        := -fsanitize=thread
+
+CPPFLAGS := -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CFLAGS   := -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
+LDFLAGS  := $(LD_$(MODE))
+LDLIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
+
+ifeq ($(MODE),release)
+BIN := build/chroma
+else
+BIN := $(B)/chroma
+endif
+
+.PHONY: all help deps deps-test deps-dev run debug asan tsan check check-asan check-tsan e2e test crash format \
+        format-check lint headers-check includes-check clean
+
+all: $(BIN) ## build/chroma, the release build
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+# ------------------------------------------------------------------------------------------------ packages
+# Installs what is missing, and only then needs to be root.
+define install_debs
+	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
+endef
+
+deps: ## install the packages that building needs
+	$(call install_debs,$(DEBS))
+
+deps-test: ## install the packages that the tests need
+	$(call install_debs,$(DEBS) $(DEBS_TEST))
+
+deps-dev: ## install clang, cppcheck, valgrind, wrk
+	$(call install_debs,$(DEBS) $(DEBS_TEST) $(DEBS_DEV))
+
+# ------------------------------------------------------------------------------------------------ building
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+define folder_lib
+$(B)/lib$(1).a: $(call OBJ,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach f,$(filter-out server,$(FOLDERS)),$(eval $(call folder_lib,$(f))))
+
+$(B)/libserver.a: $(filter-out $(B)/server/main.o,$(call OBJ,server))
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BIN): $(B)/server/main.o $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+run: all ## build, then serve the data in ./chroma (DATA=dir PORT=n)
+	./build/chroma run --path $(DATA) --port $(PORT)
+
+debug asan tsan: ## the binary in another build, in build/MODE/chroma
+	$(MAKE) MODE=$@ all
+
+# ------------------------------------------------------------------------------------------------ unit tests
+# tests/unit/<folder>/test_<name>.c is one Check suite and one program, linked with its folder and those below it.
+UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+LIB_OBJ  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
+
+CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
+
+.SECONDEXPANSION:
+$(UNIT_BIN): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB_OBJ) $$(foreach f,$$(LIBS_OF_$$(firstword $$(subst /, ,$$*))),$(B)/lib$$(f).a)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CHECK_LIBS) $(LDLIBS)
+
+unit-build: $(UNIT_BIN)
+
+check: $(UNIT_BIN) ## unit tests (T=core/test_buf for one)
+	@tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
+
+check-asan: ## unit tests under AddressSanitizer and UBSan
+	$(MAKE) MODE=asan check
+
+check-tsan: ## unit tests under ThreadSanitizer
+	$(MAKE) MODE=tsan check
+
+# ------------------------------------------------------------------------------------------------ everything else
+test: deps-test ## build and run every test; ends with "N passed, N failed"
+	tests/tools/run-all.sh
+
+e2e: all ## tests through the real Python client
+	tests/tools/run-e2e.sh
+
+format: ## lay the code out with clang-format
+	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+
+format-check:
+	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+
+lint: ## clang-tidy and cppcheck
+	clang-tidy --quiet $(wildcard $(addsuffix /*.c,$(FOLDERS))) -- $(CPPFLAGS) -std=c11
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem -I. -D_GNU_SOURCE $(FOLDERS)
+
+headers-check: ## every header compiles alone
+	@for h in $(wildcard $(addsuffix /*.h,$(FOLDERS))); do \
+	  $(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused -fsyntax-only -x c $$h || exit 1; done; echo "headers: ok"
+
+includes-check: ## includes between folders go one way
+	@tests/tools/check-includes.sh
+
+clean: ## remove build/
+	rm -rf build
+
+-include $(wildcard $(B)/*/*.d $(B)/tests/*/*.d $(B)/tests/unit/*/*.d)

@@ -1,0 +1,85 @@
+/* api.h - the REST interface as a function from a request to an answer. Knows no socket and no HTTP library.
+ *
+ * LIFE OF A REQUEST
+ *   api_begin   loop thread, headers known, body not: finds the route, refuses what can be refused, says where to run
+ *   (the server collects the body, up to the limit that api_begin left in body_max)
+ *   api_run     on the loop (API_RUN_HERE) or an executor thread (API_RUN_POOL): parses, works, answers
+ *   done        called exactly once when the answer is complete: by api_run itself, or later on the log's thread
+ *   api_end     frees what belongs to the request
+ *
+ * THREADS  one thread at a time owns a request; handing it over is a move.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include "api/store.h"
+#include "core/buf.h"
+
+struct api;
+
+struct api_options { /* zero = default */
+    bool allow_reset;
+    uint64_t max_payload_bytes;     /* 40 MiB */
+    const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
+    uint32_t n_cors;
+    uint64_t request_memory_bytes;  /* 1 GiB: ceiling of one request's arena */
+};
+
+enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
+void api_free(struct api *a);
+
+enum api_place {
+    API_ANSWERED, /* the answer is complete; any body is to be discarded */
+    API_RUN_HERE, /* never blocks: run on the loop when the request is complete */
+    API_RUN_POOL,
+};
+
+struct api_route; /* routes.c */
+
+enum { API_PARAMS_MAX = 6 };
+
+struct api_request {
+    /* set by the server before api_begin; views hold until api_end */
+    struct str method;
+    struct str path;          /* as sent, before '?', not decoded */
+    struct str query;         /* after '?', not decoded; may be empty */
+    struct str content_type;  /* .p == NULL: no such header */
+    struct str origin;        /* likewise */
+    bool has_length;
+    uint64_t content_length;
+    void (*done)(struct api_request *r); /* any thread */
+    void *server;             /* the server's own */
+
+    /* set by the server before api_run */
+    struct str body;          /* all of it; the memory is the server's until api_end */
+
+    /* set by api_begin */
+    uint64_t body_max;        /* a body that grows beyond it: api_refuse_body, then answer */
+
+    /* the answer, valid when done is called (or API_ANSWERED) */
+    unsigned status;
+    struct buf answer;        /* body; the server may buf_take it */
+    struct str answer_type;   /* content type; .n == 0: none */
+    struct str allow;         /* header of 405; .n == 0: none */
+    struct str location;      /* header of redirects; .n == 0: none */
+    struct str extra_headers; /* "name: value\r\n" lines (CORS ...); .n == 0: none */
+    bool has_trace_id;        /* status >= 400 from the router: send chroma-trace-id */
+    char trace_id[33];
+    bool close_connection;
+    bool is_head;             /* send headers and length, no body */
+
+    /* the api's own */
+    const struct api_route *route;
+    struct api *api;
+    struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
+    struct arena arena;
+    struct store_write write;
+    void *state;              /* of the handler between api_run and done */
+};
+
+enum api_place api_begin(struct api *a, struct api_request *r);
+void api_refuse_body(struct api_request *r); /* fills the 413 of the route */
+void api_run(struct api_request *r);
+void api_end(struct api_request *r); /* frees arena and answer; the struct itself is the server's */
+
+#endif

@@ -1,0 +1,71 @@
+/* store.h - a data directory in use: the log, the catalog, the collections and the compactor behind one handle.
+ *
+ * No HTTP here: the API's handlers, an embedded library and the tests all call this.
+ *
+ *   DIR/LOCK              held while the process lives
+ *   DIR/catalog.sqlite3   catalog/
+ *   DIR/wal/              wal/
+ *   DIR/collections/N/    fragments and manifests of collection number N (index/)
+ *
+ * THREADS  open, close: one. Everything else: any thread that may block for a moment; not the loop, except where said.
+ */
+#ifndef API_STORE_H
+#define API_STORE_H
+
+#include "catalog/catalog.h"
+#include "core/collection.h"
+#include "wal/wal.h"
+
+struct store;
+
+struct store_options { /* zero = default */
+    const char *path;            /* NULL: ephemeral, everything in memory */
+    uint32_t flush_rows;         /* 16384: a tail of so many rows is flushed */
+    uint64_t flush_bytes;        /* 24 MiB: or of so many bytes */
+    uint64_t log_bytes;          /* 128 MiB: beyond it quiet collections are flushed too */
+    bool no_compactor;           /* tests: nothing happens in the background */
+    struct wal_options wal;
+};
+
+/* Opens or makes the directory: lock, catalog, published versions (mapped, not read), replay of the log's rest.
+ * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO ...: nothing was changed, `em` says why. */
+enum err store_open(struct store **s, const struct store_options *o, struct errmsg *em);
+void store_close(struct store *s); /* flushes the log, stops the threads */
+
+struct catalog *store_catalog(struct store *s); /* lookups may be made on it directly, also from the loop */
+
+/* Catalog changes that also concern live collections. ERR_* as in catalog.h. */
+enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
+                                 const struct catalog_collection **col, struct errmsg *em);
+enum err store_delete_collection(struct store *s, struct str tenant, struct str database, struct str name,
+                                 struct errmsg *em);
+enum err store_delete_database(struct store *s, struct str tenant, struct str name, struct errmsg *em);
+enum err store_reset(struct store *s, struct errmsg *em);
+
+/* The live object of a collection; lives at least as long as an epoch entered before the lookup of `col`. */
+struct collection *store_collection(const struct catalog_collection *col);
+
+/* One write on its way; embedded in the request. */
+struct store_write {
+    const struct catalog_collection *collection; /* a reference; the store's until done */
+    struct bytes block;                          /* batch.h; the store's from a successful submit on */
+    /* Called once on the log's thread when the write is durable and visible (ERR_OK), or failed and left no trace. */
+    void (*done)(struct store_write *w, enum err e);
+    uint32_t n_changed;
+    struct wal_record record; /* the store's */
+    struct store *store;      /* the store's */
+};
+
+/* ERR_OK: `done` will be called. Otherwise nothing was taken over: ERR_BUSY, ERR_READ_ONLY, ERR_NO_SPACE. */
+enum err store_submit(struct store *s, struct store_write *w);
+
+/* Blocks until everything acknowledged is in fragments and merging has nothing left to do. Tests, `chroma compact`. */
+enum err store_compact(struct store *s, struct errmsg *em);
+
+struct store_health {
+    bool is_read_only;
+    struct wal_stats log;
+};
+void store_health(struct store *s, struct store_health *h); /* any thread, also the loop */
+
+#endif

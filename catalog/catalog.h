@@ -1,0 +1,133 @@
+/* catalog.h - tenants, databases, collections, and which index version of a collection is current.
+ *
+ * SQLite holds the truth, in numbered migrations; an in-memory view answers every read, so no read waits for SQLite.
+ * A change is committed (durable) first, then the view follows. Format: docs/formats.md#catalog.
+ *
+ * OWNS     catalog.sqlite3 in the data directory, the view.
+ * THREADS  lookups: any thread, also the loop (a short read lock, never held over I/O). Changes: any thread that may
+ *          block (not the loop); they are serialised inside.
+ * LIFETIME collections are handed out as references: catalog_collection_unref when done. One object is one state of a
+ *          collection and immutable; an update makes a new object.
+ * ERRORS   ERR_NOT_FOUND, ERR_EXISTS, ERR_IO, ERR_NO_SPACE, ERR_NEWER (the schema is of a later version), ERR_NOMEM.
+ *          Texts for clients are the API's; `em` is for logs and for start-up.
+ */
+#ifndef CATALOG_CATALOG_H
+#define CATALOG_CATALOG_H
+
+#include "core/uuid.h"
+#include "core/vfs.h"
+
+struct catalog;
+
+/* All strings are owned by the object and NUL-terminated as well. */
+struct catalog_collection {
+    uint64_t number;              /* never reused: names the collection in the log and in file names */
+    struct uuid id;
+    struct str tenant, database;  /* names */
+    struct str name;
+    struct str configuration;     /* compact JSON text, opaque here */
+    struct str schema;            /* likewise */
+    struct bytes metadata;        /* packed (core/value.h); n == 0: none */
+    uint8_t space;                /* enum space (core/segment.h) */
+    void *runtime;                /* what catalog_set_runtime attached; shared by all states of one collection */
+};
+
+struct catalog_database {
+    struct uuid id;
+    struct str name, tenant;
+};
+
+/* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory.
+ * A fresh catalog has tenant `default_tenant` and database `default_database` (id all zeros). */
+enum err catalog_open(struct catalog **c, const char *path, struct errmsg *em);
+void catalog_close(struct catalog *c);
+
+/* --- tenants and databases ------------------------------------------------------------------------------------ */
+
+enum err catalog_create_tenant(struct catalog *c, struct str name, struct errmsg *em);
+bool catalog_has_tenant(struct catalog *c, struct str name);
+
+/* The tenant need not exist (upstream's rule). */
+enum err catalog_create_database(struct catalog *c, struct str tenant, struct str name, struct errmsg *em);
+enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id);
+/* Deletes its collections too; `dropped` is called for each, on this thread, after the commit. */
+typedef void (*catalog_dropped)(void *ctx, const struct catalog_collection *col);
+enum err catalog_delete_database(struct catalog *c, struct str tenant, struct str name, catalog_dropped dropped,
+                                 void *ctx, struct errmsg *em);
+/* In byte order of names; strings are copied into the arena. limit UINT32_MAX = all. */
+enum err catalog_list_databases(struct catalog *c, struct str tenant, uint32_t limit, uint32_t offset, struct arena *a,
+                                struct catalog_database **list, size_t *n);
+
+/* --- collections ---------------------------------------------------------------------------------------------- */
+
+struct catalog_new_collection {
+    struct str tenant, database, name, configuration, schema;
+    struct bytes metadata;
+    uint8_t space;
+    bool get_or_create;
+};
+
+/* ERR_NOT_FOUND: no such database. ERR_EXISTS: name taken and not get_or_create. On ERR_OK *col is a reference, and
+ * *is_new says whether it was made now. */
+enum err catalog_create_collection(struct catalog *c, const struct catalog_new_collection *in,
+                                   const struct catalog_collection **col, bool *is_new, struct errmsg *em);
+
+/* NULL when absent. A collection is found only under its own tenant and database. */
+const struct catalog_collection *catalog_collection_by_name(struct catalog *c, struct str tenant, struct str database,
+                                                            struct str name);
+const struct catalog_collection *catalog_collection_by_id(struct catalog *c, struct str tenant, struct str database,
+                                                          const struct uuid *id);
+const struct catalog_collection *catalog_collection_by_number(struct catalog *c, uint64_t number);
+const struct catalog_collection *catalog_collection_ref(const struct catalog_collection *col);
+void catalog_collection_unref(const struct catalog_collection *col);
+
+/* Ordered by id ascending. The array lies in the arena; each element is a reference of the caller's. */
+enum err catalog_list_collections(struct catalog *c, struct str tenant, struct str database, uint32_t limit,
+                                  uint32_t offset, struct arena *a, const struct catalog_collection ***list, size_t *n);
+uint64_t catalog_count_collections(struct catalog *c, struct str tenant, struct str database);
+/* Every collection of every tenant: start-up, compactor, metrics. */
+enum err catalog_all_collections(struct catalog *c, struct arena *a, const struct catalog_collection ***list,
+                                 size_t *n);
+
+struct catalog_update { /* .p == NULL: leave as it is */
+    struct str name, configuration, schema;
+    struct bytes metadata;
+    bool set_metadata; /* metadata may be set to none */
+};
+/* All parts in one transaction. ERR_EXISTS: the new name is taken. */
+enum err catalog_update_collection(struct catalog *c, uint64_t number, const struct catalog_update *u,
+                                   struct errmsg *em);
+/* By name; *col is the state that was deleted, a reference. */
+enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct str database, struct str name,
+                                   const struct catalog_collection **col, struct errmsg *em);
+
+/* Attaches the live object of a collection, once, before others can see it or right after it was made. */
+void catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime);
+
+/* --- index versions ------------------------------------------------------------------------------------------- */
+
+/* What a version is: the manifest file names the fragments; everything up to log_position is in them. */
+struct catalog_version {
+    uint64_t number;        /* collection */
+    uint64_t version;       /* ascending within the collection; 0 = none yet */
+    uint64_t log_position;
+    uint64_t next_ordinal;  /* of the next new record */
+    uint32_t dimension;     /* 0 = not fixed yet */
+    struct str manifest;    /* file name within the collection's directory; lives in the arena given */
+};
+/* Makes `v` current. ERR_NOT_FOUND when the collection is gone (its files are garbage then). */
+enum err catalog_publish_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em);
+/* v->version == 0 when nothing was published. */
+enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a, struct catalog_version *v,
+                             struct errmsg *em);
+
+/* --- all of it ------------------------------------------------------------------------------------------------ */
+
+/* Deletes everything and makes the default tenant and database again; `dropped` as above. */
+enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, struct errmsg *em);
+
+/* A durable number that only grows, kept beside the data: the highest log position ever trimmed, say. */
+enum err catalog_set_counter(struct catalog *c, const char *name, uint64_t value, struct errmsg *em);
+enum err catalog_get_counter(struct catalog *c, const char *name, uint64_t *value, struct errmsg *em); /* 0 if unset */
+
+#endif

@@ -1,0 +1,60 @@
+/* bitset.c - see bitset.h. */
+#include "core/bitset.h"
+
+bool bitset_init(struct bitset *s, struct arena *a, uint32_t n_bits)
+{
+    s->words = arena_array(a, bitset_words(n_bits), sizeof *s->words);
+    s->n_bits = n_bits;
+    return s->words != NULL;
+}
+
+static void clear_beyond(struct bitset *s)
+{
+    if (s->n_bits % 64 != 0) s->words[s->n_bits / 64] &= (UINT64_C(1) << (s->n_bits % 64)) - 1;
+}
+
+void bitset_fill(struct bitset *s)
+{
+    memset(s->words, 0xff, bitset_words(s->n_bits) * sizeof *s->words);
+    clear_beyond(s);
+}
+
+void bitset_and(struct bitset *s, const struct bitset *o)
+{
+    for (size_t i = 0, n = bitset_words(s->n_bits); i < n; i++) s->words[i] &= o->words[i];
+}
+
+void bitset_or(struct bitset *s, const struct bitset *o)
+{
+    for (size_t i = 0, n = bitset_words(s->n_bits); i < n; i++) s->words[i] |= o->words[i];
+}
+
+void bitset_andnot(struct bitset *s, const struct bitset *o)
+{
+    for (size_t i = 0, n = bitset_words(s->n_bits); i < n; i++) s->words[i] &= ~o->words[i];
+}
+
+void bitset_not(struct bitset *s)
+{
+    for (size_t i = 0, n = bitset_words(s->n_bits); i < n; i++) s->words[i] = ~s->words[i];
+    clear_beyond(s);
+}
+
+uint32_t bitset_count(const struct bitset *s)
+{
+    uint32_t count = 0;
+    for (size_t i = 0, n = bitset_words(s->n_bits); i < n; i++) count += (uint32_t)__builtin_popcountll(s->words[i]);
+    return count;
+}
+
+uint32_t bitset_next(const struct bitset *s, uint32_t from)
+{
+    if (from >= s->n_bits) return s->n_bits;
+    size_t i = from / 64, n = bitset_words(s->n_bits);
+    uint64_t word = s->words[i] & (~UINT64_C(0) << (from % 64));
+    while (word == 0) {
+        if (++i == n) return s->n_bits;
+        word = s->words[i];
+    }
+    return (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(word);
+}

@@ -1,0 +1,104 @@
+/* collection.h - the live rows of one collection: published fragments, tails, and the log position that readers see.
+ *
+ * A write is applied after it is durable, in log order: new rows go to the active tail, the rows they replace are
+ * marked dead, then the collection's position is published. A reader takes a snapshot (a version and a position) and
+ * works on it without locks until it ends it; everything the snapshot needs stays in memory until then (epoch.h).
+ *
+ *   version = fragments (immutable, ascending id) + sealed tails (being flushed) + the active tail
+ *
+ * THREADS    collection_apply: the log's flusher thread (start-up: the opening thread). seal, install: the compactor.
+ *            The two exclude each other with a mutex inside that readers never take. Snapshots, count, reserve_dim:
+ *            any thread.
+ * INVARIANTS of every id, at any position, at most one row is visible. The position only grows. A record keeps its
+ *            ordinal through updates.
+ */
+#ifndef CORE_COLLECTION_H
+#define CORE_COLLECTION_H
+
+#include "core/batch.h"
+#include "core/segment.h"
+
+struct collection;
+
+struct collection_state { /* what a published version says; zero for a new collection */
+    uint64_t log_position;
+    uint64_t next_ordinal;
+    uint32_t dimension;
+};
+
+/* Takes over the fragments (freed with their ops->free). ERR_NOMEM. */
+enum err collection_new(struct collection **c, uint64_t number, enum space space, const struct collection_state *state,
+                        struct segment *const *fragments, uint32_t n_fragments, struct errmsg *em);
+void collection_retire(struct collection *c); /* unlinked by the caller; freed when the last reader is gone */
+
+uint64_t collection_number(const struct collection *c);
+enum space collection_space(const struct collection *c);
+
+/* Fixes the dimension if none is fixed yet; *fixed gets the one in force. For ever, also when the write that asked for it
+ * fails later. */
+void collection_reserve_dim(struct collection *c, uint32_t dim, uint32_t *fixed);
+uint32_t collection_dim(const struct collection *c); /* 0: none yet */
+uint64_t collection_count(const struct collection *c);
+
+/* Applies a durable block. Takes the block over (mem_free) unless it fails with ERR_NOMEM. A position at or below the
+ * collection's own is skipped (replay). *n_changed: rows added, updated or deleted. */
+enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block, uint32_t *n_changed,
+                          struct errmsg *em);
+
+/* The collection is deleted: later applies are skipped with ERR_NOT_FOUND. */
+void collection_drop(struct collection *c);
+bool collection_is_dropped(const struct collection *c);
+
+/* --- reading -------------------------------------------------------------------------------------------------- */
+
+struct snapshot_segment {
+    const struct segment *segment;
+    uint32_t n_rows; /* rows at and beyond are of later writes */
+};
+
+struct snapshot {
+    const struct collection *collection;
+    uint64_t lsn;
+    uint32_t dim;   /* 0: no vectors yet */
+    enum space space;
+    uint32_t n_segments;
+    const struct snapshot_segment *segments; /* oldest first: fragments, then tails */
+};
+
+/* Enters an epoch; the arena holds the list of segments. ERR_NOMEM (nothing entered then). */
+enum err snapshot_begin(const struct collection *c, struct arena *a, struct snapshot *s);
+void snapshot_end(struct snapshot *s);
+
+/* --- for the compactor ---------------------------------------------------------------------------------------- */
+
+struct collection_pressure {
+    uint64_t tail_rows, tail_bytes; /* of the active tail */
+    uint64_t first_lsn;             /* the oldest write not in a published version; 0: none */
+    uint32_t n_fragments;
+};
+void collection_pressure(const struct collection *c, struct collection_pressure *p);
+
+/* Closes the active tail and starts a new one. *sealed is NULL when there is nothing to flush. *position: everything up
+ * to it is in fragments and sealed tails. The sealed tail stays readable; n_rows of it are to be flushed. */
+struct sealed {
+    const struct segment *tail;
+    uint32_t n_rows;
+    struct collection_state state; /* log_position, ordinal, dimension at this moment */
+};
+enum err collection_seal(struct collection *c, struct sealed *s, struct errmsg *em);
+
+/* A row of a replaced segment and where it is in the replacement (ROW_NONE: left out, because it was dead). */
+struct replaced {
+    const struct segment *segment;
+    const uint32_t *row_map; /* one entry a row of `segment` */
+};
+
+/* Puts `fragment` (NULL: nothing is left of them) in the place of the replaced segments, and carries over deaths that
+ * happened meanwhile. Takes the fragment over; the replaced ones are freed when the last reader is gone. */
+enum err collection_install(struct collection *c, const struct replaced *replaced, uint32_t n_replaced,
+                            struct segment *fragment, struct errmsg *em);
+
+/* Fragments of the present version, ascending; the caller is inside an epoch or is the only compactor. */
+enum err collection_fragments(const struct collection *c, struct arena *a, struct segment ***fragments, uint32_t *n);
+
+#endif

@@ -1,0 +1,40 @@
+/* executor.h - plans and runs reads over a snapshot: get, query, and the selection of rows for delete.
+ *
+ * PLAN     ids are looked up; a filter becomes one bitmap a segment, whose size is known before a plan is chosen;
+ *          few matching rows: exact distances; many: the segment's index with the bitmap as mask.
+ * ORDER    get: by the records' creation. query: by distance, then creation.
+ * THREADS  any; one request at a time each. Results lie in the request's arena and point into segments of the snapshot:
+ *          use them before snapshot_end.
+ * ERRORS   ERR_NOMEM, ERR_CORRUPT, ERR_INVALID (a regular expression hit its limits).
+ */
+#ifndef CORE_EXECUTOR_H
+#define CORE_EXECUTOR_H
+
+#include "core/collection.h"
+#include "core/filter.h"
+#include "core/topk.h"
+
+struct selection {
+    const struct str *ids;       /* NULL: not restricted by id; n_ids == 0 with ids != NULL: nothing */
+    uint32_t n_ids;
+    const struct filter *filter; /* NULL: all */
+};
+
+struct row_ref {
+    uint32_t segment, row; /* of the snapshot */
+};
+
+/* Visible rows that match, in creation order, `offset` skipped, at most `limit` (UINT32_MAX: all). */
+enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_t limit, uint32_t offset,
+                  struct arena *a, struct row_ref **rows, uint32_t *n, struct errmsg *em);
+
+/* The k nearest for each of n_queries vectors (row-major, s->dim floats each; s->dim != 0), best first:
+ * hits[i] of n_hits[i]. */
+enum err exec_query(const struct snapshot *s, const struct selection *sel, const float *queries, uint32_t n_queries,
+                    uint32_t k, struct arena *a, struct hit ***hits, uint32_t **n_hits, struct errmsg *em);
+
+/* The wanted parts (enum row_part) of one row. */
+enum err exec_row(const struct snapshot *s, struct row_ref ref, unsigned parts, struct arena *a, struct row *out,
+                  struct errmsg *em);
+
+#endif

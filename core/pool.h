@@ -1,0 +1,25 @@
+/* pool.h - a fixed set of threads that run jobs in the order they came: the query executors.
+ *
+ * The queue is bounded: when it is full pool_push refuses, and the caller answers "too busy" instead of piling up work.
+ * THREADS  pool_push: any. pool_new, pool_free: the thread that owns the pool.
+ */
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+#include "core/err.h"
+
+struct pool;
+
+/* Embedded in what is to be done (a request); belongs to the pool from push until `run` is called. */
+struct pool_job {
+    struct pool_job *next;
+    void (*run)(struct pool_job *job);
+};
+
+/* Starts n_threads threads named "<name>-<i>". queue_max bounds the jobs that wait. */
+enum err pool_new(struct pool **p, const char *name, unsigned n_threads, unsigned queue_max, struct errmsg *em);
+enum err pool_push(struct pool *p, struct pool_job *job); /* ERR_BUSY when the queue is full or the pool stops */
+unsigned pool_waiting(struct pool *p);
+void pool_free(struct pool *p); /* runs what is queued, then joins the threads; NULL is fine */
+
+#endif

@@ -1,0 +1,123 @@
+/* segment.h - what the planner and the executor see of the rows of a collection.
+ *
+ * A collection's rows lie in segments: immutable fragments on disk (index/) and tails in memory (core/tail.c). Each
+ * row has a dense 32-bit number inside its segment. A row is never changed: an update appends a new row and marks the
+ * old one dead from that log position on.
+ *
+ * WHO SEES WHAT  A reader works at one log position `lsn`. It sees row r iff born(r) <= lsn and not dead(r) at lsn.
+ * THREADS  all operations here: any reader inside an epoch. deaths_mark: the collection's writer only.
+ */
+#ifndef CORE_SEGMENT_H
+#define CORE_SEGMENT_H
+
+#include <stdatomic.h>
+
+#include "core/bitset.h"
+
+enum { ROW_NONE = UINT32_MAX };
+
+enum row_part { /* bits: which parts of a row are wanted */
+    ROW_ID = 1,
+    ROW_DOCUMENT = 2,
+    ROW_URI = 4,
+    ROW_META = 8,
+    ROW_VECTOR = 16,
+    ROW_ALL = 31,
+};
+
+/* Views into the segment, or into the arena passed to `row` (decompressed documents). */
+struct row {
+    struct str id;
+    struct str document; /* .p == NULL: none */
+    struct str uri;      /* .p == NULL: none */
+    struct bytes meta;   /* packed, see value.h; n == 0: none */
+    const float *vector; /* dim floats, as the client sent them */
+};
+
+/* --- when rows died ------------------------------------------------------------------------------------------- */
+
+/* For every row the log position from which it is dead, 0 while it lives. Chunks of positions are made on the first
+ * death in them; rows that were dead when the segment was opened are in a bitmap.
+ * INVARIANT a position, once set, never changes. Stores are relaxed: a reader that misses one works at an earlier
+ * position by definition, because the writer publishes its position (release) only afterwards. */
+enum { DEATHS_CHUNK_ROWS = 1024 };
+
+struct deaths {
+    uint32_t n_rows;
+    const uint64_t *base;                            /* dead since before the segment was opened; NULL: none. Owned. */
+    _Atomic(_Atomic uint64_t *) *chunks;             /* one a DEATHS_CHUNK_ROWS rows */
+    _Atomic uint32_t n_dead;                         /* base included */
+};
+
+enum err deaths_init(struct deaths *d, uint32_t n_rows);
+/* Copies `base`: the bitmap of rows that are dead already. Before the segment is shared. */
+enum err deaths_set_base(struct deaths *d, const uint64_t *words, uint32_t n_bits);
+void deaths_deinit(struct deaths *d);
+
+/* Marks row dead from lsn on. ERR_NOMEM leaves it alive. Marking twice keeps the first. */
+enum err deaths_mark(struct deaths *d, uint32_t row, uint64_t lsn);
+
+/* The position from which the row is dead: 0 = alive, 1 = since before the segment was opened. */
+static inline uint64_t deaths_at(const struct deaths *d, uint32_t row)
+{
+    if (d->base != NULL && (d->base[row / 64] >> (row % 64) & 1) != 0) return 1;
+    _Atomic uint64_t *chunk = atomic_load_explicit(&d->chunks[row / DEATHS_CHUNK_ROWS], memory_order_acquire);
+    return chunk == NULL ? 0 : atomic_load_explicit(&chunk[row % DEATHS_CHUNK_ROWS], memory_order_relaxed);
+}
+
+static inline bool deaths_is_dead(const struct deaths *d, uint32_t row, uint64_t lsn)
+{
+    if (atomic_load_explicit(&d->n_dead, memory_order_relaxed) == 0) return false;
+    uint64_t at = deaths_at(d, row);
+    return at != 0 && at <= lsn;
+}
+
+/* --- the interface -------------------------------------------------------------------------------------------- */
+
+enum space { SPACE_L2 = 0, SPACE_COSINE = 1, SPACE_IP = 2 }; /* numbers are part of the file format */
+
+struct filter;
+struct topk;
+
+/* One vector to search for, prepared once a request (distance.h). */
+struct query_vector {
+    const float *v;      /* dim floats */
+    uint32_t dim;
+    enum space space;
+    float norm2;         /* squared length of v */
+    void *rotated;       /* owned by index/: the rotated vector and its tables, made on first use; NULL at first */
+    struct arena *arena; /* of the request: where `rotated` lives */
+};
+
+struct segment;
+
+struct segment_ops {
+    void (*free)(struct segment *s);
+
+    /* The row with this id that reader `lsn` sees, or ROW_NONE. */
+    uint32_t (*find)(const struct segment *s, struct str id, uint64_t lsn);
+
+    /* Fills the wanted parts; others are left alone. ERR_CORRUPT, ERR_NOMEM. */
+    enum err (*row)(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
+                    struct errmsg *em);
+
+    /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. */
+    enum err (*filter)(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
+                       struct bitset *out, struct errmsg *em);
+
+    /* Offers to `top` the nearest visible rows among the first n_rows, those in `mask` only when it is not NULL.
+     * `n_mask` is the number of bits in the mask. Distances offered are exact. */
+    enum err (*nearest)(const struct segment *s, uint32_t n_rows, struct query_vector *q, const struct bitset *mask,
+                        uint32_t n_mask, uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
+
+    uint64_t (*ordinal)(const struct segment *s, uint32_t row); /* of the record's creation: the order of `get` */
+    uint64_t (*born)(const struct segment *s, uint32_t row);    /* log position of the write that made this row */
+};
+
+/* First member of every segment. */
+struct segment {
+    const struct segment_ops *ops;
+    struct deaths deaths;
+};
+
+#endif

@@ -1,0 +1,67 @@
+/* suite.c - see suite.h. */
+#include "tests/lib/suite.h"
+
+#include <ftw.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int suite_run(const char *name, const TTest *const *tests, int n)
+{
+    Suite *s = suite_create(name);
+    TCase *tc = tcase_create(name);
+    tcase_set_timeout(tc, 0); /* slow machines are no failure */
+    for (int i = 0; i < n; i++) tcase_add_test(tc, tests[i]);
+    suite_add_tcase(s, tc);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_ENV);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static char tmp_dirs[64][128];
+static int n_tmp_dirs;
+
+static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *f)
+{
+    (void)st, (void)flag, (void)f;
+    return remove(path);
+}
+
+static void remove_tmp_dirs(void)
+{
+    for (int i = 0; i < n_tmp_dirs; i++) (void)nftw(tmp_dirs[i], remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *tmp_dir(void)
+{
+    ck_assert_int_lt(n_tmp_dirs, 64);
+    char *path = tmp_dirs[n_tmp_dirs];
+    const char *base = getenv("TMPDIR");
+    (void)snprintf(path, sizeof tmp_dirs[0], "%s/chroma-test-XXXXXX", base != NULL ? base : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(path));
+    if (n_tmp_dirs++ == 0) (void)atexit(remove_tmp_dirs);
+    return path;
+}
+
+uint64_t rng_next(struct rng *r)
+{
+    if (r->s == 0) r->s = 88172645463325252u;
+    r->s ^= r->s >> 12;
+    r->s ^= r->s << 25;
+    r->s ^= r->s >> 27;
+    return r->s * 2685821657736338717u;
+}
+
+uint32_t rng_below(struct rng *r, uint32_t n)
+{
+    return n == 0 ? 0 : (uint32_t)((rng_next(r) >> 32) * n >> 32);
+}
+
+float rng_gauss(struct rng *r)
+{
+    double u = ((double)(rng_next(r) >> 11) + 1) / 9007199254740993.0, v = (double)(rng_next(r) >> 11) / 9007199254740992.0;
+    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+}

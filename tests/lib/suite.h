@@ -1,0 +1,40 @@
+/* suite.h - what every unit test program starts with.
+ *
+ *   START_TEST(appends_grow) { ... } END_TEST
+ *   TESTS(buf, appends_grow, ceiling_is_kept)
+ */
+#ifndef TESTS_SUITE_H
+#define TESTS_SUITE_H
+
+#include <check.h>
+#include <stdlib.h>
+
+#include "core/vfs.h"
+
+int suite_run(const char *name, const TTest *const *tests, int n);
+
+#define TESTS(suite_name, ...)                                                                                         \
+    int main(void)                                                                                                     \
+    {                                                                                                                  \
+        const TTest *const tests[] = {__VA_ARGS__};                                                                    \
+        return suite_run(#suite_name, tests, (int)(sizeof tests / sizeof tests[0]));                                   \
+    }
+
+/* A fresh directory below $TMPDIR or /tmp, removed when the program ends. The text lives until then. */
+const char *tmp_dir(void);
+
+/* Deterministic pseudo-random numbers: xorshift64* from a seed that the test prints when it fails. */
+struct rng {
+    uint64_t s;
+};
+uint64_t rng_next(struct rng *r);
+uint32_t rng_below(struct rng *r, uint32_t n);
+float rng_gauss(struct rng *r);
+
+#define ck_ok(expr)                                                                                                    \
+    do {                                                                                                               \
+        enum err ck_e_ = (expr);                                                                                       \
+        ck_assert_msg(ck_e_ == ERR_OK, "%s: %s", #expr, err_text(ck_e_));                                              \
+    } while (0)
+
+#endif

@@ -1,0 +1,70 @@
+/* wal.h - the log: every write is here, durable, before it is acknowledged.
+ *
+ * A directory of segment files, filled with zeros once and recycled, written by one flusher thread with group commit:
+ * records that arrive while a flush is running share the next one. Format: docs/formats.md#log.
+ *
+ * OWNS       the files in its directory, the flusher thread, a helper thread that prepares the next segment.
+ * THREADS    wal_submit: any thread. Callbacks: the flusher thread. open, close: the thread that owns the store.
+ * INVARIANTS durable <= written <= submitted; all only grow. Records become durable, and their callbacks run, in
+ *            ascending order of their log position (lsn: 1, 2, 3 ... one a record).
+ * FAILURE    a failed write or sync is never retried (the kernel may have dropped the pages): every waiter gets the
+ *            error, and from then on wal_submit answers ERR_READ_ONLY until the next start. ERR_NO_SPACE while preparing
+ *            a segment is not of that kind: the waiting records fail and writing resumes when space is there.
+ */
+#ifndef WAL_WAL_H
+#define WAL_WAL_H
+
+#include "core/vfs.h"
+
+struct wal;
+
+/* One record to be made durable, embedded in a request. Owned by the log from wal_submit until `done` is called. */
+struct wal_record {
+    uint64_t collection;  /* never-reused number of the collection */
+    uint32_t type;        /* the owner's meaning; not 0 */
+    struct bytes payload; /* must stay valid until `done` */
+    /* Called once, on the flusher thread: ERR_OK and the record's position, or why it is not durable. On ERR_OK the
+     * callback applies the record, so that memory follows the order of the log. It must not block for long. */
+    void (*done)(struct wal_record *r, enum err e, uint64_t lsn);
+    struct wal_record *next; /* the log's */
+};
+
+struct wal_options { /* zero = default */
+    uint64_t segment_bytes;     /* 16 MiB; a larger record gets a segment of its own size */
+    uint64_t max_pending_bytes; /* 64 MiB: beyond it wal_submit answers ERR_BUSY */
+    unsigned keep_segments;     /* 4: trimmed segments kept for recycling; others are removed */
+    bool no_sync;               /* for --ephemeral: nothing is flushed */
+};
+
+/* Called on open for every record after `from` of the oldest kept segment, in order. The payload lives until it returns.
+ * An error stops the opening. */
+typedef enum err (*wal_replay)(void *ctx, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
+                               struct errmsg *em);
+
+/* Opens or makes the log in `dir`, replays records with lsn > replay_after, cuts an unacknowledged torn tail, starts
+ * the threads. `min_next_lsn`: the next record gets a position of at least this (what the catalog has seen).
+ * ERR_CORRUPT: acknowledged data are damaged; `em` names file and offset; the files are left as they are.
+ * ERR_NEWER: made by a later version. */
+enum err wal_open(struct wal **w, const struct vfs *vfs, const char *dir, const struct wal_options *o,
+                  uint64_t replay_after, uint64_t min_next_lsn, wal_replay replay, void *replay_ctx,
+                  struct errmsg *em);
+
+/* Hands a record over. On ERR_OK `done` will be called; on any other answer it will not. */
+enum err wal_submit(struct wal *w, struct wal_record *r);
+
+/* Forgets records up to and including lsn: segments that hold nothing later are recycled or removed. Any thread. */
+enum err wal_trim(struct wal *w, uint64_t lsn, struct errmsg *em);
+
+struct wal_stats {
+    uint64_t durable_lsn, first_lsn; /* first_lsn: the oldest still in the files */
+    uint64_t live_bytes;             /* of records after the trim position, roughly */
+    uint64_t disk_bytes;             /* of all files */
+    uint64_t n_records, n_flushes, flush_ns_total;
+    bool is_failed;
+};
+void wal_stats(struct wal *w, struct wal_stats *s); /* any thread */
+
+/* Flushes what was submitted, stops the threads, frees. Nothing may be submitted any more. NULL is fine. */
+void wal_close(struct wal *w);
+
+#endif
