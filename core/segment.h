@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "core/bitset.h"
+#include "core/err.h"
 
 enum { ROW_NONE = UINT32_MAX };
 
