@@ -101,8 +101,10 @@ enum err catalog_update_collection(struct catalog *c, uint64_t number, const str
 enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct str database, struct str name,
                                    const struct catalog_collection **col, struct errmsg *em);
 
-/* Attaches the live object of a collection, once, before others can see it or right after it was made. */
-void catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime);
+/* Attaches the live object of a collection, once, before others can see it or right after it was made. `free_runtime` is
+ * called when the last state of the collection is given back, on whichever thread does so: whoever holds a reference
+ * may use the runtime. */
+void catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime, void (*free_runtime)(void *runtime));
 
 /* --- index versions ------------------------------------------------------------------------------------------- */
 
