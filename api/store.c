@@ -163,27 +163,29 @@ void store_health(struct store *s, struct store_health *h)
 
 /* --- catalog changes ------------------------------------------------------------------------------------------- */
 
+static enum err attach_live(void *ctx, const struct catalog_collection *col, void **runtime, struct errmsg *em)
+{
+    struct live *live = NULL;
+    (void)ctx;
+    enum err e = live_new(&live, col, em);
+    if (e == ERR_OK) *runtime = live;
+    return e;
+}
+
+static void detach_live(void *ctx, void *runtime)
+{
+    (void)ctx;
+    live_free(runtime);
+}
+
 enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
                                  const struct catalog_collection **out, struct errmsg *em)
 {
-    const struct catalog_collection *col = NULL;
-    bool is_new = false;
-    /* Held over both steps so that nobody is handed a collection that has no live side yet: a second creator of the
-     * same name with get_or_create waits here for the first one. */
-    (void)pthread_mutex_lock(&s->publish_mu);
-    enum err e = catalog_create_collection(s->catalog, in, &col, &is_new, em);
-    if (e == ERR_OK && is_new) {
-        e = live_open(s, col, em);
-        if (e == ERR_OK) { /* the state with the runtime attached */
-            const struct catalog_collection *attached = catalog_collection_by_number(s->catalog, col->number);
-            catalog_collection_unref(col);
-            col = attached;
-            if (col == NULL) e = errmsg_set(em, ERR_NOT_FOUND, "deleted meanwhile");
-        }
-    }
-    (void)pthread_mutex_unlock(&s->publish_mu);
-    if (e == ERR_OK) *out = col;
-    return e;
+    struct catalog_new_collection with_live = *in;
+    bool is_new;
+    with_live.attach = attach_live;
+    with_live.detach = detach_live;
+    return catalog_create_collection(s->catalog, &with_live, out, &is_new, em);
 }
 
 static void drop_live(void *ctx, const struct catalog_collection *col)

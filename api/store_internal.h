@@ -76,6 +76,7 @@ void store_fragment_path(const struct store *s, uint64_t number, uint64_t fragme
 void store_manifest_name(uint64_t version, char out[64]);
 
 /* store_open.c */
+enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em);
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em);
 void live_free(void *live);
 enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,

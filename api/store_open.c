@@ -66,6 +66,19 @@ static enum err open_fragments(struct store *s, uint64_t number, struct str mani
     return ERR_OK;
 }
 
+enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em)
+{
+    const struct collection_state empty = {0};
+    struct live *live = mem_zalloc(sizeof *live);
+    if (live == NULL) return errmsg_set(em, ERR_NOMEM, "make a collection");
+    live->number = col->number;
+    live->next_fragment_id = 1;
+    enum err e = collection_new(&live->collection, col->number, (enum space)col->space, &empty, NULL, 0, em);
+    if (e == ERR_OK) *out = live;
+    else mem_free(live);
+    return e;
+}
+
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em)
 {
     struct arena a = {0};
@@ -88,7 +101,7 @@ enum err live_open(struct store *s, const struct catalog_collection *col, struct
         for (uint32_t i = 0; i < n_fragments; i++) fragments[i]->ops->free(fragments[i]);
         goto out;
     }
-    catalog_set_runtime(s->catalog, col->number, live, live_free);
+    CHECK(catalog_set_runtime(s->catalog, col->number, live) && "nothing is deleted while opening");
     live = NULL;
 out:
     mem_free(live);
