@@ -194,7 +194,8 @@ enum err wal_submit(struct wal *w, struct wal_record *r)
     CHECK(!w->is_closing && "nothing is submitted to a log that closes");
     if (w->is_failed) {
         e = ERR_READ_ONLY;
-    } else if (w->pending_bytes != 0 && bytes > w->options.max_pending_bytes - w->pending_bytes) {
+    } else if (w->pending_bytes != 0 && (w->pending_bytes >= w->options.max_pending_bytes ||
+                                         bytes > w->options.max_pending_bytes - w->pending_bytes)) {
         e = ERR_BUSY;
     } else {
         *w->tail = r;

@@ -36,7 +36,7 @@ struct client {
     uint64_t ids[CLIENT_POSITIONS]; /* by position; 0: a position never given out */
     uint64_t last_lsn;              /* the last one acknowledged */
     uint64_t trim_lsn;              /* the highest given to wal_trim */
-    uint64_t unknown[4096];         /* ids without an answer or with an error, in order of submission */
+    uint64_t unknown[1024];         /* ids without an answer or with an error, in order of submission */
     int n_unknown;
     uint64_t replayed_first, replayed_last, n_replayed;
 };
@@ -124,7 +124,7 @@ static enum err client_submit(struct client *c, size_t n)
     client_fill(r->payload, n, r->id);
     r->r = (struct wal_record){.collection = CLIENT_COLLECTION, .type = (uint32_t)(r->id % 5 + 1),
                                .payload = {r->payload, n}, .done = client_done};
-    ck_assert_int_lt(c->n_unknown, 4096);
+    ck_assert_int_lt(c->n_unknown, 1024);
     c->unknown[c->n_unknown++] = r->id;
     (void)pthread_mutex_unlock(&c->mu);
     enum err e = wal_submit(c->w, &r->r);
@@ -184,16 +184,24 @@ static enum err client_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t c
     return ERR_OK;
 }
 
-/* Opens the log and checks it against the promises. On failure nothing is known of it. */
+/* Opens the log and checks it against the promises. If it does not open, what was replayed promises nothing: it may not have
+ * been durable yet. */
 static enum err client_open(struct client *c, const struct vfs *vfs, const char *dir, const struct wal_options *o,
                             struct errmsg *em)
 {
     client_forget_records(c);
     c->n_submitted = c->n_done = c->n_failed = 0;
     c->n_replayed = c->replayed_first = c->replayed_last = 0;
-    uint64_t acknowledged = c->last_lsn;
+    uint64_t acknowledged = c->last_lsn, unknown[sizeof c->unknown / sizeof c->unknown[0]];
+    int n_unknown = c->n_unknown;
+    memcpy(unknown, c->unknown, sizeof unknown[0] * (size_t)n_unknown);
     enum err e = wal_open(&c->w, vfs, dir, o, 0, 0, client_replay, c, em);
-    if (e != ERR_OK) return e;
+    if (e != ERR_OK) {
+        memcpy(c->unknown, unknown, sizeof unknown[0] * (size_t)n_unknown);
+        c->n_unknown = n_unknown;
+        for (; c->last_lsn > acknowledged; c->last_lsn--) c->ids[c->last_lsn] = 0;
+        return e;
+    }
     c->n_unknown = 0; /* what has not turned up never will */
     c->last_done_lsn = c->last_lsn;
     if (c->n_replayed > 0) {
