@@ -20,7 +20,7 @@
  *                salt, so no part of that batch can become a record later.
  * CRASH LOOPS A start without writes adds no segment: an untorn last segment is continued, also an empty one. A start
  *             after a torn batch adds one; the former then has a record, and its file is cut to what it holds, or has
- *             none, and its file goes to the spares, of which keep_segments are kept.
+ *             none, and is removed by the helper or the next start. Spares beyond keep_segments are removed by both.
  */
 #include <inttypes.h>
 
@@ -309,6 +309,28 @@ static enum err settle_tail(struct wal *w, const struct walk *k, struct errmsg *
     return e;
 }
 
+/* What earlier starts have left behind, if they were cut short before the helper could see to it. Without this a loop
+ * of crashes could add a file each time. A removal that fails or is undone by a crash does no harm. */
+static void drop_leftovers(struct wal *w)
+{
+    while (w->n_dirty > w->options.keep_segments) {
+        struct wal_spare *s = w->dirty;
+        w->dirty = s->next;
+        w->n_dirty--;
+        wal_spare_discard(w, s);
+    }
+    for (struct wal_segment **link = &w->segments, *g; (g = *link) != NULL && g->next != NULL;) {
+        char path[WAL_PATH_MAX];
+        CHECK(wal_path(w, path, g->number, false) && "checked when opening");
+        if (g->last_lsn >= g->first_lsn || w->vfs->remove(w->vfs->ctx, path, NULL) != ERR_OK) {
+            link = &g->next;
+            continue;
+        }
+        *link = g->next; /* never the last one, so last_segment stays right */
+        mem_free(g);
+    }
+}
+
 enum err wal_recover(struct wal *w, const struct wal_recovery *r, struct errmsg *em)
 {
     struct walk k = {.w = w, .r = r};
@@ -324,5 +346,6 @@ enum err wal_recover(struct wal *w, const struct wal_recovery *r, struct errmsg 
         if (w->next_lsn < g->first_lsn) w->next_lsn = g->first_lsn;
     if (w->next_lsn < r->min_next_lsn) w->next_lsn = r->min_next_lsn;
     w->durable_lsn = w->next_lsn - 1;
+    drop_leftovers(w);
     return w->segments != NULL ? settle_tail(w, &k, em) : ERR_OK;
 }
