@@ -50,8 +50,10 @@ START_TEST(like_a_sorted_array)
         for (int step = 0; step < 3000; step++) {
             uint32_t k = rng_below(&r, KEYS);
             /* the last seed has few priorities, hence many equal ones */
-            if (in[k]) rank_tree_remove(&t, &items[k].node);
-            else rank_tree_insert(&t, &items[k].node, seed == 4 ? rng_below(&r, 2) : rng_next(&r));
+            if (in[k])
+                rank_tree_remove(&t, &items[k].node);
+            else
+                rank_tree_insert(&t, &items[k].node, seed == 4 ? rng_below(&r, 2) : rng_next(&r));
             in[k] = !in[k];
             if (step % 10 != 0) continue;
             uint32_t sorted[KEYS];
@@ -68,8 +70,10 @@ START_TEST(like_a_sorted_array)
             rank_tree_copy(&t, page > 0 ? from : 0, page, out);
             for (size_t i = 0; i < page; i++) ck_assert_uint_eq(item_of(out[i])->key, sorted[from + i]);
             const struct rank_node *at = rank_tree_at(&t, from);
-            if (from >= n) ck_assert_ptr_null(at);
-            else ck_assert_uint_eq(item_of(at)->key, sorted[from]);
+            if (from >= n)
+                ck_assert_ptr_null(at);
+            else
+                ck_assert_uint_eq(item_of(at)->key, sorted[from]);
         }
     }
 }
