@@ -29,7 +29,10 @@ struct collection_state { /* what a published version says; zero for a new colle
 /* Takes over the fragments (freed with their ops->free). ERR_NOMEM. */
 enum err collection_new(struct collection **c, uint64_t number, enum space space, const struct collection_state *state,
                         struct segment *const *fragments, uint32_t n_fragments, struct errmsg *em);
-void collection_retire(struct collection *c); /* unlinked by the caller; freed when the last reader is gone */
+/* Counted: the catalog's entry holds one reference, the compactor one while it works. The last unref frees it when the
+ * last reader is gone. */
+void collection_ref(struct collection *c);
+void collection_unref(struct collection *c);
 
 uint64_t collection_number(const struct collection *c);
 enum space collection_space(const struct collection *c);
@@ -40,8 +43,9 @@ void collection_reserve_dim(struct collection *c, uint32_t dim, uint32_t *fixed)
 uint32_t collection_dim(const struct collection *c); /* 0: none yet */
 uint64_t collection_count(const struct collection *c);
 
-/* Applies a durable block. Takes the block over (mem_free) unless it fails with ERR_NOMEM. A position at or below the
- * collection's own is skipped (replay). *n_changed: rows added, updated or deleted. */
+/* Applies a durable block and takes it over, whatever the outcome. A position at or below the collection's own is
+ * skipped (replay). *n_changed: rows added, updated or deleted. ERR_NOT_FOUND: dropped. ERR_NOMEM, ERR_CORRUPT: the
+ * collection takes no more writes until restart (ERR_READ_ONLY). */
 enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block, uint32_t *n_changed,
                           struct errmsg *em);
 
@@ -98,7 +102,8 @@ struct replaced {
 enum err collection_install(struct collection *c, const struct replaced *replaced, uint32_t n_replaced,
                             struct segment *fragment, struct errmsg *em);
 
-/* Fragments of the present version, ascending; the caller is inside an epoch or is the only compactor. */
+/* Fragments of the present version, oldest first; they stay as long as the caller, the only compactor of this
+ * collection, does not replace them. */
 enum err collection_fragments(const struct collection *c, struct arena *a, struct segment ***fragments, uint32_t *n);
 
 #endif
