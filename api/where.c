@@ -197,30 +197,30 @@ static bool parse_text(struct json_reader *j, enum filter_kind kind, struct filt
 /* --- operators ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
-    struct str name;
+    const char *name;
     enum filter_kind kind;
     bool takes_list;
 } metadata_operators[] = {
-    {STR("$eq"), FILTER_EQ, false},
-    {STR("$ne"), FILTER_NE, false},
-    {STR("$gt"), FILTER_GT, false},
-    {STR("$gte"), FILTER_GTE, false},
-    {STR("$lt"), FILTER_LT, false},
-    {STR("$lte"), FILTER_LTE, false},
-    {STR("$in"), FILTER_IN, true},
-    {STR("$nin"), FILTER_NIN, true},
-    {STR("$contains"), FILTER_CONTAINS, false},
-    {STR("$not_contains"), FILTER_NOT_CONTAINS, false},
+    {"$eq", FILTER_EQ, false},
+    {"$ne", FILTER_NE, false},
+    {"$gt", FILTER_GT, false},
+    {"$gte", FILTER_GTE, false},
+    {"$lt", FILTER_LT, false},
+    {"$lte", FILTER_LTE, false},
+    {"$in", FILTER_IN, true},
+    {"$nin", FILTER_NIN, true},
+    {"$contains", FILTER_CONTAINS, false},
+    {"$not_contains", FILTER_NOT_CONTAINS, false},
 };
 
 static const struct {
-    struct str name;
+    const char *name;
     enum filter_kind kind;
 } document_operators[] = {
-    {STR("$contains"), FILTER_DOC_CONTAINS},
-    {STR("$not_contains"), FILTER_DOC_NOT_CONTAINS},
-    {STR("$regex"), FILTER_DOC_REGEX},
-    {STR("$not_regex"), FILTER_DOC_NOT_REGEX},
+    {"$contains", FILTER_DOC_CONTAINS},
+    {"$not_contains", FILTER_DOC_NOT_CONTAINS},
+    {"$regex", FILTER_DOC_REGEX},
+    {"$not_regex", FILTER_DOC_NOT_REGEX},
 };
 
 enum { N_METADATA_OPERATORS = sizeof metadata_operators / sizeof metadata_operators[0] };
@@ -229,7 +229,7 @@ enum { N_DOCUMENT_OPERATORS = sizeof document_operators / sizeof document_operat
 static bool is_document_operator(struct str name, enum filter_kind *kind)
 {
     for (size_t i = 0; i < N_DOCUMENT_OPERATORS; i++) {
-        if (!str_eq(name, document_operators[i].name)) continue;
+        if (!str_eq(name, str_from_c(document_operators[i].name))) continue;
         *kind = document_operators[i].kind;
         return true;
     }
@@ -243,7 +243,7 @@ static bool operator_member(struct json_reader *j, struct str name, const void *
     enum filter_kind kind;
     if (str_eq(key, STR("#document")) && is_document_operator(name, &kind)) return parse_text(j, kind, f);
     for (size_t i = 0; i < N_METADATA_OPERATORS; i++) {
-        if (!str_eq(name, metadata_operators[i].name)) continue;
+        if (!str_eq(name, str_from_c(metadata_operators[i].name))) continue;
         kind = metadata_operators[i].kind;
         return metadata_operators[i].takes_list ? parse_set(j, kind, key, f) : parse_operand(j, kind, key, f);
     }
