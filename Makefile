@@ -29,7 +29,7 @@ DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wold-style-definition -Wformat=2 -Wcast-align -Wcast-qual -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
-        -Wnull-dereference -Wdate-time
+        -Wnull-dereference -Wdate-time -Wno-missing-field-initializers
 IS_GCC := $(shell $(CC) --version 2>/dev/null | head -1 | grep -qi clang || echo yes)
 ifeq ($(IS_GCC),yes)
 WARN += -Wimplicit-fallthrough=5 -Wduplicated-cond -Wlogical-op -Wstack-usage=32768
