@@ -121,18 +121,20 @@ static struct MHD_Daemon *start_daemon(struct gateway *g)
     const struct gateway_options *o = &g->options;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
     MHD_set_panic_func(on_daemon_panic, NULL);
-    return MHD_start_daemon(flags, 0, NULL, NULL, on_request, g,                                 /**/
-                            MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,                     /**/
-                            MHD_OPTION_LISTEN_SOCKET, o->listen_fd,                              /**/
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,                      /**/
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,                        /**/
-                            MHD_OPTION_URI_LOG_CALLBACK, on_request_line, g,                     /**/
-                            MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,                     /**/
-                            MHD_OPTION_CONNECTION_LIMIT, o->connection_limit,                    /**/
-                            MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s,                    /**/
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES, /**/
-                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,                                /**/
+    /* clang-format off */
+    return MHD_start_daemon(flags, 0, NULL, NULL, on_request, g,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
+                            MHD_OPTION_LISTEN_SOCKET, o->listen_fd,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,
+                            MHD_OPTION_URI_LOG_CALLBACK, on_request_line, g,
+                            MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
+                            MHD_OPTION_CONNECTION_LIMIT, o->connection_limit,
+                            MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
                             MHD_OPTION_END);
+    /* clang-format on */
 }
 
 static void set_defaults(struct gateway_options *o)
