@@ -22,17 +22,28 @@ struct version *version_new(uint32_t n_segments, uint32_t n_fragments)
     return v;
 }
 
+/* A reader reaches a segment only through a version, and a version gives its references back only when no reader can
+ * hold it: whoever drops the last reference may free at once. */
+void segment_ref(struct segment *s)
+{
+    atomic_fetch_add(&s->n_refs, 1);
+}
+
+void segment_unref(struct segment *s)
+{
+    if (s != NULL && atomic_fetch_sub(&s->n_refs, 1) == 1) s->ops->free(s);
+}
+
 static void version_free(void *p)
 {
     struct version *v = p;
-    for (uint32_t i = 0; i < v->n_segments; i++)
-        if (atomic_fetch_sub(&v->segments[i]->n_refs, 1) == 1) v->segments[i]->ops->free(v->segments[i]);
+    for (uint32_t i = 0; i < v->n_segments; i++) segment_unref(v->segments[i]);
     mem_free(v);
 }
 
 void version_publish(struct collection *c, struct version *v)
 {
-    for (uint32_t i = 0; i < v->n_segments; i++) atomic_fetch_add(&v->segments[i]->n_refs, 1);
+    for (uint32_t i = 0; i < v->n_segments; i++) segment_ref(v->segments[i]);
     struct version *before = atomic_exchange(&c->version, v); /* pairs with the loads in snapshot_begin */
     if (before != NULL) epoch_retire(version_free, before);
 }
@@ -56,7 +67,6 @@ enum err collection_new(struct collection **out, uint64_t number, enum space spa
     c->published_position = state->log_position;
     atomic_init(&c->lsn, state->log_position);
     atomic_init(&c->dim, state->dimension);
-    atomic_init(&c->n_refs, 1);
     uint64_t n_live = 0;
     for (uint32_t i = 0; i < n_fragments; i++) {
         v->segments[i] = fragments[i];
@@ -77,14 +87,9 @@ static void collection_free(void *p)
     mem_free(c);
 }
 
-void collection_ref(struct collection *c)
+void collection_retire(struct collection *c)
 {
-    atomic_fetch_add(&c->n_refs, 1);
-}
-
-void collection_unref(struct collection *c)
-{
-    if (c != NULL && atomic_fetch_sub(&c->n_refs, 1) == 1) epoch_retire(collection_free, c);
+    if (c != NULL) epoch_retire(collection_free, c);
 }
 
 uint64_t collection_number(const struct collection *c)
@@ -169,6 +174,7 @@ void collection_pressure(const struct collection *c, struct collection_pressure 
     uint64_t sealed = atomic_load(&c->first_sealed), active = atomic_load(&c->first_unflushed);
     p->tail_rows = tail_n_rows(tail_segment(tail), UINT64_MAX);
     p->tail_bytes = tail_bytes(tail);
+    p->n_changes = atomic_load(&c->n_changes);
     p->first_lsn = sealed != 0 ? sealed : active;
     p->n_fragments = v->n_fragments;
     epoch_leave();

@@ -29,10 +29,8 @@ struct collection_state { /* what a published version says; zero for a new colle
 /* Takes over the fragments (freed with their ops->free). ERR_NOMEM. */
 enum err collection_new(struct collection **c, uint64_t number, enum space space, const struct collection_state *state,
                         struct segment *const *fragments, uint32_t n_fragments, struct errmsg *em);
-/* Counted: the catalog's entry holds one reference, the compactor one while it works. The last unref frees it when the
- * last reader is gone. */
-void collection_ref(struct collection *c);
-void collection_unref(struct collection *c);
+/* Frees it when the last reader is gone. Nothing may be applied or swapped any more. NULL is fine. */
+void collection_retire(struct collection *c);
 
 uint64_t collection_number(const struct collection *c);
 enum space collection_space(const struct collection *c);
@@ -77,6 +75,7 @@ void snapshot_end(struct snapshot *s);
 
 struct collection_pressure {
     uint64_t tail_rows, tail_bytes; /* of the active tail */
+    uint64_t n_changes;             /* rows added, replaced or deleted since the last seal */
     uint64_t first_lsn;             /* the oldest write not in a published version; 0: none */
     uint32_t n_fragments;
 };
@@ -85,7 +84,7 @@ void collection_pressure(const struct collection *c, struct collection_pressure 
 /* Closes the active tail and starts a new one. *sealed is NULL when there is nothing to flush. *position: everything up
  * to it is in fragments and sealed tails. The sealed tail stays readable; n_rows of it are to be flushed. */
 struct sealed {
-    const struct segment *tail;
+    struct segment *tail; /* with a reference of the caller's */
     uint32_t n_rows;
     struct collection_state state; /* log_position, ordinal, dimension at this moment */
 };
@@ -102,8 +101,11 @@ struct replaced {
 enum err collection_install(struct collection *c, const struct replaced *replaced, uint32_t n_replaced,
                             struct segment *fragment, struct errmsg *em);
 
-/* Fragments of the present version, oldest first; they stay as long as the caller, the only compactor of this
- * collection, does not replace them. */
+/* Fragments of the present version, oldest first, a reference (segment_ref) on each. */
 enum err collection_fragments(const struct collection *c, struct arena *a, struct segment ***fragments, uint32_t *n);
+
+/* Keeps a segment beyond the version and the epoch it was found in; the last unref frees it. Any thread. */
+void segment_ref(struct segment *s);
+void segment_unref(struct segment *s);
 
 #endif

@@ -220,6 +220,7 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
             uint64_t none = 0;
             (void)atomic_compare_exchange_strong(&c->first_unflushed, &none, lsn);
             atomic_fetch_add(&c->n_live, (uint64_t)n_live);
+            atomic_fetch_add(&c->n_changes, ap.n_changed);
             atomic_store(&c->lsn, lsn); /* from here on readers see all of it; pairs with snapshot_begin */
             *n_changed = ap.n_changed;
         } else {

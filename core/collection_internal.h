@@ -25,9 +25,9 @@ struct collection {
     _Atomic uint64_t n_live;
     _Atomic uint32_t dim;
     _Atomic bool is_dropped;
-    _Atomic uint32_t n_refs;
     _Atomic uint64_t first_unflushed; /* position of the oldest write in the active tail; 0: none */
     _Atomic uint64_t first_sealed;    /* likewise of the sealed tails */
+    _Atomic uint64_t n_changes;       /* rows added, replaced or deleted since the last seal */
 
     /* guarded by mu: the writer's and the compactor's */
     pthread_mutex_t mu;

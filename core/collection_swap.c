@@ -5,6 +5,7 @@
  * the writer held off for that moment.
  */
 #include "core/collection_internal.h"
+#include "core/epoch.h"
 #include "core/mem.h"
 
 enum err collection_seal(struct collection *c, struct sealed *s, struct errmsg *em)
@@ -34,9 +35,11 @@ enum err collection_seal(struct collection *c, struct sealed *s, struct errmsg *
     memcpy(v->segments, now->segments, now->n_segments * sizeof v->segments[0]);
     v->segments[now->n_segments] = tail_segment(fresh);
     s->tail = tail_segment(tail);
+    segment_ref(s->tail);
     s->n_rows = tail_n_rows(tail_segment(tail), UINT64_MAX);
     atomic_store(&c->first_sealed, atomic_load(&c->first_unflushed));
     atomic_store(&c->first_unflushed, 0);
+    atomic_store(&c->n_changes, 0);
     version_publish(c, v);
 out:
     (void)pthread_mutex_unlock(&c->mu);
@@ -108,11 +111,19 @@ out:
 
 enum err collection_fragments(const struct collection *c, struct arena *a, struct segment ***fragments, uint32_t *n)
 {
+    enum err e = ERR_NOMEM;
+    epoch_enter();
     struct version *v = atomic_load(&c->version);
     struct segment **list = arena_array(a, v->n_fragments, sizeof *list);
-    if (list == NULL) return ERR_NOMEM;
-    memcpy(list, v->segments, v->n_fragments * sizeof *list);
-    *fragments = list;
-    *n = v->n_fragments;
-    return ERR_OK;
+    if (list != NULL) {
+        for (uint32_t i = 0; i < v->n_fragments; i++) {
+            list[i] = v->segments[i];
+            segment_ref(list[i]);
+        }
+        *fragments = list;
+        *n = v->n_fragments;
+        e = ERR_OK;
+    }
+    epoch_leave();
+    return e;
 }
