@@ -18,7 +18,8 @@ struct live {
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
 
     /* the flusher thread's */
-    struct sealed sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
+    struct sealed
+        sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
 
     /* guarded by store.publish_mu */
     uint64_t version;
@@ -28,13 +29,13 @@ struct live {
 
 struct compactor {
     pthread_mutex_t mu;
-    pthread_cond_t wake;          /* something to do, or stopping */
-    pthread_cond_t progress;      /* a flush ended; waited for by writers that are held back */
-    bool is_stopping;             /* guarded by mu, with all below */
+    pthread_cond_t wake;     /* something to do, or stopping */
+    pthread_cond_t progress; /* a flush ended; waited for by writers that are held back */
+    bool is_stopping;        /* guarded by mu, with all below */
     bool flush_wanted, merge_wanted;
-    bool flush_all;               /* store_compact: flush and merge everything, then idle */
+    bool flush_all; /* store_compact: flush and merge everything, then idle */
     uint64_t flush_rounds, merge_rounds;
-    struct garbage *garbage;      /* directories of deleted collections */
+    struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
 };
@@ -97,8 +98,8 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
-void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
-void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
+void compactor_wake(struct store *s, bool flush, bool merge);     /* any thread */
+void compactor_discard(struct store *s, uint64_t number);         /* the files of a deleted collection */
 void compactor_wait_for_room(struct store *s, struct live *live); /* writers: while a tail is far too big */
 
 #endif
