@@ -105,7 +105,8 @@ $(B)/libserver.a: $(filter-out $(B)/server/main.o,$(call OBJ,server))
 $(BIN): $(B)/server/main.o $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-run: all ## build, then serve the data in ./chroma (DATA=dir PORT=n)
+run: deps ## install what is missing, build, serve the data in ./chroma (DATA=dir PORT=n)
+	@$(MAKE) all # a make of its own: pkg-config may have been installed just now
 	./build/chroma run --path $(DATA) --port $(PORT)
 
 debug asan tsan: ## the binary in another build, in build/MODE/chroma
