@@ -114,6 +114,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
     if (e == ERR_OK) {
         if (counter > last_position) last_position = counter;
         (void)snprintf(name, sizeof name, "%s/wal", s->path);
+        s->replay_started_ns = s->replay_said_ns = monotonic_ns();
         e = wal_open(&s->wal, s->vfs, name, &s->options.wal, 0, last_position + 1, store_replay, s, em);
         if (e != ERR_OK) errmsg_wrap(em, "open the log");
     }
@@ -121,6 +122,8 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
         struct wal_stats stats;
         wal_stats(s->wal, &stats);
         atomic_store(&s->applied_lsn, stats.durable_lsn);
+        log_info("store is open: replayed=%llu ms=%llu", (unsigned long long)s->n_replayed,
+                 (unsigned long long)((monotonic_ns() - s->replay_started_ns) / 1000000));
         store_clean(s);
         e = compactor_start(s, em);
     }

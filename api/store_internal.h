@@ -55,6 +55,9 @@ struct store {
     struct wal *wal;
     struct vfs_file *lock;
 
+    /* while opening */
+    uint64_t n_replayed, replay_started_ns, replay_said_ns;
+
     _Atomic uint64_t applied_lsn; /* every durable record up to here was applied or skipped */
     pthread_mutex_t publish_mu;   /* one version is published at a time */
     struct compactor compactor;

@@ -111,6 +111,16 @@ out:
 
 /* --- replay ---------------------------------------------------------------------------------------------------- */
 
+/* One line now and then, so that a long start is seen to move. */
+static void say_progress(struct store *s, uint64_t lsn)
+{
+    static const uint64_t EVERY_NS = 2000000000;
+    uint64_t now = monotonic_ns();
+    if (now - s->replay_said_ns < EVERY_NS) return;
+    s->replay_said_ns = now;
+    log_info("replaying the log: replayed=%llu at=%llu", (unsigned long long)s->n_replayed, (unsigned long long)lsn);
+}
+
 enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, struct bytes payload,
                       struct errmsg *em)
 {
@@ -132,6 +142,8 @@ enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, s
         if (e == ERR_OK) e = collection_apply(live->collection, lsn, block, &n_changed, em);
         else mem_free(copy);
         if (e != ERR_OK) errmsg_wrap(em, "log record %llu", (unsigned long long)lsn);
+        s->n_replayed++;
+        say_progress(s, lsn);
     }
     catalog_collection_unref(col);
     return e;

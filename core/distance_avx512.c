@@ -13,7 +13,8 @@
 /* Lanes on for the n elements that are left; all 16 from 16 on. */
 TARGET static inline __mmask16 lanes(size_t n)
 {
-    return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
+    unsigned on = n >= 16 ? 0xffffu : (1u << n) - 1;
+    return (__mmask16)on;
 }
 
 TARGET static float dot(const float *a, const float *b, size_t n)
