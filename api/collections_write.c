@@ -123,16 +123,11 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
                                               .metadata = c->metadata.packed,
                                               .space = (uint8_t)h->space,
                                               .get_or_create = c->get_or_create};
-    epoch_enter();
+    /* Not inside an epoch: what frees something may have to wait for readers, and must not wait for itself. */
     enum err e = store_create_collection(r->api->store, &in, &col, &em);
-    if (e == ERR_OK) {
-        put_collection(&r->answer, col, &r->arena);
-        catalog_collection_unref(col);
-    }
-    epoch_leave();
     switch (e) {
     case ERR_OK:
-        return api_ok(r, 200);
+        return answer_created(r, col);
     case ERR_EXISTS:
         return api_fail(r, e, "Collection [%.*s] already exists", STR_ARG(c->name));
     case ERR_NOT_FOUND:

@@ -33,28 +33,28 @@ static cJSON *object_at(cJSON *tree, const char *const *path)
     return cJSON_IsObject(tree) ? tree : NULL;
 }
 
-/* Replaces a member; one that is absent is put in at `place`. */
-static bool set_raw(cJSON *object, const char *name, const char *text, int place)
+/* Replaces a member; one that is absent is put in behind the first. */
+static bool set_raw(cJSON *object, const char *name, const char *text)
 {
-    cJSON *node = cJSON_CreateRaw(text), *holder;
+    cJSON *node = cJSON_CreateRaw(text), *rest = NULL, *next;
     if (node == NULL) return false;
     if (cJSON_GetObjectItemCaseSensitive(object, name) != NULL) {
         if (cJSON_ReplaceItemInObjectCaseSensitive(object, name, node)) return true;
         cJSON_Delete(node);
         return false;
     }
-    /* cJSON names a node only when it adds it at the end of an object: let it do that elsewhere. */
-    holder = cJSON_CreateObject();
-    if (holder == NULL || !cJSON_AddItemToObject(holder, name, node)) {
-        cJSON_Delete(holder);
+    if (!cJSON_AddItemToObject(object, name, node)) {
         cJSON_Delete(node);
         return false;
     }
-    node = cJSON_DetachItemViaPointer(holder, node);
-    cJSON_Delete(holder);
-    if (cJSON_InsertItemInArray(object, place, node)) return true;
-    cJSON_Delete(node);
-    return false;
+    /* cJSON names a node only where it adds it, at the end: move those that belong behind it. Moving allocates
+     * nothing, and an array's functions keep the names. */
+    rest = object->child->next;
+    for (; rest != node; rest = next) {
+        next = rest->next;
+        (void)cJSON_AddItemToArray(object, cJSON_DetachItemViaPointer(object, rest));
+    }
+    return true;
 }
 
 /* The given fields into an object of index parameters; those it does not show are left out. */
@@ -74,13 +74,13 @@ static bool set_fields(cJSON *hnsw, const struct hnsw_given *g)
         if ((g->fields & sizes[i].field) == 0) continue;
         if (cJSON_GetObjectItemCaseSensitive(hnsw, sizes[i].name) == NULL) continue;
         (void)snprintf(text, sizeof text, "%" PRIu64, sizes[i].value);
-        if (!set_raw(hnsw, sizes[i].name, text, 0)) return false;
+        if (!set_raw(hnsw, sizes[i].name, text)) return false;
     }
     if ((g->fields & HNSW_RESIZE_FACTOR) == 0) return true;
     struct buf b = {0};
     json_put_double(&b, g->values.resize_factor);
     buf_char(&b, '\0');
-    bool ok = b.err == ERR_OK && set_raw(hnsw, "resize_factor", b.p, 0);
+    bool ok = b.err == ERR_OK && set_raw(hnsw, "resize_factor", b.p);
     buf_free(&b);
     return ok;
 }
@@ -91,7 +91,7 @@ static enum err change_parameters(cJSON *holder, const struct configuration *cha
     cJSON *hnsw = cJSON_GetObjectItemCaseSensitive(holder, "hnsw");
     if (holder == NULL || !cJSON_IsObject(hnsw)) return ERR_CORRUPT;
     if (!set_fields(hnsw, &change->hnsw)) return ERR_NOMEM;
-    if (function != NULL && !set_raw(holder, "embedding_function", function, 1)) return ERR_NOMEM;
+    if (function != NULL && !set_raw(holder, "embedding_function", function)) return ERR_NOMEM;
     return ERR_OK;
 }
 
