@@ -135,11 +135,11 @@ static void on_stop_signal(uv_signal_t *handle, int signal_number)
     log_info("signal %d: stopping", signal_number);
     set_handler(SIGALRM, leave_late);
     (void)setitimer(ITIMER_REAL, &limit, NULL);
-    gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
-    close_signals(s);
-    set_handler(SIGTERM, leave_at_once); /* after libuv has given the signals up; between the two they end us as well */
+    close_signals(s); /* libuv gives the signals up, so ours come after; both before anybody can see that we stop */
+    set_handler(SIGTERM, leave_at_once);
     set_handler(SIGINT, leave_at_once);
     set_handler(SIGHUP, SIG_IGN);
+    gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
 }
 
 static void on_hangup(uv_signal_t *handle, int signal_number)
