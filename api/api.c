@@ -26,12 +26,15 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (o != NULL) api->options = *o;
     if (api->options.max_payload_bytes == 0) api->options.max_payload_bytes = DEFAULT_PAYLOAD_BYTES;
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
+    (void)pthread_mutex_init(&api->update_mutex, NULL); /* cannot fail without attributes */
     *a = api;
     return ERR_OK;
 }
 
 void api_free(struct api *a)
 {
+    if (a == NULL) return;
+    (void)pthread_mutex_destroy(&a->update_mutex);
     mem_free(a);
 }
 

@@ -4,12 +4,15 @@
 #ifndef API_HANDLER_H
 #define API_HANDLER_H
 
+#include <pthread.h>
+
 #include "api/api.h"
 #include "api/json.h"
 
 struct api {
     struct store *store;
     struct api_options options; /* immutable */
+    pthread_mutex_t update_mutex; /* one at a time changes a collection's documents; held over the catalog's commit */
 };
 
 enum api_outcome {

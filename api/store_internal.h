@@ -13,7 +13,8 @@
 
 /* The live side of one collection: what catalog_collection.runtime points to. Freed with the collection's last reference. */
 struct live {
-    struct collection *collection; /* immutable */
+    struct catalog_runtime runtime; /* first */
+    struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
 
@@ -69,7 +70,7 @@ enum { STORE_PATH_MAX = 4096 };
 
 static inline struct live *live_of(const struct catalog_collection *col)
 {
-    return col->runtime;
+    return (struct live *)(void *)atomic_load(&col->runtime);
 }
 
 uint64_t monotonic_ns(void);
@@ -82,7 +83,7 @@ void store_manifest_name(uint64_t version, char out[64]);
 /* store_open.c */
 enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em);
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em);
-void live_free(void *live);
+void live_free(struct catalog_runtime *live);
 enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                       struct errmsg *em);
 /* Removes files of a collection's directory that its version does not name, or all of it. */

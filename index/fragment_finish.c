@@ -174,7 +174,7 @@ static enum err write_codes(struct fragment_writer *w, struct bytes map, struct 
 {
     struct buf codes = {0};
     const float *rows = (const void *)((const char *)map.p + FRAGMENT_HEADER_BYTES);
-    enum err e = codes_build(rows, w->n_rows, w->o.dim, w->o.space, w->o.fragment_id, &codes, em);
+    enum err e = codes_build(rows, w->n_rows, w->o.dim, w->o.space, FRAGMENT_CODES_SEED, &codes, em);
     if (e == ERR_OK && codes.err != ERR_OK) e = errmsg_set(em, codes.err, "vector codes");
     if (e == ERR_OK && codes.n > 0) {
         begin_section(w);

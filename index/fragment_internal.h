@@ -14,6 +14,9 @@
 
 #define FRAGMENT_MAGIC "CHRFRAG\n"
 
+/* The same in all fragments: a query is then rotated once for all of them. */
+#define FRAGMENT_CODES_SEED UINT64_C(0x6368726f6d612d31)
+
 enum {
     FRAGMENT_VERSION = 1,
     FRAGMENT_HEADER_BYTES = 4096,

@@ -1,15 +1,10 @@
 /* fragment_ops.c - a fragment as a segment: rows by number and by id, and the nearest of them.
  *
- * NEAREST  few candidates are compared exactly, one by one; many are scanned through their codes, with the candidates as a
- *          mask (codes.h). Both offer exact distances, so the choice changes the time and not the answer.
+ * NEAREST  through the codes where there are some (codes.h, which decides by itself when few candidates are better compared
+ *          one by one), else exactly. Distances offered are exact either way.
  */
 #include "core/value.h"
 #include "index/fragment_internal.h"
-
-enum {
-    EXACT_ROWS = 1024,   /* so many candidates are compared exactly, however large the fragment */
-    EXACT_FRACTION = 32, /* and 1 in so many rows */
-};
 
 #define CODES_EPSILON 2.5F /* standard deviations: finds 0.999 of the true neighbours (vector-index.md, section 2) */
 
@@ -106,6 +101,7 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
                                  const struct bitset *mask, uint32_t n_mask, uint64_t lsn, struct topk *top,
                                  struct arena *a, struct errmsg *em)
 {
+    (void)n_mask;
     const struct fragment *f = fragment_of(s);
     struct search search = {f, lsn};
     struct codes_rows rows = {
@@ -117,8 +113,7 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
     };
     CHECK(n_rows == f->n_rows && "a fragment is seen whole");
     CHECK(q->dim == f->dim && "a query of the collection's dimension");
-    bool is_few = mask != NULL && (n_mask <= EXACT_ROWS || n_mask < n_rows / EXACT_FRACTION);
-    if (f->codes.n > 0 && !is_few) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
+    if (f->codes.n > 0) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
     exact_search(&rows, n_rows, q, mask, top);
     return ERR_OK;
 }
