@@ -22,7 +22,7 @@ static void run_with_fault(struct disk *d, struct client *c)
         e = client_submit(c, i == 20 ? 30000 : 1700);
         ck_assert(e == ERR_OK || e == ERR_READ_ONLY);
         if (i % 3 == 0) client_wait(c);
-        if (i % 12 == 11) (void)client_trim(c, c->last_lsn);
+        if (i % 12 == 11) (void)client_trim(c, client_last(c));
     }
     client_wait(c);
     struct wal_stats s;
@@ -95,10 +95,7 @@ START_TEST(a_failed_sync_is_not_tried_again)
         wal_stats(c->w, &s);
         if (s.disk_bytes >= 2 * (20 << 10)) break;
     }
-    d->fault = ERR_IO;
-    d->fault_mask = OP_SYNC;
-    d->sync_forgets = true;
-    d->fault_after = 0; /* once: the next one would succeed, and lie */
+    disk_arm(d, OP_SYNC, ERR_IO, 0, false, 0); /* once: the next one would succeed, and lie */
     ck_ok(client_submit(c, 100));
     client_wait(c);
     ck_assert_uint_eq(c->n_failed, 1);
