@@ -143,7 +143,9 @@ static void write_some(struct client *c, struct disk *d, bool closes)
     client_wait(c);
     if (!closes) {
         wait_for_mark(d);
+        (void)pthread_mutex_lock(&d->mu);
         d->is_off = true;
+        (void)pthread_mutex_unlock(&d->mu);
     }
     client_close(c);
     disk_kill(d);
