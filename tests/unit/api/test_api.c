@@ -3,6 +3,8 @@
  * elsewhere; here is what needs no socket. */
 #include "tests/lib/suite.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "api/handler.h"
@@ -19,6 +21,14 @@ static void on_done(struct api_request *r)
 {
     (void)r;
     is_done = true;
+}
+
+static atomic_bool is_written;
+
+static void on_written(struct api_request *r)
+{
+    (void)r;
+    atomic_store(&is_written, true);
 }
 
 static void setup(const struct api_options *o)
@@ -344,6 +354,59 @@ START_TEST(collections_live_and_die)
 }
 END_TEST
 
+/* A write: the answer comes on the log's thread. */
+static unsigned write_records(const char *path, const char *body)
+{
+    api_end(&request);
+    request = (struct api_request){.method = STR("POST"), .path = str_from_c(path), .done = on_written};
+    request.body = str_from_c(body);
+    ck_assert_int_eq(api_begin(api, &request), API_RUN_POOL);
+    atomic_store(&is_written, false);
+    api_run(&request);
+    while (!atomic_load(&is_written)) (void)sched_yield();
+    return request.status;
+}
+
+START_TEST(schemas_learn_the_keys_that_are_written)
+{
+    char id[UUID_TEXT + 1] = {0}, path[300];
+    setup(NULL);
+    ck_assert_uint_eq(ask("POST", C, "{\"name\":\"docs\"}")->status, 200);
+    memcpy(id, request.answer.p + sizeof "{\"id\":\"" - 1, UUID_TEXT);
+    (void)snprintf(path, sizeof path, C "/%s/add", id);
+    ck_assert_uint_eq(write_records(path, "{\"ids\":[\"a\",\"b\"],\"embeddings\":[[1,2],[3,4]],\"metadatas\":[{\"k\":"
+                                          "\"v\",\"n\":1,\"l\":[true]},{\"k\":2.5,\"n\":7}]}"),
+                      201);
+    (void)ask("GET", C "/docs", NULL);
+    const char *string = "\"string\":{\"fts_index\":{\"enabled\":false,\"config\":{}},\"string_inverted_index\":{"
+                         "\"enabled\":true,\"config\":{}}}";
+    ck_assert(says(string) && says("\"n\":{\"int\":{\"int_inverted_index\":{\"enabled\":true,\"config\":{}}}}"));
+    ck_assert(says("\"l\":{\"bool\":{\"bool_inverted_index\":{\"enabled\":true,\"config\":{}}}}"));
+    ck_assert(says("\"float\":{\"float_inverted_index\":{\"enabled\":true,\"config\":{}}}}"));
+    ck_assert(says("\"dimension\":2"));
+    /* the same again changes nothing */
+    const struct catalog_collection *before =
+        catalog_collection_by_name(store_catalog(store), STR("default_tenant"), STR("default_database"), STR("docs"));
+    ck_assert_uint_eq(write_records(path, "{\"ids\":[\"c\"],\"embeddings\":[[1,2]],\"metadatas\":[{\"n\":1}]}"), 201);
+    const struct catalog_collection *after =
+        catalog_collection_by_name(store_catalog(store), STR("default_tenant"), STR("default_database"), STR("docs"));
+    ck_assert_ptr_eq(before, after);
+    /* a client that makes up keys is stopped, its records are not */
+    struct buf body = {0};
+    buf_lit(&body, "{\"ids\":[\"d\"],\"embeddings\":[[1,2]],\"metadatas\":[{");
+    for (int i = 0; i < 3000; i++) buf_printf(&body, "%s\"key%04d\":%d", i > 0 ? "," : "", i, i);
+    buf_lit(&body, "}]}");
+    buf_char(&body, '\0');
+    ck_assert_uint_eq(write_records(path, body.p), 201);
+    buf_free(&body);
+    (void)ask("GET", C "/docs", NULL);
+    ck_assert(says("\"key0100\":{\"int\"") && !says("\"key2000\":"));
+    catalog_collection_unref(before);
+    catalog_collection_unref(after);
+    teardown();
+}
+END_TEST
+
 /* Memory that runs out anywhere in a request gives an answer of status 503 or a good one, and leaks nothing. */
 static bool fail_at(void *ctx, size_t size)
 {
@@ -383,4 +446,4 @@ END_TEST
 
 TESTS(api, paths_are_matched_exactly, parameters_are_decoded_after_routing, bodies_are_refused_before_they_are_read,
       cors_answers_options_and_adds_headers, system_routes, databases_come_in_pages, collections_live_and_die,
-      short_memory_is_answered)
+      schemas_learn_the_keys_that_are_written, short_memory_is_answered)
