@@ -176,6 +176,9 @@ static const char *const refused[][2] = {
     {"{\"a\":{\"$in\":[null]}}", "refused"},
     {"{\"a\":{\"$in\":[[1]]}}", "refused"},
     {"{\"a\":{\"$in\":[1.5,\"x\"]}}", "refused"},
+    {"{\"a\":{\"$in\":[1.5,{}]}}", "refused"},
+    {"{\"a\":{\"$nin\":[1.5,[]]}}", "refused"},
+    {"{\"a\":{\"$nin\":[1.5,null]}}", "refused"},
     {"{\"a\":{\"$contains\":[1]}}", "refused"},
     {"{\"a\":{\"$regex\":\"x\"}}", "refused"},
     {"{\"a\":9223372036854775808}", "refused"},
@@ -248,7 +251,7 @@ START_TEST(wrong_json_fails_the_reader)
         {"{\"a\":{\"$foo\":nope}}", "a.$foo: expected ident at line 1 column 15"},
         {"{\"a\":1e400}", "a: number out of range at line 1 column 10"},
         {"{\"a\":[1,{\"b\":}]}", "a[1].b: expected value at line 1 column 14"},
-        {"{\"$and\":[{\"a\":1},]}", "$and: trailing comma at line 1 column 19"},
+        {"{\"$and\":[{\"a\":1},]}", "$and: trailing comma at line 1 column 18"},
     };
     check_table(table, sizeof table / sizeof table[0], false);
 }
