@@ -20,7 +20,7 @@ enum {
     RX_PATTERN_MAX = 1 << 20,  /* bytes */
     RX_PROGRAM_MAX = 1 << 18,  /* instructions */
     RX_STEPS_MAX = 1 << 30,    /* instructions looked at in one text */
-    RX_EFFORT_MAX = 8 << 20,   /* questions asked to find out whether sets are empty */
+    RX_EFFORT_MAX = 12 << 20,  /* questions asked to find out whether sets are empty */
     RX_MEMORY_MAX = 256 << 20, /* bytes of tree, program and needs */
 };
 
@@ -82,9 +82,10 @@ struct rx_props {
 /* The property that PCRE2 writes as `text` (a class or an escape). *p is NULL when PCRE2 knows none. */
 enum err rx_prop_get(struct rx_props *ps, struct arena *a, const char *text, const struct rx_prop **p);
 
-/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none; with `fold` the
- * set is closed under case folding. */
-enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s);
+/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none, with the reason in
+ * *why; with `fold` the set is closed under case folding. */
+enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s,
+                         const char **why);
 
 enum err rx_prop_word(struct rx_props *ps, struct arena *a, const struct rx_prop **p); /* \w */
 bool rx_prop_has(const struct rx_prop *p, uint32_t cp, struct rx_probe *pb);
