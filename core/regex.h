@@ -17,7 +17,7 @@ struct regex;
 enum err regex_new(struct str pattern, struct regex **r, struct errmsg *em);
 void regex_free(struct regex *r); /* NULL is fine */
 
-/* Unanchored search. ERR_INVALID when the search would take more than 2^30 steps (a text of megabytes with a pattern of
+/* Unanchored search. ERR_INVALID when the search would take more than 2^29 steps (a text of megabytes with a pattern of
  * thousands of states can); ERR_NOMEM. */
 enum err regex_matches(const struct regex *r, struct str text, bool *matches, struct errmsg *em);
 

@@ -19,7 +19,7 @@ enum {
     RX_NEST_MAX = 250,         /* upstream's own limit */
     RX_PATTERN_MAX = 1 << 20,  /* bytes */
     RX_PROGRAM_MAX = 1 << 18,  /* instructions */
-    RX_STEPS_MAX = 1 << 30,    /* instructions looked at in one text */
+    RX_STEPS_MAX = 1 << 29,    /* instructions looked at in one text */
     RX_EFFORT_MAX = 12 << 20,  /* questions asked to find out whether sets are empty */
     RX_MEMORY_MAX = 256 << 20, /* bytes of tree, program and needs */
 };
@@ -200,6 +200,7 @@ struct rx_program {
     uint32_t n_classes;
     uint32_t asserts;           /* bit set of what the program asks: 1 << enum rx_assert */
     uint32_t min_len;           /* bytes of the shortest text that can match */
+    uint32_t steps_max;         /* RX_STEPS_MAX; tests lower it */
     bool is_anchored;           /* every match starts at the start of the text */
     const struct rx_prop *word; /* \w, when an assertion needs it */
 };

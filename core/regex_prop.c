@@ -281,7 +281,7 @@ static enum err prop_fold(struct rx_props *ps, struct arena *a, const struct rx_
     struct rx_prop *mine = ps->first;
     while (mine != p) mine = mine->next;
     if (mine->with_fold == NULL) {
-        enum { MOST = 4096 }; /* there are 2863 characters with equals */
+        enum { MOST = 4096 }; /* there are 2878 characters with equals */
         struct rx_range *r = arena_array(a, MOST, sizeof *r);
         const struct rx_set **kids = arena_array(a, 2, sizeof *kids);
         if (r == NULL || kids == NULL) return ERR_NOMEM;

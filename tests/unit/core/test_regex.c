@@ -7,7 +7,10 @@
 #include "core/mem.h"
 #include "tests/lib/suite.h"
 
-#define TEXT(literal) {(literal), sizeof(literal) - 1}
+#define TEXT(literal)                                                                                                  \
+    {                                                                                                                  \
+        (literal), sizeof(literal) - 1                                                                                 \
+    }
 
 static const struct str texts[] = {
     TEXT("a"),
