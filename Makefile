@@ -29,7 +29,7 @@ DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wold-style-definition -Wformat=2 -Wcast-align -Wcast-qual -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
-        -Wnull-dereference -Wdate-time
+        -Wnull-dereference -Wdate-time -Wno-missing-field-initializers
 IS_GCC := $(shell $(CC) --version 2>/dev/null | head -1 | grep -qi clang || echo yes)
 ifeq ($(IS_GCC),yes)
 WARN += -Wimplicit-fallthrough=5 -Wduplicated-cond -Wlogical-op -Wstack-usage=32768
@@ -105,7 +105,8 @@ $(B)/libserver.a: $(filter-out $(B)/server/main.o,$(call OBJ,server))
 $(BIN): $(B)/server/main.o $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-run: all ## build, then serve the data in ./chroma (DATA=dir PORT=n)
+run: deps ## install what is missing, build, serve the data in ./chroma (DATA=dir PORT=n)
+	@$(MAKE) all # a make of its own: pkg-config may have been installed just now
 	./build/chroma run --path $(DATA) --port $(PORT)
 
 debug asan tsan: ## the binary in another build, in build/MODE/chroma
@@ -126,7 +127,7 @@ $(UNIT_BIN): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB_OBJ) $$(foreach f,$$(LIBS_OF
 
 unit-build: $(UNIT_BIN)
 
-check: $(UNIT_BIN) ## unit tests (T=core/test_buf for one)
+check: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN)) ## unit tests (T=core/test_buf for one)
 	@tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
 
 check-asan: ## unit tests under AddressSanitizer and UBSan

@@ -8,28 +8,43 @@
  *          block (not the loop); they are serialised inside.
  * LIFETIME collections are handed out as references: catalog_collection_unref when done. One object is one state of a
  *          collection and immutable; an update makes a new object.
- * ERRORS   ERR_NOT_FOUND, ERR_EXISTS, ERR_IO, ERR_NO_SPACE, ERR_NEWER (the schema is of a later version), ERR_NOMEM.
- *          Texts for clients are the API's; `em` is for logs and for start-up.
+ * ERRORS   ERR_NOT_FOUND, ERR_EXISTS, ERR_IO, ERR_NO_SPACE, ERR_NOMEM, ERR_CORRUPT, ERR_LOCKED (another program holds
+ *          the file), ERR_INVALID (numbers beyond 2^63 - 1, versions that go back), at open also ERR_NEWER (the
+ *          schema is of a later version). Texts for clients are the API's; `em` is for logs and for start-up.
+ *          After a failed change nothing has changed, as far as this process can see. But after ERR_IO, and only when
+ *          the process dies before the next successful change, the change may turn out to have been made at the next
+ *          start (its commit was written, and only the flush failed). So files that a failed change would have named
+ *          must not be deleted before the next start or the next successful change.
  */
 #ifndef CATALOG_CATALOG_H
 #define CATALOG_CATALOG_H
 
+#include "core/arena.h"
 #include "core/uuid.h"
 #include "core/vfs.h"
 
 struct catalog;
 
+/* First member of what is attached to a collection: its live object. Every state of the collection that anyone holds
+ * keeps it; with the last of them it is freed, on whichever thread gives that one back. */
+struct catalog_runtime {
+    _Atomic(size_t) n_states;                        /* the catalog's; zero at first */
+    void (*free_runtime)(struct catalog_runtime *r); /* immutable */
+};
+
 /* All strings are owned by the object and NUL-terminated as well. */
 struct catalog_collection {
-    uint64_t number;              /* never reused: names the collection in the log and in file names */
+    uint64_t number; /* never reused: names the collection in the log and in file names */
     struct uuid id;
-    struct str tenant, database;  /* names */
+    struct str tenant, database; /* names */
     struct str name;
-    struct str configuration;     /* compact JSON text, opaque here */
-    struct str schema;            /* likewise */
-    struct bytes metadata;        /* packed (core/value.h); n == 0: none */
-    uint8_t space;                /* enum space (core/segment.h) */
-    void *runtime;                /* what catalog_set_runtime attached; shared by all states of one collection */
+    struct str configuration; /* compact JSON text, opaque here */
+    struct str schema;        /* likewise */
+    struct bytes metadata;    /* packed (core/value.h); n == 0: none */
+    uint8_t space;            /* enum space (core/segment.h) */
+    /* What was attached (`attach` below, or catalog_set_runtime); NULL before. Later states of the collection inherit
+     * it. The only member that changes, hence atomic; it reads like a plain pointer. */
+    _Atomic(struct catalog_runtime *) runtime;
 };
 
 struct catalog_database {
@@ -38,16 +53,18 @@ struct catalog_database {
 };
 
 /* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory.
- * A fresh catalog has tenant `default_tenant` and database `default_database` (id all zeros). */
+ * A fresh catalog has tenant `default_tenant` and database `default_database` (id all zeros).
+ * ERR_CORRUPT: damaged, no SQLite file, or another program's. A file that is refused is left as it was. */
 enum err catalog_open(struct catalog **c, const char *path, struct errmsg *em);
-void catalog_close(struct catalog *c);
+void catalog_close(struct catalog *c); /* NULL is fine. References handed out stay valid. */
 
 /* --- tenants and databases ------------------------------------------------------------------------------------ */
 
+/* Names are compared byte by byte; any bytes are allowed in the name of a tenant. */
 enum err catalog_create_tenant(struct catalog *c, struct str name, struct errmsg *em);
 bool catalog_has_tenant(struct catalog *c, struct str name);
 
-/* The tenant need not exist (upstream's rule). */
+/* The tenant need not exist (upstream's rule). The id is random, also when `default_database` is made again. */
 enum err catalog_create_database(struct catalog *c, struct str tenant, struct str name, struct errmsg *em);
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id);
 /* Deletes its collections too; `dropped` is called for each, on this thread, after the commit. */
@@ -65,6 +82,14 @@ struct catalog_new_collection {
     struct bytes metadata;
     uint8_t space;
     bool get_or_create;
+
+    /* Makes the live object of a new collection before anyone can see the collection: called before the commit, with
+     * the catalog's changes locked out, so it may look up but not change. `col` has its number and id already; what
+     * is written to *runtime becomes col->runtime, and is freed when the commit fails. An error undoes the creation and
+     * is passed on. NULL: not wanted. */
+    enum err (*attach)(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
+                       struct errmsg *em);
+    void *attach_ctx;
 };
 
 /* ERR_NOT_FOUND: no such database. ERR_EXISTS: name taken and not get_or_create. On ERR_OK *col is a reference, and
@@ -81,11 +106,12 @@ const struct catalog_collection *catalog_collection_by_number(struct catalog *c,
 const struct catalog_collection *catalog_collection_ref(const struct catalog_collection *col);
 void catalog_collection_unref(const struct catalog_collection *col);
 
-/* Ordered by id ascending. The array lies in the arena; each element is a reference of the caller's. */
+/* Ordered by id ascending; limit UINT32_MAX = all. The array lies in the arena; each element is a reference of the
+ * caller's. */
 enum err catalog_list_collections(struct catalog *c, struct str tenant, struct str database, uint32_t limit,
                                   uint32_t offset, struct arena *a, const struct catalog_collection ***list, size_t *n);
 uint64_t catalog_count_collections(struct catalog *c, struct str tenant, struct str database);
-/* Every collection of every tenant: start-up, compactor, metrics. */
+/* Every collection of every tenant, in no order: start-up, compactor, metrics. */
 enum err catalog_all_collections(struct catalog *c, struct arena *a, const struct catalog_collection ***list,
                                  size_t *n);
 
@@ -94,39 +120,44 @@ struct catalog_update { /* .p == NULL: leave as it is */
     struct bytes metadata;
     bool set_metadata; /* metadata may be set to none */
 };
-/* All parts in one transaction. ERR_EXISTS: the new name is taken. */
+/* All parts in one transaction. ERR_EXISTS: the new name is taken. The own name is no conflict. */
 enum err catalog_update_collection(struct catalog *c, uint64_t number, const struct catalog_update *u,
                                    struct errmsg *em);
-/* By name; *col is the state that was deleted, a reference. */
+/* By name; *col is the state that was deleted, a reference. col may be NULL. */
 enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct str database, struct str name,
                                    const struct catalog_collection **col, struct errmsg *em);
 
-/* Attaches the live object of a collection, once, before others can see it or right after it was made. */
-void catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime);
+/* Attaches the live object of a collection, at start-up or right after it was made (where others may see it without
+ * for a moment; `attach` above has no such moment). False when the collection is gone: the object is still the
+ * caller's. States that were replaced before keep what they had. */
+bool catalog_set_runtime(struct catalog *c, uint64_t number, struct catalog_runtime *runtime);
 
 /* --- index versions ------------------------------------------------------------------------------------------- */
 
 /* What a version is: the manifest file names the fragments; everything up to log_position is in them. */
 struct catalog_version {
-    uint64_t number;        /* collection */
-    uint64_t version;       /* ascending within the collection; 0 = none yet */
+    uint64_t number;  /* collection */
+    uint64_t version; /* ascending within the collection; 0 = none yet */
     uint64_t log_position;
-    uint64_t next_ordinal;  /* of the next new record */
-    uint32_t dimension;     /* 0 = not fixed yet */
-    struct str manifest;    /* file name within the collection's directory; lives in the arena given */
+    uint64_t next_ordinal; /* of the next new record */
+    uint32_t dimension;    /* 0 = not fixed yet */
+    struct str manifest;   /* file name within the collection's directory; lives in the arena given */
 };
-/* Makes `v` current. ERR_NOT_FOUND when the collection is gone (its files are garbage then). */
+/* Makes `v` current, in one durable transaction. ERR_NOT_FOUND when the collection is gone (its files are garbage
+ * then). ERR_INVALID when v->version is not above the current one or v->log_position is below the current one. */
 enum err catalog_publish_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em);
-/* v->version == 0 when nothing was published. */
+/* v->version == 0 and the rest zero when nothing was published. ERR_NOT_FOUND: no such collection. Reads SQLite. */
 enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a, struct catalog_version *v,
                              struct errmsg *em);
 
 /* --- all of it ------------------------------------------------------------------------------------------------ */
 
-/* Deletes everything and makes the default tenant and database again; `dropped` as above. */
+/* Deletes everything but the counters and makes the default tenant and database again (id all zeros); `dropped` as
+ * above. Numbers of collections go on where they were. */
 enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, struct errmsg *em);
 
-/* A durable number that only grows, kept beside the data: the highest log position ever trimmed, say. */
+/* A durable number that only grows, kept beside the data: the highest log position ever trimmed, say. Setting it to
+ * less than it is changes nothing. */
 enum err catalog_set_counter(struct catalog *c, const char *name, uint64_t value, struct errmsg *em);
 enum err catalog_get_counter(struct catalog *c, const char *name, uint64_t *value, struct errmsg *em); /* 0 if unset */
 

@@ -29,7 +29,8 @@ struct collection_state { /* what a published version says; zero for a new colle
 /* Takes over the fragments (freed with their ops->free). ERR_NOMEM. */
 enum err collection_new(struct collection **c, uint64_t number, enum space space, const struct collection_state *state,
                         struct segment *const *fragments, uint32_t n_fragments, struct errmsg *em);
-void collection_retire(struct collection *c); /* unlinked by the caller; freed when the last reader is gone */
+/* Frees it when the last reader is gone. Nothing may be applied or swapped any more. NULL is fine. */
+void collection_retire(struct collection *c);
 
 uint64_t collection_number(const struct collection *c);
 enum space collection_space(const struct collection *c);
@@ -40,8 +41,9 @@ void collection_reserve_dim(struct collection *c, uint32_t dim, uint32_t *fixed)
 uint32_t collection_dim(const struct collection *c); /* 0: none yet */
 uint64_t collection_count(const struct collection *c);
 
-/* Applies a durable block. Takes the block over (mem_free) unless it fails with ERR_NOMEM. A position at or below the
- * collection's own is skipped (replay). *n_changed: rows added, updated or deleted. */
+/* Applies a durable block and takes it over, whatever the outcome. A position at or below the collection's own is
+ * skipped (replay). *n_changed: rows added, updated or deleted. ERR_NOT_FOUND: dropped. ERR_NOMEM, ERR_CORRUPT: the
+ * collection takes no more writes until restart (ERR_READ_ONLY). */
 enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block, uint32_t *n_changed,
                           struct errmsg *em);
 
@@ -73,6 +75,7 @@ void snapshot_end(struct snapshot *s);
 
 struct collection_pressure {
     uint64_t tail_rows, tail_bytes; /* of the active tail */
+    uint64_t n_changes;             /* rows added, replaced or deleted since the last seal */
     uint64_t first_lsn;             /* the oldest write not in a published version; 0: none */
     uint32_t n_fragments;
 };
@@ -81,7 +84,7 @@ void collection_pressure(const struct collection *c, struct collection_pressure 
 /* Closes the active tail and starts a new one. *sealed is NULL when there is nothing to flush. *position: everything up
  * to it is in fragments and sealed tails. The sealed tail stays readable; n_rows of it are to be flushed. */
 struct sealed {
-    const struct segment *tail;
+    struct segment *tail; /* with a reference of the caller's */
     uint32_t n_rows;
     struct collection_state state; /* log_position, ordinal, dimension at this moment */
 };
@@ -98,7 +101,11 @@ struct replaced {
 enum err collection_install(struct collection *c, const struct replaced *replaced, uint32_t n_replaced,
                             struct segment *fragment, struct errmsg *em);
 
-/* Fragments of the present version, ascending; the caller is inside an epoch or is the only compactor. */
+/* Fragments of the present version, oldest first, a reference (segment_ref) on each. */
 enum err collection_fragments(const struct collection *c, struct arena *a, struct segment ***fragments, uint32_t *n);
+
+/* Keeps a segment beyond the version and the epoch it was found in; the last unref frees it. Any thread. */
+void segment_ref(struct segment *s);
+void segment_unref(struct segment *s);
 
 #endif

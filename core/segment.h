@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "core/bitset.h"
+#include "core/err.h"
 
 enum { ROW_NONE = UINT32_MAX };
 
@@ -117,7 +118,9 @@ struct segment_ops {
 /* First member of every segment. */
 struct segment {
     const struct segment_ops *ops;
-    struct deaths deaths;
+    struct deaths deaths;    /* of a fragment; a tail keeps deaths in its rows */
+    bool is_tail;            /* see tail.h */
+    _Atomic uint32_t n_refs; /* versions that hold it: the collection's business; 0 at first */
 };
 
 #endif

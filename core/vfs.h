@@ -11,7 +11,7 @@
 #ifndef CORE_VFS_H
 #define CORE_VFS_H
 
-#include "core/bytes.h"
+#include "core/arena.h"
 #include "core/err.h"
 
 struct vfs_file; /* an open file; belongs to the table that made it */

@@ -27,17 +27,19 @@ struct wal_record {
      * callback applies the record, so that memory follows the order of the log. It must not block for long. */
     void (*done)(struct wal_record *r, enum err e, uint64_t lsn);
     struct wal_record *next; /* the log's */
+    uint32_t payload_crc;    /* the log's: made by wal_submit on the submitter's thread */
 };
 
-struct wal_options { /* zero = default */
-    uint64_t segment_bytes;     /* 16 MiB; a larger record gets a segment of its own size */
+struct wal_options {            /* zero = default */
+    uint64_t segment_bytes;     /* 16 MiB, at least 16 KiB; a larger record gets a segment of its own size */
     uint64_t max_pending_bytes; /* 64 MiB: beyond it wal_submit answers ERR_BUSY */
     unsigned keep_segments;     /* 4: trimmed segments kept for recycling; others are removed */
-    bool no_sync;               /* for --ephemeral: nothing is flushed */
+    bool no_sync;               /* for --ephemeral: nothing is flushed; not crash-safe */
 };
 
-/* Called on open for every record after `from` of the oldest kept segment, in order. The payload lives until it returns.
- * An error stops the opening. */
+/* Called on open for every kept record after `replay_after`, in order. The payload is 8-byte aligned and lives until
+ * the call returns. An error stops the opening. Calls may come before damage further on is found: the opening then fails,
+ * and what was replayed is to be thrown away. */
 typedef enum err (*wal_replay)(void *ctx, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                                struct errmsg *em);
 
@@ -46,19 +48,24 @@ typedef enum err (*wal_replay)(void *ctx, uint64_t lsn, uint32_t type, uint64_t 
  * ERR_CORRUPT: acknowledged data are damaged; `em` names file and offset; the files are left as they are.
  * ERR_NEWER: made by a later version. */
 enum err wal_open(struct wal **w, const struct vfs *vfs, const char *dir, const struct wal_options *o,
-                  uint64_t replay_after, uint64_t min_next_lsn, wal_replay replay, void *replay_ctx,
-                  struct errmsg *em);
+                  uint64_t replay_after, uint64_t min_next_lsn, wal_replay replay, void *replay_ctx, struct errmsg *em);
 
-/* Hands a record over. On ERR_OK `done` will be called; on any other answer it will not. */
+/* Hands a record over. On ERR_OK `done` will be called; on any other answer it will not: ERR_BUSY when too much waits (a
+ * single record is never too much), ERR_READ_ONLY after a failure, ERR_TOO_LARGE for an absurd payload. */
 enum err wal_submit(struct wal *w, struct wal_record *r);
 
-/* Forgets records up to and including lsn: segments that hold nothing later are recycled or removed. Any thread. */
+/* Forgets records up to and including lsn: segments that hold nothing later are recycled (zeroed first) or removed, in
+ * the background. If nothing at all is left and the active segment is more than a quarter full, the log moves on to
+ * a fresh one, so that what was deleted leaves the disk. Nothing is persisted by the call itself: after a crash forgotten
+ * records may be replayed again. An error is what the background work met since the last call; it is tried again.
+ * Any thread. */
 enum err wal_trim(struct wal *w, uint64_t lsn, struct errmsg *em);
 
 struct wal_stats {
-    uint64_t durable_lsn, first_lsn; /* first_lsn: the oldest still in the files */
-    uint64_t live_bytes;             /* of records after the trim position, roughly */
-    uint64_t disk_bytes;             /* of all files */
+    uint64_t durable_lsn; /* every position up to this one is durable, or was skipped because of min_next_lsn */
+    uint64_t first_lsn;   /* the oldest still in the files; durable_lsn + 1 when there is none */
+    uint64_t live_bytes;  /* used in segments that hold records after the trim position */
+    uint64_t disk_bytes;  /* of all files */
     uint64_t n_records, n_flushes, flush_ns_total;
     bool is_failed;
 };

@@ -1,0 +1,396 @@
+/* compactor.c - what happens in the background: flushing tails, merging fragments, trimming the log, removing files.
+ *
+ * Two threads, so that a flush never waits for a merge. Both look at all collections when they are woken, and once in a
+ * while by themselves. Policy:
+ *   FLUSH  a tail that has flush_rows rows or flush_bytes bytes; a tail that was quiet for QUIET_NS and has enough rows
+ *          to be worth a fragment; whatever pins the log when it has grown beyond log_bytes; everything on request.
+ *   MERGE  four fragments of similar size (within a factor of four); a fragment of which a quarter is dead; a
+ *          quiet collection of up to QUIET_MERGE_ROWS rows into one fragment. So a row is rewritten about log4(rows)
+ *          times, and a collection has some ten fragments at most.
+ * An error is logged and tried again later; writers go on, since the log has everything.
+ */
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "api/store_internal.h"
+#include "core/epoch.h"
+#include "core/logger.h"
+#include "core/mem.h"
+
+enum {
+    TICK_MS = 250,
+    QUIET_MIN_ROWS = 256,
+    QUIET_MERGE_ROWS = 65536,
+    QUIET_MERGE_GAIN = 8, /* and only if the others together are not below an eighth of the largest */
+    MERGE_FAN_IN = 4,
+    MERGE_MAX = 16,
+    MERGE_SMALLEST = 1024, /* fragments below are of one size class */
+    DEAD_SHARE = 4,        /* one in so many dead: rewrite */
+    MERGER_NICE = 10,
+};
+
+static const uint64_t QUIET_NS = 1000000000;
+
+/* --- policy ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t live_rows(const struct segment *s)
+{
+    uint32_t dead = atomic_load(&s->deaths.n_dead);
+    return s->deaths.n_rows > dead ? s->deaths.n_rows - dead : 0;
+}
+
+static unsigned size_class(uint32_t n_rows)
+{
+    unsigned class = 0;
+    for (uint32_t limit = MERGE_SMALLEST; n_rows > limit && class < 15; limit *= 4) class++;
+    return class;
+}
+
+static bool is_quiet(const struct live *live)
+{
+    return monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
+}
+
+static bool wants_flush(const struct store *s, const struct live *live, bool flush_all, uint64_t pinned_below)
+{
+    struct collection_pressure p;
+    collection_pressure(live->collection, &p);
+    if (live->sealed.tail != NULL) return true; /* one that failed before */
+    if (p.first_lsn == 0) return false;
+    if (flush_all || p.first_lsn <= pinned_below) return true;
+    if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes) return true;
+    return p.n_changes >= QUIET_MIN_ROWS && is_quiet(live);
+}
+
+/* Would rewriting the fragment drop a quarter of it? Only rows that died up to the published position can go. */
+static bool is_worn(const struct segment *s, uint64_t position)
+{
+    uint32_t enough = s->deaths.n_rows / DEAD_SHARE, dead = 0;
+    if (enough == 0) enough = 1;
+    if (atomic_load(&s->deaths.n_dead) < enough) return false;
+    for (uint32_t row = 0; row < s->deaths.n_rows; row++) {
+        uint64_t died = deaths_at(&s->deaths, row);
+        dead += died != 0 && died <= position;
+    }
+    return dead >= enough;
+}
+
+/* Moves the fragments to merge to the front of the list; their number, or 0. */
+static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_all, uint64_t position)
+{
+    uint64_t total = 0, largest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct segment *s = list[i];
+        total += s->deaths.n_rows;
+        if (s->deaths.n_rows > largest) largest = s->deaths.n_rows;
+        if (is_worn(s, position)) {
+            list[i] = list[0];
+            list[0] = s;
+            return 1;
+        }
+    }
+    if (may_merge_all && n > 1 && total <= QUIET_MERGE_ROWS && (total - largest) * QUIET_MERGE_GAIN >= largest)
+        return n;
+    for (unsigned class = 0; class < 16; class++) {
+        uint32_t found = 0;
+        for (uint32_t i = 0; i < n; i++) found += size_class(live_rows(list[i])) == class;
+        if (found < MERGE_FAN_IN) continue;
+        uint32_t front = 0;
+        for (uint32_t i = 0; i < n && front < MERGE_MAX; i++) {
+            struct segment *s = list[i];
+            if (size_class(live_rows(s)) != class) continue;
+            list[i] = list[front];
+            list[front++] = s;
+        }
+        return front;
+    }
+    return 0;
+}
+
+/* --- work ------------------------------------------------------------------------------------------------------ */
+
+static bool is_stopping(struct store *s)
+{
+    (void)pthread_mutex_lock(&s->compactor.mu);
+    bool stopping = s->compactor.is_stopping;
+    (void)pthread_mutex_unlock(&s->compactor.mu);
+    return stopping;
+}
+
+/* Runs `work` on every collection; false: not on all, because it was told to stop or memory is short. */
+static bool each_collection(struct store *s, void (*work)(struct store *, const struct catalog_collection *, void *),
+                            void *ctx)
+{
+    struct arena a = {0};
+    const struct catalog_collection **all = NULL;
+    size_t n = 0;
+    bool is_complete = catalog_all_collections(s->catalog, &a, &all, &n) == ERR_OK;
+    for (size_t i = 0; i < n; i++) {
+        is_complete = is_complete && !is_stopping(s);
+        if (is_complete) work(s, all[i], ctx);
+        catalog_collection_unref(all[i]);
+    }
+    arena_free(&a);
+    return is_complete;
+}
+
+struct flush_round {
+    bool flush_all;
+    uint64_t pinned_below; /* collections whose oldest unflushed write is at or below are flushed */
+    uint64_t oldest;       /* the oldest unflushed write of all */
+    bool has_flushed;
+};
+
+static void flush_one(struct store *s, const struct catalog_collection *col, void *ctx)
+{
+    struct flush_round *r = ctx;
+    struct errmsg em = {{0}};
+    if (!wants_flush(s, live_of(col), r->flush_all, r->pinned_below)) return;
+    enum err e = flush_collection(s, col, &em);
+    if (e == ERR_OK) r->has_flushed = true;
+    else if (e != ERR_NOT_FOUND) log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+    (void)pthread_mutex_lock(&s->compactor.mu);
+    (void)pthread_cond_broadcast(&s->compactor.progress);
+    (void)pthread_mutex_unlock(&s->compactor.mu);
+}
+
+static void find_oldest(struct store *s, const struct catalog_collection *col, void *ctx)
+{
+    struct flush_round *r = ctx;
+    struct collection_pressure p;
+    (void)s;
+    collection_pressure(live_of(col)->collection, &p);
+    if (p.first_lsn != 0 && p.first_lsn < r->oldest) r->oldest = p.first_lsn;
+}
+
+/* The log may forget what every collection has in a published version. applied_lsn is read first: a record that is
+ * durable but not applied yet is in no collection's pressure. */
+static void trim_log(struct store *s)
+{
+    struct errmsg em = {{0}};
+    struct flush_round r = {.oldest = atomic_load(&s->applied_lsn) + 1};
+    if (!each_collection(s, find_oldest, &r)) return;
+    struct wal_stats stats;
+    wal_stats(s->wal, &stats);
+    if (r.oldest <= stats.first_lsn) return;
+    if (wal_trim(s->wal, r.oldest - 1, &em) != ERR_OK) log_warn("trim the log: %s", em.text);
+}
+
+static void remove_garbage(struct store *s)
+{
+    for (;;) {
+        (void)pthread_mutex_lock(&s->compactor.mu);
+        struct garbage *g = s->compactor.garbage;
+        if (g != NULL) s->compactor.garbage = g->next;
+        (void)pthread_mutex_unlock(&s->compactor.mu);
+        if (g == NULL) return;
+        store_clean_collection(s, g->number, true);
+        mem_free(g);
+    }
+}
+
+static void flush_round(struct store *s, bool flush_all)
+{
+    struct wal_stats stats;
+    struct flush_round r = {.flush_all = flush_all};
+    wal_stats(s->wal, &stats);
+    if (stats.live_bytes > s->options.log_bytes) /* free the older half of what is pinned */
+        r.pinned_below = stats.first_lsn + (stats.durable_lsn - stats.first_lsn) / 2;
+    (void)each_collection(s, flush_one, &r);
+    trim_log(s);
+    remove_garbage(s);
+    (void)epoch_reclaim();
+    if (r.has_flushed) compactor_wake(s, false, true);
+}
+
+static void merge_one(struct store *s, const struct catalog_collection *col, void *ctx)
+{
+    const bool *merge_all = ctx;
+    struct live *live = live_of(col);
+    for (bool again = true; again && !is_stopping(s);) {
+        struct arena a = {0};
+        struct errmsg em = {{0}};
+        struct segment **list = NULL;
+        uint32_t n = 0, chosen = 0;
+        enum err e = ERR_OK;
+        again = false;
+        if (collection_fragments(live->collection, &a, &list, &n) == ERR_OK) {
+            (void)pthread_mutex_lock(&s->publish_mu);
+            uint64_t position = live->state.log_position;
+            (void)pthread_mutex_unlock(&s->publish_mu);
+            chosen = choose_merge(list, n, *merge_all || is_quiet(live), position);
+        }
+        if (chosen > 0) {
+            e = merge_fragments(s, col, list, chosen, &em);
+            again = e == ERR_OK;
+        }
+        for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
+        if (e != ERR_OK && e != ERR_NOT_FOUND) log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        arena_free(&a);
+    }
+}
+
+/* --- threads --------------------------------------------------------------------------------------------------- */
+
+/* Waits for a wake-up or the next tick; false: stop. */
+static bool wait_for_work(struct compactor *c, const bool *wanted, bool *flush_all)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += TICK_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    int rc = 0;
+    (void)pthread_mutex_lock(&c->mu);
+    while (!c->is_stopping && !*wanted && rc == 0) rc = pthread_cond_timedwait(&c->wake, &c->mu, &until);
+    bool goes_on = !c->is_stopping;
+    *flush_all = c->flush_all;
+    (void)pthread_mutex_unlock(&c->mu);
+    return goes_on;
+}
+
+static void end_round(struct compactor *c, uint64_t *rounds)
+{
+    (void)pthread_mutex_lock(&c->mu);
+    ++*rounds;
+    (void)pthread_cond_broadcast(&c->progress);
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+static void *flusher_main(void *arg)
+{
+    struct store *s = arg;
+    struct compactor *c = &s->compactor;
+    bool flush_all;
+    while (wait_for_work(c, &c->flush_wanted, &flush_all)) {
+        (void)pthread_mutex_lock(&c->mu);
+        c->flush_wanted = false;
+        (void)pthread_mutex_unlock(&c->mu);
+        flush_round(s, flush_all);
+        end_round(c, &c->flush_rounds);
+    }
+    return NULL;
+}
+
+static void *merger_main(void *arg)
+{
+    struct store *s = arg;
+    struct compactor *c = &s->compactor;
+    bool merge_all;
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), MERGER_NICE); /* requests come first */
+    while (wait_for_work(c, &c->merge_wanted, &merge_all)) {
+        (void)pthread_mutex_lock(&c->mu);
+        c->merge_wanted = false;
+        (void)pthread_mutex_unlock(&c->mu);
+        (void)each_collection(s, merge_one, &merge_all);
+        (void)epoch_reclaim();
+        end_round(c, &c->merge_rounds);
+    }
+    return NULL;
+}
+
+enum err compactor_start(struct store *s, struct errmsg *em)
+{
+    struct compactor *c = &s->compactor;
+    (void)pthread_mutex_init(&c->mu, NULL);
+    (void)pthread_cond_init(&c->wake, NULL);
+    (void)pthread_cond_init(&c->progress, NULL);
+    if (s->options.no_compactor) return ERR_OK;
+    int rc = pthread_create(&c->flusher, NULL, flusher_main, s);
+    c->has_flusher = rc == 0;
+    if (rc == 0) {
+        (void)pthread_setname_np(c->flusher, "flusher");
+        rc = pthread_create(&c->merger, NULL, merger_main, s);
+        c->has_merger = rc == 0;
+    }
+    if (rc != 0) return errmsg_errno(em, rc, "start the compactor");
+    (void)pthread_setname_np(c->merger, "merger");
+    return ERR_OK;
+}
+
+void compactor_stop(struct store *s)
+{
+    struct compactor *c = &s->compactor;
+    (void)pthread_mutex_lock(&c->mu);
+    c->is_stopping = true;
+    (void)pthread_cond_broadcast(&c->wake);
+    (void)pthread_cond_broadcast(&c->progress);
+    (void)pthread_mutex_unlock(&c->mu);
+    if (c->has_flusher) (void)pthread_join(c->flusher, NULL);
+    if (c->has_merger) (void)pthread_join(c->merger, NULL);
+    while (c->garbage != NULL) { /* left for the clean-up of the next start */
+        struct garbage *next = c->garbage->next;
+        mem_free(c->garbage);
+        c->garbage = next;
+    }
+}
+
+void compactor_wake(struct store *s, bool flush, bool merge)
+{
+    struct compactor *c = &s->compactor;
+    (void)pthread_mutex_lock(&c->mu);
+    c->flush_wanted |= flush;
+    c->merge_wanted |= merge;
+    (void)pthread_cond_broadcast(&c->wake);
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+void compactor_discard(struct store *s, uint64_t number)
+{
+    struct garbage *g = mem_alloc(sizeof *g);
+    if (g == NULL) return; /* the next start cleans up */
+    g->number = number;
+    (void)pthread_mutex_lock(&s->compactor.mu);
+    g->next = s->compactor.garbage;
+    s->compactor.garbage = g;
+    (void)pthread_mutex_unlock(&s->compactor.mu);
+    compactor_wake(s, true, false);
+}
+
+void compactor_wait_for_room(struct store *s, struct live *live)
+{
+    enum { WAIT_MAX_MS = 5000 };
+    struct compactor *c = &s->compactor;
+    struct collection_pressure p;
+    if (!c->has_flusher) return;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_MAX_MS / 1000;
+    uint64_t limit = s->options.flush_bytes * 4;
+    compactor_wake(s, true, false);
+    (void)pthread_mutex_lock(&c->mu);
+    for (int rc = 0; rc == 0 && !c->is_stopping;) {
+        collection_pressure(live->collection, &p);
+        if (p.tail_bytes <= limit) break;
+        rc = pthread_cond_timedwait(&c->progress, &c->mu, &until);
+    }
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+/* One round of each thread that began after the call has seen everything that was acknowledged before it. */
+enum err store_compact(struct store *s, struct errmsg *em)
+{
+    struct compactor *c = &s->compactor;
+    if (!c->has_flusher) return errmsg_set(em, ERR_UNSUPPORTED, "no compactor runs");
+    (void)pthread_mutex_lock(&c->mu);
+    c->flush_all = true;
+    uint64_t flush_target = c->flush_rounds + 2;
+    c->flush_wanted = true;
+    (void)pthread_cond_broadcast(&c->wake);
+    while (c->flush_rounds < flush_target && !c->is_stopping) {
+        c->flush_wanted = true;
+        (void)pthread_cond_broadcast(&c->wake);
+        (void)pthread_cond_wait(&c->progress, &c->mu);
+    }
+    uint64_t merge_target = c->merge_rounds + 2;
+    while (c->merge_rounds < merge_target && !c->is_stopping) {
+        c->merge_wanted = true;
+        (void)pthread_cond_broadcast(&c->wake);
+        (void)pthread_cond_wait(&c->progress, &c->mu);
+    }
+    c->flush_all = false;
+    (void)pthread_mutex_unlock(&c->mu);
+    return ERR_OK;
+}

@@ -1,0 +1,324 @@
+/* publish.c - building fragments from tails and from other fragments, and making them the current version.
+ *
+ * PUBLISHING, in this order, so that a cut at any point leaves the version before or the one after:
+ *   1. the fragment file is complete and synced         (nothing names it yet)
+ *   2. the manifest is written and synced, then the directory
+ *   3. one SQLite transaction makes (manifest, log position) current
+ *   4. the collection swaps segments in memory
+ *   5. files that only the former version named are removed (readers that map them keep them)
+ * A failure before 3 removes the new files and leaves everything as it was.
+ *
+ * DEAD ROWS in a manifest are those of the version's log position P, no later ones: replay starts at P, and a row that
+ * died after P is still needed when the write that replaced it is applied again.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/store_internal.h"
+#include "core/logger.h"
+#include "core/mem.h"
+#include "core/tail.h"
+
+/* One fragment being built from one or more segments. */
+struct build {
+    struct store *s;
+    const struct catalog_collection *col;
+    struct live *live;
+    uint64_t position;           /* rows dead at or before it are left out */
+    uint64_t fragment_id;
+    struct replaced *sources;
+    uint32_t n_sources;
+    uint32_t n_rows;             /* written so far */
+    struct segment *fragment;    /* opened; NULL when no row is left */
+    bool is_current;             /* the catalog names it: its file must stay */
+    char path[STORE_PATH_MAX];   /* of the fragment; empty: no file was made */
+    struct arena arena;          /* row maps and lists */
+};
+
+static uint64_t died_at(const struct segment *s, uint32_t row)
+{
+    return s->is_tail ? tail_died(s, row) : deaths_at(&s->deaths, row);
+}
+
+struct build_row {
+    uint64_t ordinal;
+    uint32_t source, row;
+};
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct build_row *x = a, *y = b;
+    return x->ordinal < y->ordinal ? -1 : x->ordinal > y->ordinal;
+}
+
+/* Every row that is alive at the position, in the order of creation. */
+static enum err choose_rows(struct build *b, const uint32_t *n_rows, struct build_row **out, uint32_t *n_out,
+                            struct errmsg *em)
+{
+    size_t most = 0, n = 0;
+    for (uint32_t i = 0; i < b->n_sources; i++) most += n_rows[i];
+    if (most > UINT32_MAX / 2) return errmsg_set(em, ERR_TOO_LARGE, "%zu rows in one fragment", most);
+    struct build_row *rows = arena_alloc(&b->arena, most * sizeof *rows);
+    if (rows == NULL) return errmsg_set(em, ERR_NOMEM, "build a fragment of %zu rows", most);
+    for (uint32_t i = 0; i < b->n_sources; i++) {
+        const struct segment *s = b->sources[i].segment;
+        uint32_t *map = arena_alloc(&b->arena, n_rows[i] * sizeof *map);
+        if (map == NULL) return errmsg_set(em, ERR_NOMEM, "build a fragment of %zu rows", most);
+        memset(map, 0xff, n_rows[i] * sizeof *map); /* ROW_NONE */
+        b->sources[i].row_map = map;
+        for (uint32_t row = 0; row < n_rows[i]; row++) {
+            uint64_t died = died_at(s, row);
+            if (died == 0 || died > b->position) rows[n++] = (struct build_row){s->ops->ordinal(s, row), i, row};
+        }
+    }
+    qsort(rows, n, sizeof *rows, compare_rows);
+    *out = rows;
+    *n_out = (uint32_t)n;
+    return ERR_OK;
+}
+
+static enum err write_rows(struct build *b, struct fragment_writer *w, const struct build_row *rows, uint32_t n,
+                           struct errmsg *em)
+{
+    struct arena scratch = {0};
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
+        const struct segment *s = b->sources[rows[i].source].segment;
+        struct row row = {0};
+        e = s->ops->row(s, rows[i].row, ROW_ALL, &scratch, &row, em);
+        if (e == ERR_OK) e = fragment_writer_add(w, &row, rows[i].ordinal, s->ops->born(s, rows[i].row), em);
+        if (e == ERR_OK) ((uint32_t *)(uintptr_t)b->sources[rows[i].source].row_map)[rows[i].row] = b->n_rows++;
+        if (scratch.used_bytes > (1U << 18)) arena_free(&scratch);
+        if (collection_is_dropped(b->live->collection)) e = errmsg_set(em, ERR_NOT_FOUND, "deleted meanwhile");
+    }
+    arena_free(&scratch);
+    return e;
+}
+
+static void remove_file(struct store *s, const char *path)
+{
+    struct errmsg em = {{0}};
+    enum err e = s->vfs->remove(s->vfs->ctx, path, &em);
+    if (e != ERR_OK && e != ERR_NOT_FOUND) log_warn("cannot remove %s: %s", path, em.text);
+}
+
+/* Writes and opens the fragment. On failure the file is gone again. */
+static enum err build_fragment(struct build *b, const uint32_t *n_rows, struct errmsg *em)
+{
+    struct fragment_writer *w = NULL;
+    struct fragment *f = NULL;
+    struct build_row *rows = NULL;
+    uint32_t n = 0;
+    char dir[STORE_PATH_MAX];
+    enum err e = choose_rows(b, n_rows, &rows, &n, em);
+    if (e != ERR_OK || n == 0) return e;
+    store_collection_dir(b->s, b->live->number, dir);
+    e = b->s->vfs->make_dir(b->s->vfs->ctx, dir, em);
+    if (e != ERR_OK) return e;
+    store_fragment_path(b->s, b->live->number, b->fragment_id, b->path);
+    const struct fragment_options o = {
+        .dim = collection_dim(b->live->collection),
+        .space = collection_space(b->live->collection),
+        .fragment_id = b->fragment_id,
+    };
+    e = fragment_writer_new(&w, b->s->vfs, b->path, &o, em);
+    if (e == ERR_OK) e = write_rows(b, w, rows, n, em);
+    if (e == ERR_OK) e = fragment_writer_finish(w, em);
+    fragment_writer_free(w);
+    if (e == ERR_OK) e = fragment_open(&f, b->s->vfs, b->path, em);
+    if (e == ERR_OK) b->fragment = fragment_segment(f);
+    else remove_file(b->s, b->path);
+    return e;
+}
+
+/* --- publishing ------------------------------------------------------------------------------------------------ */
+
+/* Rows of `s` that died at or before the position, as a bitmap; *n_dead 0 and no bitmap when there are none. */
+static enum err dead_bitmap(const struct segment *s, uint64_t position, struct arena *a, struct manifest_entry *entry)
+{
+    struct bitset dead;
+    if (atomic_load(&s->deaths.n_dead) == 0) return ERR_OK;
+    if (!bitset_init(&dead, a, s->deaths.n_rows)) return ERR_NOMEM;
+    for (uint32_t row = 0; row < s->deaths.n_rows; row++) {
+        uint64_t died = deaths_at(&s->deaths, row);
+        if (died != 0 && died <= position) bitset_add(&dead, row);
+    }
+    entry->n_dead = bitset_count(&dead);
+    entry->dead = entry->n_dead > 0 ? dead.words : NULL;
+    return ERR_OK;
+}
+
+/* Deaths that the sources saw since the rows were chosen and that the new version's position covers. */
+static enum err dead_in_new(const struct build *b, uint64_t position, struct arena *a, struct manifest_entry *entry)
+{
+    struct bitset dead;
+    if (!bitset_init(&dead, a, b->n_rows)) return ERR_NOMEM;
+    for (uint32_t i = 0; i < b->n_sources; i++) {
+        const struct segment *s = b->sources[i].segment;
+        if (s->is_tail) continue; /* a flush chooses its rows at the very position it publishes */
+        for (uint32_t row = 0; row < s->deaths.n_rows; row++) {
+            uint64_t died = deaths_at(&s->deaths, row);
+            uint32_t to = b->sources[i].row_map[row];
+            if (died != 0 && died <= position && to != ROW_NONE) bitset_add(&dead, to);
+        }
+    }
+    entry->n_dead = bitset_count(&dead);
+    entry->dead = entry->n_dead > 0 ? dead.words : NULL;
+    return ERR_OK;
+}
+
+static bool is_source(const struct build *b, const struct segment *s)
+{
+    for (uint32_t i = 0; i < b->n_sources; i++)
+        if (b->sources[i].segment == s) return true;
+    return false;
+}
+
+static enum err list_entries(const struct build *b, uint64_t position, struct arena *a,
+                             struct manifest_entry **out, uint32_t *n_out)
+{
+    struct segment **fragments = NULL;
+    uint32_t n_fragments = 0, n = 0;
+    if (collection_fragments(b->live->collection, a, &fragments, &n_fragments) != ERR_OK) return ERR_NOMEM;
+    struct manifest_entry *entries = arena_array(a, (size_t)n_fragments + 1, sizeof *entries);
+    enum err e = entries != NULL ? ERR_OK : ERR_NOMEM;
+    for (uint32_t i = 0; i < n_fragments; i++) {
+        if (e == ERR_OK && !is_source(b, fragments[i])) {
+            entries[n].fragment_id = fragment_id(fragments[i]);
+            entries[n].n_rows = fragment_n_rows(fragments[i]);
+            e = dead_bitmap(fragments[i], position, a, &entries[n++]);
+        }
+        segment_unref(fragments[i]); /* stays: only publishers, one at a time, take fragments out */
+    }
+    if (e == ERR_OK && b->fragment != NULL) {
+        entries[n].fragment_id = b->fragment_id;
+        entries[n].n_rows = b->n_rows;
+        e = dead_in_new(b, position, a, &entries[n++]);
+    }
+    *out = entries;
+    *n_out = n;
+    return e;
+}
+
+/* Steps 2 to 5 of the head of this file; publish_mu held. `state`: of the new version. */
+static enum err publish(struct build *b, const struct collection_state *state, struct errmsg *em)
+{
+    struct store *s = b->s;
+    struct live *live = b->live;
+    struct arena a = {0};
+    struct manifest_entry *entries = NULL;
+    uint32_t n = 0;
+    char dir[STORE_PATH_MAX], name[64], path[STORE_PATH_MAX + 64], old_path[STORE_PATH_MAX + 64] = "";
+    store_collection_dir(s, live->number, dir);
+    store_manifest_name(live->version + 1, name);
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (live->version != 0) {
+        char old_name[64];
+        store_manifest_name(live->version, old_name);
+        (void)snprintf(old_path, sizeof old_path, "%s/%s", dir, old_name);
+    }
+    enum err e = list_entries(b, state->log_position, &a, &entries, &n);
+    if (e != ERR_OK) (void)errmsg_set(em, e, "list fragments");
+    if (e == ERR_OK) e = s->vfs->make_dir(s->vfs->ctx, dir, em);
+    if (e == ERR_OK) e = manifest_write(s->vfs, path, entries, n, em);
+    if (e == ERR_OK) e = s->vfs->sync_dir(s->vfs->ctx, dir, em);
+    if (e == ERR_OK && live->version == 0) { /* the directory itself is new */
+        char parent[STORE_PATH_MAX];
+        (void)snprintf(parent, sizeof parent, "%s/collections", s->path);
+        e = s->vfs->sync_dir(s->vfs->ctx, parent, em);
+    }
+    if (e == ERR_OK) {
+        const struct catalog_version v = {
+            .number = live->number,
+            .version = live->version + 1,
+            .log_position = state->log_position,
+            .next_ordinal = state->next_ordinal,
+            .dimension = state->dimension,
+            .manifest = str_from_c(name),
+        };
+        e = catalog_publish_version(s->catalog, &v, em);
+        b->is_current = e == ERR_OK;
+    }
+    if (e == ERR_OK) {
+        live->version++;
+        live->state = *state;
+        e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
+        if (e == ERR_OK) b->fragment = NULL; /* the collection's now */
+    }
+    if (e == ERR_OK) {
+        if (old_path[0] != '\0') remove_file(s, old_path);
+        for (uint32_t i = 0; i < b->n_sources; i++) {
+            char fragment_path[STORE_PATH_MAX];
+            if (b->sources[i].segment->is_tail) continue;
+            store_fragment_path(s, live->number, fragment_id(b->sources[i].segment), fragment_path);
+            remove_file(s, fragment_path);
+        }
+    } else if (!b->is_current) {
+        remove_file(s, path);
+    }
+    arena_free(&a);
+    return e;
+}
+
+/* Builds outside publish_mu, publishes inside. */
+static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const struct collection_state *flushed,
+                                  struct errmsg *em)
+{
+    (void)pthread_mutex_lock(&b->s->publish_mu);
+    b->fragment_id = b->live->next_fragment_id++;
+    if (flushed == NULL) b->position = b->live->state.log_position;
+    (void)pthread_mutex_unlock(&b->s->publish_mu);
+    enum err e = build_fragment(b, n_rows, em);
+    if (e == ERR_OK) {
+        (void)pthread_mutex_lock(&b->s->publish_mu);
+        struct collection_state state = flushed != NULL ? *flushed : b->live->state;
+        e = publish(b, &state, em);
+        (void)pthread_mutex_unlock(&b->s->publish_mu);
+        if (b->fragment != NULL) { /* not taken over */
+            b->fragment->ops->free(b->fragment);
+            if (!b->is_current) remove_file(b->s, b->path);
+        }
+    }
+    arena_free(&b->arena);
+    return e;
+}
+
+enum err flush_collection(struct store *s, const struct catalog_collection *col, struct errmsg *em)
+{
+    struct live *live = live_of(col);
+    enum err e = ERR_OK;
+    if (live->sealed.tail == NULL) e = collection_seal(live->collection, &live->sealed, em);
+    if (e != ERR_OK || live->sealed.tail == NULL) return e;
+    struct replaced source = {.segment = live->sealed.tail};
+    struct build b = {
+        .s = s,
+        .col = col,
+        .live = live,
+        .position = live->sealed.state.log_position,
+        .sources = &source,
+        .n_sources = 1,
+    };
+    e = build_and_publish(&b, &live->sealed.n_rows, &live->sealed.state, em);
+    if (e == ERR_OK) {
+        segment_unref(live->sealed.tail);
+        live->sealed.tail = NULL;
+    }
+    return e;
+}
+
+enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
+                         uint32_t n, struct errmsg *em)
+{
+    struct build b = {.s = s, .col = col, .live = live_of(col), .n_sources = n};
+    uint32_t *n_rows = arena_array(&b.arena, n, sizeof *n_rows);
+    b.sources = arena_array(&b.arena, n, sizeof *b.sources);
+    if (n_rows == NULL || b.sources == NULL) {
+        arena_free(&b.arena);
+        return errmsg_set(em, ERR_NOMEM, "merge %u fragments", n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        b.sources[i].segment = fragments[i];
+        n_rows[i] = fragment_n_rows(fragments[i]);
+    }
+    return build_and_publish(&b, n_rows, NULL, em);
+}

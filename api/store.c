@@ -1,0 +1,213 @@
+/* store.c - opening and closing a data directory, and the catalog changes that concern live collections. See store.h.
+ *
+ * ORDER OF OPENING  lock, catalog, published versions, replay of the log, clean-up, compactor. Nothing is changed on disk
+ *                   before the lock is held; files are removed only after everything else has succeeded.
+ * ORDER OF CLOSING  compactor, log (flushes what was submitted), catalog, lock.
+ */
+#include <stdio.h>
+#include <time.h>
+
+#include "api/store_internal.h"
+#include "core/epoch.h"
+#include "core/logger.h"
+#include "core/mem.h"
+
+enum {
+    DEFAULT_FLUSH_ROWS = 8192,
+    DEFAULT_FLUSH_BYTES = 24 << 20,
+    DEFAULT_LOG_BYTES = 128 << 20,
+};
+
+uint64_t monotonic_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void store_collection_dir(const struct store *s, uint64_t number, char out[STORE_PATH_MAX])
+{
+    (void)snprintf(out, STORE_PATH_MAX, "%s/collections/%llu", s->path, (unsigned long long)number);
+}
+
+void store_fragment_path(const struct store *s, uint64_t number, uint64_t fragment_id, char out[STORE_PATH_MAX])
+{
+    (void)snprintf(out, STORE_PATH_MAX, "%s/collections/%llu/%010llu.fragment", s->path, (unsigned long long)number,
+                   (unsigned long long)fragment_id);
+}
+
+void store_manifest_name(uint64_t version, char out[64])
+{
+    (void)snprintf(out, 64, "%010llu.manifest", (unsigned long long)version);
+}
+
+/* --- opening and closing --------------------------------------------------------------------------------------- */
+
+static void options_init(struct store *s, const struct store_options *o)
+{
+    s->options = *o;
+    if (s->options.flush_rows == 0) s->options.flush_rows = DEFAULT_FLUSH_ROWS;
+    if (s->options.flush_bytes == 0) s->options.flush_bytes = DEFAULT_FLUSH_BYTES;
+    if (s->options.log_bytes == 0) s->options.log_bytes = DEFAULT_LOG_BYTES;
+    if (o->path == NULL) s->options.wal.no_sync = true;
+    s->options.path = s->path;
+}
+
+static enum err open_files(struct store *s, const char *path, struct errmsg *em)
+{
+    char name[STORE_PATH_MAX];
+    s->vfs = vfs_posix();
+    if (path == NULL) {
+        enum err e = vfs_mem_new(&s->own_vfs, em);
+        if (e != ERR_OK) return e;
+        s->vfs = s->own_vfs;
+    }
+    int n = snprintf(s->path, sizeof s->path, "%s", path != NULL ? path : "memory");
+    if (n < 0 || (size_t)n >= sizeof s->path) return errmsg_set(em, ERR_INVALID, "the path is too long");
+    enum err e = s->vfs->make_dir(s->vfs->ctx, s->path, em);
+    if (e == ERR_OK) e = s->vfs->lock_dir(s->vfs->ctx, s->path, &s->lock, em);
+    if (e != ERR_OK) return e;
+    (void)snprintf(name, sizeof name, "%s/catalog.sqlite3", s->path);
+    e = catalog_open(&s->catalog, path != NULL ? name : NULL, em);
+    if (e != ERR_OK) return e;
+    (void)snprintf(name, sizeof name, "%s/collections", s->path);
+    e = s->vfs->make_dir(s->vfs->ctx, name, em);
+    return e == ERR_OK ? s->vfs->sync_dir(s->vfs->ctx, s->path, em) : e;
+}
+
+static enum err open_collections(struct store *s, uint64_t *last_position, struct errmsg *em)
+{
+    struct arena a = {0};
+    const struct catalog_collection **all = NULL;
+    size_t n = 0;
+    enum err e = catalog_all_collections(s->catalog, &a, &all, &n);
+    if (e != ERR_OK) (void)errmsg_set(em, e, "list collections");
+    for (size_t i = 0; i < n; i++) {
+        if (e == ERR_OK) {
+            e = live_open(s, all[i], em);
+            if (e != ERR_OK)
+                errmsg_wrap(em, "collection '" STR_FMT "' (number %llu)", STR_ARG(all[i]->name),
+                            (unsigned long long)all[i]->number);
+        }
+        catalog_collection_unref(all[i]);
+    }
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        struct catalog_version v;
+        e = catalog_get_version(s->catalog, all[i]->number, &a, &v, em);
+        if (e == ERR_OK && v.log_position > *last_position) *last_position = v.log_position;
+    }
+    arena_free(&a);
+    return e;
+}
+
+enum err store_open(struct store **out, const struct store_options *o, struct errmsg *em)
+{
+    uint64_t last_position = 0, counter = 0;
+    char name[STORE_PATH_MAX];
+    struct store *s = mem_zalloc(sizeof *s);
+    if (s == NULL) return errmsg_set(em, ERR_NOMEM, "open a store");
+    options_init(s, o);
+    (void)pthread_mutex_init(&s->publish_mu, NULL);
+    enum err e = open_files(s, o->path, em);
+    if (e == ERR_OK) e = open_collections(s, &last_position, em);
+    if (e == ERR_OK) e = catalog_get_counter(s->catalog, "trimmed_lsn", &counter, em);
+    if (e == ERR_OK) {
+        if (counter > last_position) last_position = counter;
+        (void)snprintf(name, sizeof name, "%s/wal", s->path);
+        s->replay_started_ns = s->replay_said_ns = monotonic_ns();
+        e = wal_open(&s->wal, s->vfs, name, &s->options.wal, 0, last_position + 1, store_replay, s, em);
+        if (e != ERR_OK) errmsg_wrap(em, "open the log");
+    }
+    if (e == ERR_OK) {
+        struct wal_stats stats;
+        wal_stats(s->wal, &stats);
+        atomic_store(&s->applied_lsn, stats.durable_lsn);
+        log_info("store is open: replayed=%llu ms=%llu", (unsigned long long)s->n_replayed,
+                 (unsigned long long)((monotonic_ns() - s->replay_started_ns) / 1000000));
+        store_clean(s);
+        e = compactor_start(s, em);
+    }
+    if (e != ERR_OK) {
+        store_close(s);
+        return e;
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL) return;
+    compactor_stop(s);
+    wal_close(s->wal);
+    catalog_close(s->catalog);
+    epoch_drain();
+    if (s->lock != NULL) s->vfs->close(s->lock);
+    vfs_mem_free(s->own_vfs);
+    (void)pthread_mutex_destroy(&s->publish_mu);
+    mem_free(s);
+}
+
+struct catalog *store_catalog(struct store *s)
+{
+    return s->catalog;
+}
+
+struct collection *store_collection(const struct catalog_collection *col)
+{
+    return live_of(col)->collection;
+}
+
+void store_health(struct store *s, struct store_health *h)
+{
+    wal_stats(s->wal, &h->log);
+    h->is_read_only = h->log.is_failed;
+}
+
+/* --- catalog changes ------------------------------------------------------------------------------------------- */
+
+static enum err attach_live(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime, struct errmsg *em)
+{
+    struct live *live = NULL;
+    (void)ctx;
+    enum err e = live_new(&live, col, em);
+    if (e == ERR_OK) *runtime = &live->runtime;
+    return e;
+}
+
+enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
+                                 const struct catalog_collection **out, struct errmsg *em)
+{
+    struct catalog_new_collection with_live = *in;
+    bool is_new;
+    with_live.attach = attach_live;
+    return catalog_create_collection(s->catalog, &with_live, out, &is_new, em);
+}
+
+static void drop_live(void *ctx, const struct catalog_collection *col)
+{
+    struct store *s = ctx;
+    if (live_of(col) != NULL) collection_drop(live_of(col)->collection);
+    compactor_discard(s, col->number);
+}
+
+enum err store_delete_collection(struct store *s, struct str tenant, struct str database, struct str name,
+                                 struct errmsg *em)
+{
+    const struct catalog_collection *col = NULL;
+    enum err e = catalog_delete_collection(s->catalog, tenant, database, name, &col, em);
+    if (e != ERR_OK) return e;
+    drop_live(s, col);
+    catalog_collection_unref(col);
+    return ERR_OK;
+}
+
+enum err store_delete_database(struct store *s, struct str tenant, struct str name, struct errmsg *em)
+{
+    return catalog_delete_database(s->catalog, tenant, name, drop_live, s, em);
+}
+
+enum err store_reset(struct store *s, struct errmsg *em)
+{
+    return catalog_reset(s->catalog, drop_live, s, em);
+}

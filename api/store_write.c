@@ -1,0 +1,51 @@
+/* store_write.c - a write on its way: to the log, then, durable, into the collection. See store_submit in store.h.
+ *
+ * The callback runs on the log's thread in log order, so collections follow the order of the log, as a replay would.
+ */
+#include "api/store_internal.h"
+#include "core/logger.h"
+#include "core/mem.h"
+
+enum { HOLD_BACK_FACTOR = 8 }; /* tails beyond so many times the flush size hold writers back */
+
+static void on_durable(struct wal_record *record, enum err e, uint64_t lsn)
+{
+    struct store_write *w = (void *)((char *)record - offsetof(struct store_write, record));
+    struct store *s = w->store;
+    const struct catalog_collection *col = w->collection;
+    struct live *live = live_of(col);
+    if (e == ERR_OK) {
+        struct errmsg em = {{0}};
+        struct collection_pressure p;
+        e = collection_apply(live->collection, lsn, w->block, &w->n_changed, &em);
+        if (e != ERR_OK && e != ERR_NOT_FOUND) log_error("apply log record %llu: %s", (unsigned long long)lsn, em.text);
+        atomic_store(&s->applied_lsn, lsn);
+        atomic_store_explicit(&live->last_write_ns, monotonic_ns(), memory_order_relaxed);
+        collection_pressure(live->collection, &p);
+        if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes)
+            compactor_wake(s, true, false);
+    } else {
+        mem_free((void *)(uintptr_t)w->block.p);
+    }
+    w->block = (struct bytes){NULL, 0};
+    w->collection = NULL;
+    w->done(w, e); /* the write may be gone from here on */
+    catalog_collection_unref(col);
+}
+
+enum err store_submit(struct store *s, struct store_write *w)
+{
+    struct live *live = live_of(w->collection);
+    struct collection_pressure p;
+    collection_pressure(live->collection, &p);
+    if (p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR) compactor_wait_for_room(s, live);
+    w->store = s;
+    w->n_changed = 0;
+    w->record = (struct wal_record){
+        .collection = live->number,
+        .type = STORE_RECORD_BATCH,
+        .payload = w->block,
+        .done = on_durable,
+    };
+    return wal_submit(s->wal, &w->record);
+}

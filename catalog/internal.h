@@ -1,0 +1,24 @@
+/* internal.h - what the files of catalog/ share. */
+#ifndef CATALOG_INTERNAL_H
+#define CATALOG_INTERNAL_H
+
+#include "catalog/sql.h"
+#include "catalog/view.h"
+
+struct catalog {
+    pthread_mutex_t change; /* held by whoever changes anything or uses `sql`; before view.lock */
+    struct sql sql;         /* guarded by `change` */
+    struct view view;       /* its own lock; changed only by the holder of `change` */
+};
+
+void catalog_lock(struct catalog *c);
+void catalog_unlock(struct catalog *c);
+
+/* Runs a change that must concern exactly one row. ERR_CORRUPT when it did not: somebody else wrote to the file. */
+enum err catalog_change_row(struct catalog *c, enum sql_statement which, const struct sql_value *values, int n,
+                            struct errmsg *em);
+
+/* Fills the empty view from the tables. */
+enum err catalog_load(struct catalog *c, struct errmsg *em);
+
+#endif

@@ -1,0 +1,170 @@
+/* exec_get.c - rows in the order of their creation, with offset and limit.
+ *
+ * Each segment offers its selected visible rows in ascending ordinals through a cursor: a fragment holds its rows in that
+ * order; a tail does not (an updated row keeps its old place), so its rows are sorted first. The cursors are merged.
+ * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead
+ * or masked, so a page at a deep offset costs a binary search and not a walk.
+ */
+#include <stdlib.h>
+
+#include "core/executor_internal.h"
+
+struct cursor {
+    const struct snapshot *s;
+    const struct segment *segment;
+    const struct bitset *mask; /* NULL: all rows */
+    uint32_t index;            /* of the segment in the snapshot */
+    uint32_t n_rows;
+    uint32_t *sorted;          /* tails: visible rows by ordinal; NULL: row numbers are in order */
+    uint32_t n_sorted, at;     /* at: next place in `sorted`, or the present row */
+    uint64_t ordinal;          /* of the present row; UINT64_MAX: at the end */
+    bool is_dense;             /* every row is selected and visible */
+};
+
+static uint32_t cursor_row(const struct cursor *c)
+{
+    return c->sorted != NULL ? c->sorted[c->at] : c->at;
+}
+
+/* Stands on the first selected visible row at or after c->at. */
+static void cursor_settle(struct cursor *c)
+{
+    if (c->sorted != NULL) {
+        c->ordinal = c->at < c->n_sorted ? c->segment->ops->ordinal(c->segment, c->sorted[c->at]) : UINT64_MAX;
+        return;
+    }
+    while (c->at < c->n_rows) {
+        if (c->mask != NULL) c->at = bitset_next(c->mask, c->at);
+        if (c->at >= c->n_rows) break;
+        if (c->is_dense || segment_is_visible(c->segment, c->at, c->s->lsn)) {
+            c->ordinal = c->segment->ops->ordinal(c->segment, c->at);
+            return;
+        }
+        c->at++;
+    }
+    c->ordinal = UINT64_MAX;
+}
+
+struct sort_key {
+    uint64_t ordinal;
+    uint32_t row;
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct sort_key *x = a, *y = b;
+    return x->ordinal < y->ordinal ? -1 : x->ordinal > y->ordinal;
+}
+
+static enum err sort_tail(struct cursor *c, uint32_t n_max, struct arena *a)
+{
+    struct sort_key *keys = arena_alloc(a, n_max * sizeof *keys);
+    c->sorted = arena_alloc(a, n_max * sizeof *c->sorted);
+    if (keys == NULL || c->sorted == NULL) return ERR_NOMEM;
+    uint32_t n = 0;
+    bool is_sorted = true;
+    for (uint32_t row = c->mask != NULL ? bitset_next(c->mask, 0) : 0; row < c->n_rows;
+         row = c->mask != NULL ? bitset_next(c->mask, row + 1) : row + 1) {
+        if (!segment_is_visible(c->segment, row, c->s->lsn)) continue;
+        keys[n] = (struct sort_key){c->segment->ops->ordinal(c->segment, row), row};
+        is_sorted = is_sorted && (n == 0 || keys[n - 1].ordinal < keys[n].ordinal);
+        n++;
+    }
+    if (!is_sorted) qsort(keys, n, sizeof *keys, compare_keys);
+    for (uint32_t i = 0; i < n; i++) c->sorted[i] = keys[i].row;
+    c->n_sorted = n;
+    return ERR_OK;
+}
+
+/* How many rows from the present one on have ordinals below `bound`, where every row counts. */
+static uint32_t dense_run(const struct cursor *c, uint64_t bound)
+{
+    uint32_t lo = c->at, hi = c->n_rows;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (c->segment->ops->ordinal(c->segment, mid) < bound) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo - c->at;
+}
+
+static enum err open_cursors(const struct snapshot *s, const struct segment_rows *rows, struct arena *a,
+                             struct cursor **out, uint32_t *n_out)
+{
+    struct cursor *cursors = arena_array(a, s->n_segments, sizeof *cursors);
+    uint32_t n = 0;
+    if (cursors == NULL) return ERR_NOMEM;
+    for (uint32_t i = 0; i < s->n_segments; i++) {
+        if (rows[i].n == 0) continue;
+        struct cursor *c = &cursors[n];
+        *c = (struct cursor){
+            .s = s,
+            .segment = s->segments[i].segment,
+            .mask = rows[i].mask.words != NULL ? &rows[i].mask : NULL,
+            .index = i,
+            .n_rows = s->segments[i].n_rows,
+        };
+        if (c->segment->is_tail) {
+            if (sort_tail(c, rows[i].n, a) != ERR_OK) return ERR_NOMEM;
+        } else {
+            c->is_dense = c->mask == NULL && atomic_load(&c->segment->deaths.n_dead) == 0;
+        }
+        cursor_settle(c);
+        n += c->ordinal != UINT64_MAX;
+    }
+    *out = cursors;
+    *n_out = n;
+    return ERR_OK;
+}
+
+/* The cursor with the lowest ordinal, and the lowest ordinal of the others. */
+static struct cursor *lowest(struct cursor *cursors, uint32_t n, uint64_t *next)
+{
+    struct cursor *best = &cursors[0];
+    *next = UINT64_MAX;
+    for (uint32_t i = 1; i < n; i++) {
+        if (cursors[i].ordinal < best->ordinal) {
+            *next = best->ordinal;
+            best = &cursors[i];
+        } else if (cursors[i].ordinal < *next) {
+            *next = cursors[i].ordinal;
+        }
+    }
+    return best;
+}
+
+enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_t limit, uint32_t offset,
+                  struct arena *a, struct row_ref **out, uint32_t *n_out, struct errmsg *em)
+{
+    struct segment_rows *rows = NULL;
+    struct cursor *cursors = NULL;
+    uint32_t n_cursors = 0, n = 0;
+    uint64_t most = 0, next;
+    enum err e = exec_select(s, sel, a, &rows, em);
+    if (e != ERR_OK) return e;
+    for (uint32_t i = 0; i < s->n_segments; i++) most += rows[i].n;
+    most = most > offset ? most - offset : 0;
+    if (most > limit) most = limit;
+    struct row_ref *refs = arena_alloc(a, (size_t)most * sizeof *refs);
+    if (refs == NULL || open_cursors(s, rows, a, &cursors, &n_cursors) != ERR_OK)
+        return errmsg_set(em, ERR_NOMEM, "collect %llu rows", (unsigned long long)most);
+    while (n < most && n_cursors > 0) {
+        struct cursor *c = lowest(cursors, n_cursors, &next);
+        while (c->ordinal < next && n < most) { /* a stretch of one segment */
+            if (offset > 0) {
+                uint32_t skip = c->is_dense ? dense_run(c, next) : 1;
+                if (skip > offset) skip = offset;
+                offset -= skip;
+                c->at += skip;
+            } else {
+                refs[n++] = (struct row_ref){c->index, cursor_row(c)};
+                c->at++;
+            }
+            cursor_settle(c);
+        }
+        if (c->ordinal == UINT64_MAX) *c = cursors[--n_cursors];
+    }
+    *out = refs;
+    *n_out = n;
+    return ERR_OK;
+}

@@ -1,0 +1,18 @@
+/* executor_internal.h - what exec_*.c share. See executor.h. */
+#ifndef CORE_EXECUTOR_INTERNAL_H
+#define CORE_EXECUTOR_INTERNAL_H
+
+#include "core/executor.h"
+#include "core/tail.h"
+
+/* Which rows of each segment a selection leaves; all rows where words == NULL. Rows that are not visible may be in it. */
+struct segment_rows {
+    struct bitset mask;
+    uint32_t n; /* bits in the mask, or rows of the segment */
+};
+
+/* One entry a segment of the snapshot, in the arena. */
+enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a,
+                     struct segment_rows **rows, struct errmsg *em);
+
+#endif

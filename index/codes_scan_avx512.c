@@ -1,0 +1,100 @@
+/* codes_scan_avx512.c - the scan kernel for AVX-512 (F, BW): as codes_scan_avx2.c with four groups a shuffle.
+ *
+ * INVARIANT called only where distance.c has seen F, BW, VL and DQ.
+ */
+#include "index/codes_internal.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+struct halves {
+    __m512i even, odd;
+};
+
+TARGET static inline void add_bytes(struct halves *h, __m512i bytes)
+{
+    h->even = _mm512_add_epi16(h->even, bytes);
+    h->odd = _mm512_add_epi16(h->odd, _mm512_srli_epi16(bytes, 8));
+}
+
+/* The four lanes added up. */
+TARGET static inline __m128i fold(__m512i v)
+{
+    __m256i two = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+    return _mm_add_epi16(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+}
+
+/* 16 sums in row order. */
+TARGET static inline __m256i in_order(struct halves h)
+{
+    __m128i e = fold(_mm512_sub_epi16(h.even, _mm512_slli_epi16(h.odd, 8))), o = fold(h.odd);
+    return _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
+}
+
+/* At most a chunk of groups, a multiple of 16. */
+TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table, size_t n_bytes, __m256i *rows_0,
+                                     __m256i *rows_16)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    struct halves low = {_mm512_setzero_si512(), _mm512_setzero_si512()}, high = low;
+    for (size_t i = 0; i < n_bytes; i += 256) {
+        __m512i l = _mm512_setzero_si512(), h = l;
+        for (size_t j = i; j < i + 256; j += 64) {
+            __m512i codes = _mm512_loadu_si512(block + j), entries = _mm512_loadu_si512(table + j);
+            l = _mm512_add_epi8(l, _mm512_shuffle_epi8(entries, _mm512_and_si512(codes, nibble)));
+            h = _mm512_add_epi8(h, _mm512_shuffle_epi8(entries, _mm512_and_si512(_mm512_srli_epi16(codes, 4), nibble)));
+        }
+        add_bytes(&low, l);
+        add_bytes(&high, h);
+    }
+    *rows_0 = in_order(low);
+    *rows_16 = in_order(high);
+}
+
+/* 32-bit sums of 32 rows, 16 a vector. */
+TARGET static inline void all_sums(const uint8_t *block, const struct codes_scan *s, __m512i sums[2])
+{
+    sums[0] = sums[1] = _mm512_setzero_si512();
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES;
+    const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
+    for (size_t i = 0; i < n_bytes; i += chunk) {
+        __m256i r[2];
+        chunk_sums(block + i, s->table + i, n_bytes - i < chunk ? n_bytes - i : chunk, &r[0], &r[1]);
+        for (int j = 0; j < 2; j++) sums[j] = _mm512_add_epi32(sums[j], _mm512_cvtepu16_epi32(r[j]));
+    }
+}
+
+TARGET static void sums_avx512(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
+{
+    __m512i v[2];
+    all_sums(block, s, v);
+    for (size_t i = 0; i < 2; i++) _mm512_storeu_si512(sums + 16 * i, v[i]);
+}
+
+TARGET static uint32_t scan_avx512(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
+                                   float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    const __m512 step = _mm512_set1_ps(s->step), shift = _mm512_set1_ps(s->shift), base = _mm512_set1_ps(s->base);
+    const __m512 margin = _mm512_set1_ps(s->margin), bound = _mm512_set1_ps(limit);
+    __m512i sums[2];
+    all_sums(block, s, sums);
+    uint32_t hits = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const float *f = factors + 16 * i;
+        __m512 product = _mm512_sub_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[i]), step), shift);
+        __m512 e = _mm512_add_ps(_mm512_add_ps(base, _mm512_loadu_ps(f)),
+                                 _mm512_mul_ps(_mm512_loadu_ps(f + CODES_BLOCK_ROWS), product));
+        __m512 l = _mm512_sub_ps(e, _mm512_mul_ps(margin, _mm512_loadu_ps(f + 2 * CODES_BLOCK_ROWS)));
+        _mm512_storeu_ps(estimate + 16 * i, e);
+        _mm512_storeu_ps(lower + 16 * i, l);
+        hits |= (uint32_t)_mm512_cmp_ps_mask(l, bound, _CMP_NGT_UQ) << (16 * i);
+    }
+    return hits;
+}
+
+const struct codes_kernels codes_kernels_avx512 = {sums_avx512, scan_avx512};
+
+#endif

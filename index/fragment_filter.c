@@ -1,0 +1,232 @@
+/* fragment_filter.c - which rows of a fragment match a filter: bitmaps from the indexes, documents read only where they
+ * decide.
+ *
+ * Each node of the tree is asked about a scope, the rows that can still change the answer, and sets the matching ones
+ * among them. AND hands to each child what its earlier children left, OR what none of them has matched; children that
+ * read documents come last. So a document is read only if everything cheaper left it open.
+ * Documents: the trigram index narrows the scope, the text decides.
+ *
+ * FAILURE    ERR_CORRUPT, ERR_NOMEM, and what a regular expression reports.
+ * INVARIANT  the answer within the scope is that of filter_matches(), row by row.
+ */
+#include "index/fragment_internal.h"
+
+struct eval {
+    const struct fragment *f;
+    struct arena *arena;
+    struct errmsg *em;
+};
+
+static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out);
+
+static void clear(struct bitset *s)
+{
+    memset(s->words, 0, bitset_words(s->n_bits) * sizeof *s->words);
+}
+
+static void copy(struct bitset *to, const struct bitset *from)
+{
+    memcpy(to->words, from->words, bitset_words(from->n_bits) * sizeof *to->words);
+}
+
+static bool is_empty(const struct bitset *s)
+{
+    return bitset_next(s, 0) == s->n_bits;
+}
+
+static enum err new_bitset(struct eval *ev, struct bitset *s)
+{
+    return bitset_init(s, ev->arena, ev->f->n_rows) ? ERR_OK : errmsg_set(ev->em, ERR_NOMEM, "filter rows");
+}
+
+/* --- groups ------------------------------------------------------------------------------------------------------- */
+
+/* What evaluating a node may cost, roughly: the order of siblings. */
+static unsigned cost(const struct filter *f)
+{
+    switch (f->kind) {
+    case FILTER_AND:
+    case FILTER_OR: {
+        unsigned highest = 1;
+        for (uint32_t i = 0; i < f->n_children; i++) {
+            unsigned c = cost(f->children[i]);
+            if (c > highest) highest = c;
+        }
+        return highest + 1;
+    }
+    case FILTER_ID_IN:
+    case FILTER_ID_NOT_IN:
+        return 0;
+    case FILTER_DOC_CONTAINS:
+        return 1000;
+    case FILTER_DOC_NOT_CONTAINS:
+        return 2000; /* leaves most rows */
+    case FILTER_DOC_REGEX:
+        return 3000;
+    case FILTER_DOC_NOT_REGEX:
+        return 4000;
+    default:
+        return 1;
+    }
+}
+
+/* The children, cheap ones first; NULL without memory. */
+static const struct filter **by_cost(struct eval *ev, const struct filter *f)
+{
+    const struct filter **list = arena_array(ev->arena, f->n_children, sizeof *list);
+    unsigned *costs = arena_array(ev->arena, f->n_children, sizeof *costs);
+    if (list == NULL || costs == NULL) return NULL;
+    for (uint32_t i = 0; i < f->n_children; i++) {
+        unsigned c = cost(f->children[i]);
+        uint32_t k = i;
+        for (; k > 0 && costs[k - 1] > c; k--) {
+            costs[k] = costs[k - 1];
+            list[k] = list[k - 1];
+        }
+        costs[k] = c;
+        list[k] = f->children[i];
+    }
+    return list;
+}
+
+static enum err eval_group(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
+{
+    bool is_and = f->kind == FILTER_AND;
+    struct bitset rest, some;
+    const struct filter **children = by_cost(ev, f);
+    if (children == NULL) return errmsg_set(ev->em, ERR_NOMEM, "a filter of %u clauses", f->n_children);
+    if (new_bitset(ev, &rest) != ERR_OK || new_bitset(ev, &some) != ERR_OK) return ERR_NOMEM;
+    copy(&rest, scope); /* AND: rows that matched so far; OR: rows that did not */
+    for (uint32_t i = 0; i < f->n_children && !is_empty(&rest); i++) {
+        clear(&some);
+        enum err e = eval_node(ev, children[i], &rest, &some);
+        if (e != ERR_OK) return e;
+        if (is_and)
+            copy(&rest, &some);
+        else
+            bitset_andnot(&rest, &some);
+    }
+    copy(out, &rest);
+    if (!is_and) {
+        bitset_not(out);
+        bitset_and(out, scope);
+    }
+    return ERR_OK;
+}
+
+/* --- ids, documents ----------------------------------------------------------------------------------------------- */
+
+static void eval_ids(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
+{
+    for (uint32_t i = 0; i < f->n_values; i++) {
+        uint32_t row = id_hash_find(ev->f, f->values[i].s);
+        if (row != ROW_NONE && bitset_get(scope, row)) bitset_add(out, row);
+    }
+}
+
+static enum err has_match(const struct filter *f, enum filter_kind kind, struct str document, bool *matches,
+                          struct errmsg *em)
+{
+    if (kind == FILTER_DOC_REGEX) return regex_matches(f->regex, document, matches, em);
+    *matches = str_contains(document, f->text);
+    return ERR_OK;
+}
+
+/* Keeps in `rows` those whose document matches, by looking at each. */
+static enum err verify(struct eval *ev, const struct filter *f, enum filter_kind kind, struct bitset *rows)
+{
+    struct docs_reader r = {.docs = &ev->f->docs};
+    enum err e = ERR_OK;
+    for (uint32_t row = bitset_next(rows, 0); row < rows->n_bits && e == ERR_OK; row = bitset_next(rows, row + 1)) {
+        struct str document;
+        bool matches = false;
+        e = docs_get(&r, row, &document, ev->em);
+        if (e == ERR_OK) e = has_match(f, kind, document, &matches, ev->em);
+        if (!matches) bitset_remove(rows, row);
+    }
+    docs_end(&r);
+    return e;
+}
+
+/* Rows of the scope that have a document at all. */
+static void with_document(const struct fragment *f, const struct bitset *scope, struct bitset *out)
+{
+    const struct column *c = &f->docs.column;
+    if (c->offsets == NULL) return;
+    copy(out, scope);
+    if (c->present == NULL) return;
+    for (size_t i = 0, n = bitset_words(f->n_rows); i < n; i++) out->words[i] &= le64_get(c->present + i * 8);
+}
+
+static enum err eval_document(struct eval *ev, const struct filter *f, enum filter_kind kind,
+                              const struct bitset *scope, struct bitset *out)
+{
+    const struct text_index *index = &ev->f->text_index;
+    enum err e = ERR_OK;
+    with_document(ev->f, scope, out);
+    if (is_empty(out)) return ERR_OK;
+    if (kind == FILTER_DOC_REGEX) {
+        e = text_index_narrow_regex(index, regex_needs(f->regex), out, ev->arena, ev->em);
+    } else {
+        if (f->text.n == 0) return ERR_OK; /* every document holds the empty string */
+        e = text_index_narrow(index, f->text, out, ev->arena, ev->em);
+        if (e == ERR_OK && f->text.n == 3) return ERR_OK; /* the index answers exactly */
+    }
+    return e == ERR_OK ? verify(ev, f, kind, out) : e;
+}
+
+/* --- the tree ----------------------------------------------------------------------------------------------------- */
+
+/* Sets in `out`, which is all zero, the rows of the scope that match. */
+static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
+{
+    enum filter_kind kind = f->kind;
+    bool is_negated = filter_is_negation(kind, &kind);
+    enum err e = ERR_OK;
+    switch (kind) {
+    case FILTER_AND:
+    case FILTER_OR:
+        return eval_group(ev, f, scope, out);
+    case FILTER_ID_IN:
+        eval_ids(ev, f, scope, out);
+        break;
+    case FILTER_DOC_CONTAINS:
+    case FILTER_DOC_REGEX:
+        e = eval_document(ev, f, kind, scope, out);
+        break;
+    default: /* the metadata index does negations itself */
+        e = meta_index_eval(&ev->f->meta_index, f, out, ev->em);
+        is_negated = false;
+        break;
+    }
+    if (e != ERR_OK) return e;
+    if (is_negated) bitset_not(out);
+    bitset_and(out, scope);
+    return ERR_OK;
+}
+
+enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
+                         struct bitset *out, struct errmsg *em)
+{
+    struct arena scratch = {.max_bytes = a->max_bytes};
+    struct eval ev = {.f = fragment_of(s), .arena = &scratch, .em = em};
+    struct bitset scope, found;
+    enum err e = ERR_OK;
+    CHECK(n_rows == ev.f->n_rows && "a fragment is seen whole");
+    if (!bitset_init(&scope, &scratch, n_rows) || !bitset_init(&found, a, n_rows)) {
+        e = errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
+        goto out;
+    }
+    bitset_fill(&scope);
+    if (f == NULL)
+        copy(&found, &scope);
+    else
+        e = eval_node(&ev, f, &scope, &found);
+    if (e == ERR_OK)
+        *out = found;
+    else
+        errmsg_wrap(em, "%s", ev.f->path);
+out:
+    arena_free(&scratch);
+    return e;
+}

@@ -1,0 +1,193 @@
+/* fragment_internal.h - the layout of a fragment file, and the fragment as it is mapped. For index/fragment_*.c.
+ *
+ * FORMAT  docs/formats.md#fragment. One header page, then sections, each at a multiple of 64; the vectors follow the header
+ *         directly, because they are written while rows still arrive.
+ */
+#ifndef INDEX_FRAGMENT_INTERNAL_H
+#define INDEX_FRAGMENT_INTERNAL_H
+
+#include "core/buf.h"
+#include "index/codes.h"
+#include "index/index.h"
+#include "index/meta_index.h"
+#include "index/text_index.h"
+
+#define FRAGMENT_MAGIC "CHRFRAG\n"
+
+/* The same in all fragments: a query is then rotated once for all of them. */
+#define FRAGMENT_CODES_SEED UINT64_C(0x6368726f6d612d31)
+
+enum {
+    FRAGMENT_VERSION = 1,
+    FRAGMENT_HEADER_BYTES = 4096,
+    FRAGMENT_SECTIONS_MAX = 32,
+    FRAGMENT_ALIGN = 64,
+    FRAGMENT_ROWS_MAX = 1 << 30, /* so that the id hash is at most half full */
+};
+
+enum section_type {                        /* numbers are part of the file format */
+                    SECTION_VECTORS = 1,   /* f32[n * dim] */
+                    SECTION_ORDINALS = 2,  /* u64[n], strictly ascending */
+                    SECTION_BORN = 3,      /* u64[n] */
+                    SECTION_NORMS = 4,     /* f32[n]: squared lengths */
+                    SECTION_IDS = 5,       /* column */
+                    SECTION_ID_HASH = 6,   /* u32[power of two]: see fragment_ids.c */
+                    SECTION_URIS = 7,      /* column; left out when no row has one */
+                    SECTION_META = 8,      /* column of packed metadata; left out when no row has any */
+                    SECTION_DOCUMENTS = 9, /* struct docs_header ...; left out when no row has one */
+                    SECTION_CODES = 10,    /* codes.h; left out when there are none */
+                    SECTION_META_INDEX = 11,
+                    SECTION_TEXT_INDEX = 12,
+                    SECTION_TYPES_ = 13,
+};
+
+struct fragment_section {
+    uint32_t type;
+    uint32_t crc; /* CRC32C of the section's bytes */
+    uint64_t offset, length;
+    uint64_t zero;
+};
+_Static_assert(sizeof(struct fragment_section) == 32, "format");
+
+struct fragment_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t n_sections;
+    uint64_t fragment_id;
+    uint32_t n_rows, dim;
+    uint32_t space;
+    uint32_t zero;
+    uint64_t hash_seed; /* of the id hash */
+    uint64_t file_bytes;
+    uint64_t zero2;
+    struct fragment_section sections[FRAGMENT_SECTIONS_MAX];
+    uint8_t zero3[FRAGMENT_HEADER_BYTES - 64 - FRAGMENT_SECTIONS_MAX * 32 - 4];
+    uint32_t crc; /* CRC32C of the 4092 bytes before it */
+};
+_Static_assert(sizeof(struct fragment_header) == FRAGMENT_HEADER_BYTES, "format");
+_Static_assert(offsetof(struct fragment_header, sections) == 64, "format");
+_Static_assert(offsetof(struct fragment_header, crc) == FRAGMENT_HEADER_BYTES - 4, "format");
+
+/* A column of byte strings: this header, offsets[n + 1] of `width` bytes each, zeros up to a multiple of 8, then if
+ * has_present one bit a row in 64-bit words (clear: the row has none), then the heap. */
+struct column_header {
+    uint32_t width; /* 4 or 8 */
+    uint32_t has_present;
+    uint64_t heap_bytes;
+};
+_Static_assert(sizeof(struct column_header) == 16, "format");
+
+/* Documents: this header, offsets and bits as above (offsets count in the text as it was before compression), then
+ * the blocks, then the stored bytes. Each block holds whole documents. */
+struct docs_header {
+    uint32_t width;
+    uint32_t has_present;
+    uint64_t text_bytes, stored_bytes;
+    uint64_t n_blocks;
+};
+_Static_assert(sizeof(struct docs_header) == 32, "format");
+
+enum docs_codec { DOCS_RAW = 0, DOCS_ZSTD = 1 };
+
+struct docs_block {
+    uint64_t text_at;             /* of its first byte in the text; ascending, the first is 0 */
+    uint64_t stored_at, stored_n; /* in the stored bytes */
+    uint32_t codec;
+    uint32_t zero;
+};
+_Static_assert(sizeof(struct docs_block) == 32, "format");
+
+enum {
+    DOCS_BLOCK_BYTES = 16 << 10, /* a block is closed once it holds this much text */
+    DOCS_RAW_BELOW = 512,        /* blocks whose documents are smaller on average stay as they are */
+    DOCS_ZSTD_LEVEL = 3,
+};
+
+/* --- mapped ----------------------------------------------------------------------------------------------------- */
+
+/* Offsets and bits of a column. The areas are within the file; the values in them are checked at every access. */
+struct column {
+    const uint8_t *offsets; /* NULL: the section is left out, no row has any */
+    uint32_t width;
+    const uint8_t *present; /* NULL: every row has one */
+    const uint8_t *heap;
+    uint64_t heap_bytes; /* of documents: text_bytes */
+};
+
+struct docs {
+    struct column column; /* heap: the stored bytes */
+    const uint8_t *blocks;
+    uint64_t n_blocks, stored_bytes;
+    struct docs_cache *cache; /* decompressors and the last blocks they made; shared by readers */
+};
+
+struct fragment {
+    struct segment segment; /* first */
+    /* immutable after open */
+    const struct vfs *vfs;
+    struct bytes map;
+    const struct fragment_header *header;
+    uint32_t n_rows, dim;
+    enum space space;
+    const float *vectors, *norms;
+    const uint64_t *ordinals, *born;
+    struct column ids, uris, meta;
+    const uint32_t *id_slots;
+    uint32_t n_id_slots; /* a power of two */
+    struct docs docs;
+    struct codes codes;
+    struct meta_index meta_index;
+    struct text_index text_index;
+    char *path; /* for messages */
+};
+
+static inline const struct fragment *fragment_of(const struct segment *s)
+{
+    return (const struct fragment *)(const void *)s;
+}
+
+static inline uint64_t column_offset(const struct column *c, uint32_t i)
+{
+    return c->width == 4 ? le32_get(c->offsets + (size_t)i * 4) : le64_get(c->offsets + (size_t)i * 8);
+}
+
+/* The value of one row. p is NULL when the row has none. ERR_CORRUPT. */
+enum err column_get(const struct column *c, uint32_t row, struct bytes *value, struct errmsg *em);
+bool column_has(const struct column *c, uint32_t row);
+
+/* --- ids (fragment_ids.c) ---------------------------------------------------------------------------------------- */
+
+uint32_t id_hash_slots(uint32_t n_rows); /* size of the table */
+
+/* Fills the table; ids: the column as it was written. ERR_CORRUPT: an id occurs twice. */
+enum err id_hash_build(uint32_t *slots, uint32_t n_slots, const uint64_t *hashes, const struct column *ids,
+                       uint32_t n_rows, struct errmsg *em);
+
+/* The row with this id, dead or alive, or ROW_NONE. */
+uint32_t id_hash_find(const struct fragment *f, struct str id);
+
+/* --- documents (fragment_docs.c) --------------------------------------------------------------------------------- */
+
+/* Reads documents one after the other; keeps the block at hand decompressed. All-zero but for `docs` at first. */
+struct docs_reader {
+    const struct docs *docs;
+    struct docs_slot *slot; /* NULL until a compressed block is met */
+};
+
+enum err docs_cache_new(struct docs_cache **c);
+void docs_cache_free(struct docs_cache *c);
+
+/* The document of a row, valid until the next get or end. p is NULL when it has none. ERR_CORRUPT, ERR_NOMEM. */
+enum err docs_get(struct docs_reader *r, uint32_t row, struct str *document, struct errmsg *em);
+void docs_end(struct docs_reader *r);
+bool docs_is_lasting(const struct docs_reader *r, struct str document); /* a view into the file, not into the reader */
+
+/* --- operations --------------------------------------------------------------------------------------------------- */
+
+const struct segment_ops *fragment_ops(void); /* fragment_ops.c */
+void fragment_free(struct segment *s);        /* fragment_open.c */
+
+enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
+                         struct bitset *out, struct errmsg *em);
+
+#endif

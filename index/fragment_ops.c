@@ -1,0 +1,133 @@
+/* fragment_ops.c - a fragment as a segment: rows by number and by id, and the nearest of them.
+ *
+ * NEAREST  through the codes where there are some (codes.h, which decides by itself when few candidates are better compared
+ *          one by one), else exactly. Distances offered are exact either way.
+ */
+#include "core/value.h"
+#include "index/fragment_internal.h"
+
+#define CODES_EPSILON 2.5F /* standard deviations: finds 0.999 of the true neighbours (vector-index.md, section 2) */
+
+static bool is_visible(const struct fragment *f, uint32_t row, uint64_t lsn)
+{
+    return f->born[row] <= lsn && !deaths_is_dead(&f->segment.deaths, row, lsn);
+}
+
+static uint32_t fragment_find(const struct segment *s, struct str id, uint64_t lsn)
+{
+    const struct fragment *f = fragment_of(s);
+    uint32_t row = id_hash_find(f, id);
+    return row != ROW_NONE && is_visible(f, row, lsn) ? row : ROW_NONE;
+}
+
+static enum err get_document(const struct fragment *f, uint32_t row, struct arena *a, struct str *document,
+                             struct errmsg *em)
+{
+    struct docs_reader r = {.docs = &f->docs};
+    struct str found;
+    enum err e = docs_get(&r, row, &found, em);
+    if (e == ERR_OK && found.p != NULL && !docs_is_lasting(&r, found)) {
+        found = arena_str(a, found);
+        if (found.p == NULL) e = errmsg_set(em, ERR_NOMEM, "a document");
+    }
+    docs_end(&r);
+    if (e == ERR_OK) *document = found;
+    return e;
+}
+
+static enum err fragment_row(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
+                             struct errmsg *em)
+{
+    const struct fragment *f = fragment_of(s);
+    struct row found = *out;
+    struct bytes value;
+    enum err e = ERR_OK;
+    CHECK(row < f->n_rows && "row of this fragment");
+    if ((parts & ROW_ID) != 0) {
+        if ((e = column_get(&f->ids, row, &value, em)) != ERR_OK) goto fail;
+        found.id = str_of(value.p, value.n);
+    }
+    if ((parts & ROW_URI) != 0) {
+        if ((e = column_get(&f->uris, row, &value, em)) != ERR_OK) goto fail;
+        found.uri = str_of(value.p, value.n);
+    }
+    if ((parts & ROW_META) != 0) {
+        if ((e = column_get(&f->meta, row, &value, em)) != ERR_OK) goto fail;
+        if (value.n > 0 && !meta_validate(value, false)) {
+            e = errmsg_set(em, ERR_CORRUPT, "row %u: its metadata are damaged", row);
+            goto fail;
+        }
+        found.meta = value;
+    }
+    if ((parts & ROW_DOCUMENT) != 0 && (e = get_document(f, row, a, &found.document, em)) != ERR_OK) goto fail;
+    if ((parts & ROW_VECTOR) != 0) found.vector = f->vectors + (size_t)row * f->dim;
+    *out = found;
+    return ERR_OK;
+fail:
+    errmsg_wrap(em, "%s", f->path);
+    return e;
+}
+
+static uint64_t fragment_ordinal(const struct segment *s, uint32_t row)
+{
+    return fragment_of(s)->ordinals[row];
+}
+
+static uint64_t fragment_born(const struct segment *s, uint32_t row)
+{
+    return fragment_of(s)->born[row];
+}
+
+/* --- nearest ------------------------------------------------------------------------------------------------------ */
+
+struct search {
+    const struct fragment *f;
+    uint64_t lsn;
+};
+
+static bool search_is_visible(const void *ctx, uint32_t row)
+{
+    const struct search *search = ctx;
+    return is_visible(search->f, row, search->lsn);
+}
+
+static uint64_t search_ordinal(const void *ctx, uint32_t row)
+{
+    const struct search *search = ctx;
+    return search->f->ordinals[row];
+}
+
+static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struct query_vector *q,
+                                 const struct bitset *mask, uint32_t n_mask, uint64_t lsn, struct topk *top,
+                                 struct arena *a, struct errmsg *em)
+{
+    (void)n_mask;
+    const struct fragment *f = fragment_of(s);
+    struct search search = {f, lsn};
+    struct codes_rows rows = {
+        .vectors = f->vectors,
+        .norm2 = f->norms,
+        .is_visible = search_is_visible,
+        .ordinal = search_ordinal,
+        .ctx = &search,
+    };
+    CHECK(n_rows == f->n_rows && "a fragment is seen whole");
+    CHECK(q->dim == f->dim && "a query of the collection's dimension");
+    if (f->codes.n > 0) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
+    exact_search(&rows, n_rows, q, mask, top);
+    return ERR_OK;
+}
+
+const struct segment_ops *fragment_ops(void)
+{
+    static const struct segment_ops ops = {
+        .free = fragment_free,
+        .find = fragment_find,
+        .row = fragment_row,
+        .filter = fragment_filter,
+        .nearest = fragment_nearest,
+        .ordinal = fragment_ordinal,
+        .born = fragment_born,
+    };
+    return &ops;
+}

@@ -1,0 +1,238 @@
+/* gateway.c - libmicrohttpd inside libuv: opening, pumping, completions, the end.
+ *
+ * HAPPY PATH  libmicrohttpd's epoll descriptor is polled by the loop; every event (poll, time-out, completion) is
+ *             followed by pump(), which runs the daemon until it has nothing ready and arms its next time-out.
+ * COMPLETION  a thread that finished an exchange pushes it onto a stack and wakes the loop once per batch; the loop
+ *             resumes the connections of the whole batch and pumps. libmicrohttpd then calls on_request again, and the
+ *             answer is queued there. (Resuming from another thread can be missed: the daemon collects resumes before it
+ *             waits, and drains its wake-up after.)
+ * DRAINING    stop accepting; close idle connections; when no request is in progress, or clients' grace is over, close
+ *             the handles, then stop the daemon. It must not be stopped while a connection is suspended, so work in
+ *             flight is waited for without limit here; the program has its own last resort.
+ * INVARIANTS  no uv handle is touched after is_closing. n_in_flight counts suspended connections.
+ */
+#include "server/gateway_internal.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/logger.h"
+#include "core/mem.h"
+
+static void drain_step(struct gateway *g);
+
+static void on_timer(uv_timer_t *t);
+
+/* Bounded, so that other handles get their turn; a time-out of zero goes on where it stopped. */
+static void pump(struct gateway *g)
+{
+    MHD_UNSIGNED_LONG_LONG ms = 0;
+    enum MHD_Result has_timeout;
+    int budget = PUMP_BUDGET;
+    do {
+        (void)MHD_run(g->mhd);
+        has_timeout = MHD_get_timeout(g->mhd, &ms);
+    } while (has_timeout == MHD_YES && ms == 0 && --budget > 0);
+    if (has_timeout == MHD_YES)
+        (void)uv_timer_start(&g->timer, on_timer, ms, 0);
+    else
+        (void)uv_timer_stop(&g->timer);
+    if (g->is_draining) drain_step(g);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    pump(t->data);
+}
+
+static void on_poll(uv_poll_t *p, int status, int events)
+{
+    (void)events;
+    if (status == 0) pump(p->data);
+}
+
+static void on_sweep(uv_timer_t *t)
+{
+    struct gateway *g = t->data;
+    gateway_sweep(g);
+    pump(g);
+}
+
+/* The push is sequentially consistent: it is the fence that libuv wants before a wake-up that it may coalesce. Only the
+ * push onto an empty stack wakes; whoever pushes onto a full one knows that the loop has not taken it yet. */
+void gateway_complete(struct exchange *x)
+{
+    struct gateway *g = x->connection->gateway;
+    struct exchange *old = atomic_load_explicit(&g->done, memory_order_relaxed);
+    do {
+        x->next_done = old;
+    } while (!atomic_compare_exchange_weak(&g->done, &old, x));
+    if (old == NULL) (void)uv_async_send(&g->wake);
+}
+
+static void on_wake(uv_async_t *a)
+{
+    struct gateway *g = a->data;
+    struct exchange *taken = atomic_exchange(&g->done, NULL), *in_order = NULL;
+    while (taken != NULL) { /* first finished, first answered */
+        struct exchange *next = taken->next_done;
+        taken->next_done = in_order;
+        in_order = taken;
+        taken = next;
+    }
+    while (in_order != NULL) {
+        struct exchange *x = in_order;
+        in_order = x->next_done;
+        CHECK(x->stage == STAGE_WORK && g->n_in_flight > 0 && "only suspended exchanges come back");
+        x->stage = STAGE_ANSWER;
+        g->n_in_flight--;
+        MHD_resume_connection(x->connection->mhd);
+    }
+    pump(g);
+}
+
+static void on_daemon_log(void *ctx, const char *fmt, va_list ap)
+{
+    char text[512];
+    (void)ctx;
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    while (n > 0 && (size_t)n < sizeof text && text[n - 1] == '\n') text[--n] = '\0';
+    log_debug("http: %s", text); /* nearly all of it is told about clients' mistakes */
+}
+
+static void on_daemon_panic(void *ctx, const char *file, unsigned line, const char *reason)
+{
+    (void)ctx;
+    panic_at(file, (int)line, "libmicrohttpd: %s", reason);
+}
+
+/* Paths are matched byte by byte and decoded by the api. */
+static size_t no_unescape(void *ctx, struct MHD_Connection *c, char *s)
+{
+    (void)ctx, (void)c;
+    return strlen(s);
+}
+
+static struct MHD_Daemon *start_daemon(struct gateway *g)
+{
+    const struct gateway_options *o = &g->options;
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
+    MHD_set_panic_func(on_daemon_panic, NULL);
+    /* clang-format off */
+    return MHD_start_daemon(flags, 0, NULL, NULL, on_request, g,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
+                            MHD_OPTION_LISTEN_SOCKET, o->listen_fd,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,
+                            MHD_OPTION_URI_LOG_CALLBACK, on_request_line, g,
+                            MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
+                            MHD_OPTION_CONNECTION_LIMIT, o->connection_limit,
+                            MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+                            MHD_OPTION_END);
+    /* clang-format on */
+}
+
+static void set_defaults(struct gateway_options *o)
+{
+    if (o->connection_limit == 0) o->connection_limit = 4096;
+    if (o->idle_timeout_s == 0) o->idle_timeout_s = 60;
+    if (o->request_timeout_s == 0) o->request_timeout_s = 300;
+    if (o->in_flight_max == 0) o->in_flight_max = 2048;
+    if (o->body_memory_bytes == 0) o->body_memory_bytes = UINT64_C(1) << 30;
+    if (o->discard_max_bytes == 0) o->discard_max_bytes = UINT64_C(64) << 20;
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    struct gateway *g = h->data;
+    if (--g->n_handles > 0) return;
+    void (*drained)(void *) = g->drained;
+    void *ctx = g->drained_ctx;
+    MHD_stop_daemon(g->mhd); /* on_completed and on_connection are called for what is left */
+    CHECK(g->connections == NULL && g->n_requests == 0 && g->body_bytes == 0 && "the daemon has let go of everything");
+    mem_free(g);
+    if (drained != NULL) drained(ctx);
+}
+
+static void close_handles(struct gateway *g)
+{
+    g->is_closing = true;
+    g->n_handles = 4;
+    (void)uv_poll_stop(&g->poll);
+    uv_close((uv_handle_t *)&g->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&g->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&g->sweep, on_handle_closed);
+    uv_close((uv_handle_t *)&g->wake, on_handle_closed);
+}
+
+enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gateway_options *o, struct errmsg *em)
+{
+    struct gateway *g = mem_zalloc(sizeof *g);
+    if (g == NULL) return errmsg_set(em, ERR_NOMEM, "start the HTTP server");
+    g->options = *o;
+    set_defaults(&g->options);
+    g->loop = loop;
+    g->poll.data = g->timer.data = g->sweep.data = g->wake.data = g;
+    if ((g->mhd = start_daemon(g)) == NULL) {
+        mem_free(g);
+        return errmsg_errno(em, errno != 0 ? errno : EINVAL, "start the HTTP server");
+    }
+    int epoll_fd = MHD_get_daemon_info(g->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    int rc = uv_async_init(loop, &g->wake, on_wake);
+    if (rc == 0 && (rc = uv_poll_init(loop, &g->poll, epoll_fd)) != 0) uv_close((uv_handle_t *)&g->wake, NULL);
+    if (rc != 0) {
+        (void)MHD_quiesce_daemon(g->mhd); /* the listening socket stays the caller's */
+        MHD_stop_daemon(g->mhd);
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+        mem_free(g);
+        return errmsg_set(em, ERR_IO, "start the HTTP server: %s", uv_strerror(rc));
+    }
+    (void)uv_timer_init(loop, &g->timer); /* never fails */
+    (void)uv_timer_init(loop, &g->sweep);
+    (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
+    (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    pump(g);
+    *out = g;
+    return ERR_OK;
+}
+
+/* Called after every pump while draining, and by the sweep. */
+static void drain_step(struct gateway *g)
+{
+    if (g->is_closing) return;
+    bool is_grace_over = uv_now(g->loop) >= g->drain_deadline_ms;
+    if (g->n_requests > 0 && !is_grace_over) return;
+    if (g->n_in_flight > 0) return; /* suspended: their answers may still go out, and must before the end */
+    close_handles(g);
+}
+
+void gateway_drain(struct gateway *g, uint64_t grace_ms, void (*drained)(void *ctx), void *ctx)
+{
+    CHECK(!g->is_draining && "drained once");
+    pump(g); /* what has arrived by now is in flight */
+    int fd = MHD_quiesce_daemon(g->mhd);
+    if (fd != MHD_INVALID_SOCKET) (void)close(fd);
+    g->is_draining = true;
+    g->drained = drained;
+    g->drained_ctx = ctx;
+    uv_update_time(g->loop);
+    g->drain_deadline_ms = uv_now(g->loop) + grace_ms;
+    for (struct connection *c = g->connections; c != NULL; c = c->next)
+        if (!c->x.is_counted) connection_cut(c);
+    (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_DRAINING_MS, SWEEP_DRAINING_MS);
+    pump(g);
+}
+
+void gateway_stats(const struct gateway *g, struct gateway_stats *s)
+{
+    *s = (struct gateway_stats){.n_connections = g->n_connections,
+                                .n_requests = g->n_requests,
+                                .n_in_flight = g->n_in_flight,
+                                .body_bytes = g->body_bytes,
+                                .n_answered = g->n_answered};
+}

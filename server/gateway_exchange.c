@@ -1,0 +1,296 @@
+/* gateway_exchange.c - a request from its line to its hand-over.
+ *
+ * HAPPY PATH  on_request_line keeps the raw target; on_request is called with the headers (exchange_head: api_begin,
+ *             limits, one block for the body), with pieces of the body (exchange_piece), and once more when all is there
+ *             (exchange_whole: run here, or suspend and push to the pool). After the work it is called again, and the
+ *             answer is queued. on_completed ends the exchange, whatever happened.
+ * REFUSALS    a body that is not wanted is read and thrown away up to discard_max_bytes, so that the client, which
+ *             sends before it reads, gets its answer and keeps its connection. A longer one is answered at once and the
+ *             connection closed, as is one that still waits for "100 Continue".
+ * FAILURE     memory short: 503 from a constant text; where even that is impossible the connection is closed.
+ * INVARIANTS  the body's bytes are charged to the gateway's budget as they arrive, and given back when they are freed.
+ *             Suspend comes before hand-over: a worker may finish before this function returns.
+ */
+#include "server/gateway_internal.h"
+
+#include <strings.h>
+
+#include "core/mem.h"
+
+static struct connection *connection_of(struct MHD_Connection *mhd)
+{
+    return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    struct connection *c = connection_of(mhd);
+    (void)cls;
+    if (c == NULL) return NULL;
+    struct exchange *x = &c->x;
+    CHECK(x->stage == STAGE_IDLE && x->uri == NULL && "one exchange at a time");
+    *x = (struct exchange){.connection = c};
+    x->stage = STAGE_HEAD; /* the deadline stays that of the headers */
+    if (uri == NULL) uri = "";
+    x->uri = mem_dup(uri, strlen(uri) + 1);
+    return x;
+}
+
+/* ---------------------------------------------------------------------------------------------- headers */
+
+static bool is_token(struct str value, const char *word)
+{
+    return value.n == strlen(word) && strncasecmp(value.p, word, value.n) == 0;
+}
+
+static bool parse_length(struct str s, uint64_t *v)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9' || __builtin_mul_overflow(n, 10u, &n) ||
+            __builtin_add_overflow(n, (uint64_t)(s.p[i] - '0'), &n))
+            return false;
+    *v = n;
+    return s.n > 0;
+}
+
+/* A message whose end two readers could see in different places is refused: a proxy in front may be the other one. */
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value,
+                                 size_t value_n)
+{
+    struct exchange *x = cls;
+    struct str name = str_of(key, key_n), v = str_of(value != NULL ? value : "", value_n);
+    uint64_t length;
+    (void)kind;
+    if (is_token(name, "content-type")) {
+        x->r.content_type = v;
+    } else if (is_token(name, "origin")) {
+        x->r.origin = v;
+    } else if (is_token(name, "expect")) {
+        x->expects_continue = is_token(v, "100-continue");
+    } else if (is_token(name, "transfer-encoding")) {
+        if (x->is_chunked || !is_token(v, "chunked")) x->refusal = &refusal_coding;
+        x->is_chunked = true;
+    } else if (is_token(name, "content-length")) {
+        bool is_good = parse_length(v, &length) && (!x->r.has_length || x->r.content_length == length);
+        if (is_good)
+            x->r.content_length = length;
+        else
+            x->refusal = &refusal_framing;
+        x->r.has_length = true;
+    }
+    return MHD_YES;
+}
+
+static void read_headers(struct exchange *x, const char *method)
+{
+    struct str target = str_from_c(x->uri);
+    if (target.n > 7 && strncasecmp(target.p, "http://", 7) == 0) { /* absolute form: only its path matters */
+        const char *slash = memchr(target.p + 7, '/', target.n - 7);
+        target = slash != NULL ? str_of(slash, target.n - (size_t)(slash - target.p)) : STR("/");
+    }
+    const char *mark = target.n > 0 ? memchr(target.p, '?', target.n) : NULL;
+    size_t path_n = mark != NULL ? (size_t)(mark - target.p) : target.n;
+    x->r.method = str_from_c(method);
+    x->r.path = str_of(target.p, path_n);
+    x->r.query = mark != NULL ? str_of(mark + 1, target.n - path_n - 1) : STR("");
+    (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND, on_header, x);
+    if (x->is_chunked && x->r.has_length) { /* chunked wins; nothing that follows on this connection is trusted */
+        x->r.has_length = false;
+        x->r.content_length = 0;
+        x->closes = true;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- the body */
+
+static void free_body(struct exchange *x)
+{
+    mem_free(x->body);
+    x->body = NULL;
+    x->body_n = x->body_cap = 0;
+    CHECK(x->connection->gateway->body_bytes >= x->charged_bytes && "what is given back was charged");
+    x->connection->gateway->body_bytes -= x->charged_bytes;
+    x->charged_bytes = 0;
+}
+
+/* From here on the body is thrown away; the answer is there already. */
+static void discard_rest(struct exchange *x)
+{
+    free_body(x);
+    x->stage = STAGE_DISCARD; /* the deadline stays that of the body */
+}
+
+static void refuse(struct exchange *x, const struct refusal *refusal)
+{
+    x->refusal = refusal;
+    discard_rest(x);
+}
+
+static bool reserve_body(struct exchange *x, size_t n)
+{
+    size_t with_nul;
+    if (n <= x->body_cap) return true;
+    char *p = ck_add(n, 1, &with_nul) ? mem_resize(x->body, with_nul) : NULL;
+    if (p == NULL) return false;
+    x->body = p;
+    x->body_cap = n;
+    return true;
+}
+
+/* The headers are known. Decides what happens with the body. */
+static enum MHD_Result exchange_head(struct exchange *x, const char *method)
+{
+    struct gateway *g = x->connection->gateway;
+    g->n_requests++;
+    x->is_counted = true;
+    read_headers(x, method);
+    connection_expect(x->connection, STAGE_BODY, 0);
+    bool has_answer = true;
+    if (x->refusal == NULL && g->options.breaker_requests > 0 && g->n_requests > g->options.breaker_requests)
+        x->refusal = &refusal_rate_limited;
+    if (x->refusal == NULL) {
+        x->place = api_begin(g->options.api, &x->r);
+        x->is_begun = true;
+        uint64_t length = x->r.content_length, room = g->options.body_memory_bytes - g->body_bytes;
+        if (x->place == API_ANSWERED) {
+            has_answer = true;
+        } else if (length > x->r.body_max) {
+            api_refuse_body(&x->r);
+        } else if (length > room) {
+            x->refusal = &refusal_body_memory;
+        } else if (length > 0 && !reserve_body(x, (size_t)length)) {
+            x->refusal = &refusal_no_memory;
+        } else {
+            has_answer = false;
+        }
+    }
+    if (!has_answer) return MHD_YES;
+    discard_rest(x);
+    bool has_body = x->is_chunked || x->r.content_length > 0;
+    bool is_early = x->refusal != NULL && x->refusal->closes;
+    is_early = is_early || (has_body && (x->expects_continue || x->r.content_length > g->options.discard_max_bytes));
+    return is_early ? exchange_answer(x) : MHD_YES;
+}
+
+static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size_t n)
+{
+    struct gateway *g = x->connection->gateway;
+    if (x->stage == STAGE_DISCARD) {
+        x->discarded_bytes += n;
+        return x->discarded_bytes <= g->options.discard_max_bytes ? MHD_YES : MHD_NO;
+    }
+    CHECK(x->stage == STAGE_BODY && "a piece of a body comes while it is collected");
+    size_t needed;
+    if (!ck_add(x->body_n, n, &needed) || needed > x->r.body_max) {
+        api_refuse_body(&x->r);
+        discard_rest(x);
+        return MHD_YES;
+    }
+    if (n > g->options.body_memory_bytes - g->body_bytes) {
+        refuse(x, &refusal_body_memory);
+        return MHD_YES;
+    }
+    size_t cap = x->body_cap;
+    while (cap < needed) cap = cap < 4096 ? 4096 : cap > SIZE_MAX / 2 ? needed : cap * 2; /* chunked: size unknown */
+    if (cap > x->r.body_max && needed <= x->r.body_max) cap = (size_t)x->r.body_max;
+    if (!reserve_body(x, cap)) {
+        refuse(x, &refusal_no_memory);
+        return MHD_YES;
+    }
+    memcpy(x->body + x->body_n, data, n);
+    x->body_n = needed;
+    x->charged_bytes += n;
+    g->body_bytes += n;
+    return MHD_YES;
+}
+
+/* ---------------------------------------------------------------------------------------------- the work */
+
+static void on_api_done(struct api_request *r)
+{
+    struct exchange *x = r->server;
+    if (x->runs_here)
+        x->is_done = true;
+    else
+        gateway_complete(x);
+}
+
+static void run_job(struct pool_job *job)
+{
+    struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
+    api_run(&x->r);
+}
+
+/* The request is complete. */
+static enum MHD_Result exchange_whole(struct exchange *x)
+{
+    struct gateway *g = x->connection->gateway;
+    if (x->stage == STAGE_DISCARD) return exchange_answer(x);
+    CHECK(x->stage == STAGE_BODY && "a complete request was being collected");
+    if (x->body != NULL) x->body[x->body_n] = '\0';
+    x->r.body = str_of(x->body != NULL ? x->body : "", x->body_n);
+    if (x->place == API_RUN_HERE) {
+        x->runs_here = true;
+        api_run(&x->r);
+        CHECK(x->is_done && "what runs on the loop answers there");
+        return exchange_answer(x);
+    }
+    if (g->n_in_flight >= g->options.in_flight_max) {
+        x->refusal = &refusal_busy;
+        return exchange_answer(x);
+    }
+    x->job.run = run_job;
+    connection_expect(x->connection, STAGE_WORK, 0);
+    g->n_in_flight++;
+    MHD_suspend_connection(x->connection->mhd);
+    if (pool_push(g->options.pool, &x->job) == ERR_OK) return MHD_YES; /* x is no longer ours */
+    x->refusal = &refusal_busy;
+    gateway_complete(x);
+    return MHD_YES;
+}
+
+/* ---------------------------------------------------------------------------------------------- libmicrohttpd's calls */
+
+enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                           const char *version, const char *data, size_t *data_n, void **ctx)
+{
+    struct exchange *x = *ctx;
+    (void)cls, (void)mhd, (void)url, (void)version;
+    if (x == NULL || x->uri == NULL) return MHD_NO; /* memory was short when it began */
+    if (x->stage == STAGE_HEAD) {
+        x->r.server = x;
+        x->r.done = on_api_done;
+        return exchange_head(x, method);
+    }
+    if (*data_n > 0) {
+        size_t n = *data_n;
+        *data_n = 0;
+        return exchange_piece(x, data, n);
+    }
+    if (x->stage == STAGE_WORK) return MHD_YES;
+    return x->stage == STAGE_ANSWER ? exchange_answer(x) : exchange_whole(x);
+}
+
+void exchange_release(struct exchange *x)
+{
+    if (x->is_begun) api_end(&x->r);
+    x->is_begun = false;
+    free_body(x);
+    mem_free(x->uri);
+    x->uri = NULL;
+}
+
+void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_RequestTerminationCode why)
+{
+    struct gateway *g = cls;
+    struct exchange *x = *ctx;
+    (void)mhd, (void)why;
+    if (x == NULL) return;
+    CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
+    exchange_release(x);
+    if (x->is_counted) g->n_requests--;
+    x->is_counted = false;
+    connection_expect(x->connection, STAGE_IDLE, 0);
+    *ctx = NULL;
+}

@@ -1,0 +1,104 @@
+/* gateway_internal.h - what the files of the gateway share: the connection, the exchange on it, the gateway itself.
+ *
+ * A connection carries one exchange (request and answer) at a time, so the exchange lies in the connection and costs no
+ * allocation of its own. Its stages:
+ *
+ *   IDLE -> HEAD (request line seen) -> BODY (being collected) or DISCARD (refused, being thrown away)
+ *        -> WORK (connection suspended; the pool or the log has it) -> ANSWER (to be queued) -> SENDING -> IDLE
+ *
+ * A stage may be left out, never gone back to within one exchange. Only the loop's thread writes the stage.
+ */
+#ifndef SERVER_GATEWAY_INTERNAL_H
+#define SERVER_GATEWAY_INTERNAL_H
+
+#include <microhttpd.h>
+
+#include "server/gateway.h"
+
+enum { CONNECTION_MEMORY_BYTES = 128 << 10, PUMP_BUDGET = 16, SWEEP_MS = 1000, SWEEP_DRAINING_MS = 50 };
+
+enum stage { STAGE_IDLE, STAGE_HEAD, STAGE_BODY, STAGE_DISCARD, STAGE_WORK, STAGE_ANSWER, STAGE_SENDING };
+
+/* Answers that the gateway gives by itself, without the api and without allocating. */
+struct refusal {
+    unsigned status;
+    const char *type; /* content type, or NULL */
+    const char *body;
+    bool closes;
+};
+extern const struct refusal refusal_rate_limited, refusal_busy, refusal_body_memory, refusal_no_memory, refusal_framing,
+    refusal_coding;
+
+struct connection;
+
+struct exchange {
+    struct pool_job job;        /* the pool's while stage is WORK */
+    struct exchange *next_done; /* in the stack of completions */
+    struct connection *connection;
+    enum stage stage;
+    enum api_place place;
+    bool is_counted; /* in n_requests */
+    bool is_begun;   /* api_begin was called, api_end was not */
+    bool runs_here;  /* api_run is on the stack of the loop's thread */
+    bool is_done;    /* it has answered there */
+    bool is_chunked, expects_continue, closes;
+    const struct refusal *refusal; /* if not NULL, the answer */
+    char *uri;                     /* a copy: libmicrohttpd cuts up its own */
+    char *body;
+    size_t body_n, body_cap; /* body_cap leaves out one byte for a NUL behind the text */
+    uint64_t charged_bytes;  /* of the budget of all bodies */
+    uint64_t discarded_bytes;
+    struct api_request r;
+};
+
+struct connection {
+    struct connection *prev, *next; /* the gateway's list */
+    struct gateway *gateway;
+    struct MHD_Connection *mhd;
+    int fd;
+    uint64_t deadline_ms; /* of the loop's clock: cut off then; 0: none (the server is at work) */
+    bool is_cut;
+    struct exchange x;
+};
+
+struct gateway {
+    struct gateway_options options; /* immutable */
+    uv_loop_t *loop;
+    struct MHD_Daemon *mhd;
+    uv_poll_t poll;                /* libmicrohttpd's epoll descriptor */
+    uv_timer_t timer;              /* the time-out it asked for */
+    uv_timer_t sweep;              /* our own deadlines */
+    uv_async_t wake;               /* completions are there */
+    struct exchange *_Atomic done; /* LIFO of finished exchanges; producers: any thread */
+
+    /* owner: the loop's thread */
+    struct connection *connections;
+    unsigned n_connections, n_requests, n_in_flight;
+    uint64_t body_bytes, n_answered;
+    bool is_sweeping, is_draining, is_closing;
+    unsigned n_handles; /* still open */
+    uint64_t drain_deadline_ms;
+    void (*drained)(void *ctx);
+    void *drained_ctx;
+};
+
+/* gateway.c */
+void gateway_complete(struct exchange *x); /* any thread: the exchange goes back to the loop */
+
+/* gateway_connection.c: libmicrohttpd's notices, and deadlines */
+void on_connection(void *cls, struct MHD_Connection *c, void **socket_ctx, enum MHD_ConnectionNotificationCode code);
+void connection_expect(struct connection *c, enum stage stage, uint64_t answer_bytes);
+void connection_cut(struct connection *c);
+void gateway_sweep(struct gateway *g);
+
+/* gateway_exchange.c: a request, from its line to its answer */
+void *on_request_line(void *cls, const char *uri, struct MHD_Connection *c);
+enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+                           const char *version, const char *data, size_t *data_n, void **ctx);
+void on_completed(void *cls, struct MHD_Connection *c, void **ctx, enum MHD_RequestTerminationCode why);
+void exchange_release(struct exchange *x); /* everything but the answer's bytes */
+
+/* gateway_answer.c */
+enum MHD_Result exchange_answer(struct exchange *x);
+
+#endif

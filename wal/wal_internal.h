@@ -1,0 +1,135 @@
+/* wal_internal.h - what the files of wal/ share. Included by them and by nobody else.
+ *
+ *   wal.c           open, submit, trim, stats, close
+ *   flusher.c       the flusher thread: batches, marks, moving to the next segment
+ *   spares.c        the helper thread: makes, cleans and removes files ahead of and behind the log
+ *   recover.c       what is in the directory at start
+ *   segment_reader  records of one segment, bounds-checked
+ *   log_format      the bytes
+ *
+ * LOCKS  one mutex, `mu`, never held over a file operation or a callback.
+ */
+#ifndef WAL_WAL_INTERNAL_H
+#define WAL_WAL_INTERNAL_H
+
+#include <pthread.h>
+
+#include "wal/log_format.h"
+#include "wal/wal.h"
+
+/* A segment of the log: a .log file. Listed oldest first; the last one is active when wal.file != NULL. */
+struct wal_segment {
+    struct wal_segment *next;
+    uint64_t number;
+    uint64_t first_lsn;
+    uint64_t last_lsn; /* first_lsn - 1 while it holds no record */
+    uint64_t prev_lsn; /* see log_format.h */
+    uint64_t salt;
+    uint64_t size;    /* of the file */
+    uint64_t used;    /* from here on the file holds zeros only */
+    bool is_retiring; /* the helper is taking it out */
+};
+
+/* A file without content: .spare. */
+struct wal_spare {
+    struct wal_spare *next;
+    uint64_t number;
+    uint64_t size;         /* of the file */
+    uint64_t used;         /* from here on it holds zeros only; UINT64_MAX: not known */
+    struct vfs_file *file; /* open when it is clean: zeros only, synced, of the size of a segment */
+};
+
+struct wal {
+    /* --- immutable after open */
+    const struct vfs *vfs;
+    char *dir;
+    struct wal_options options; /* defaults filled in */
+    pthread_t flusher, helper;
+    bool has_flusher, has_helper;
+
+    /* --- the flusher's (the opener's, while there is no flusher) */
+    struct vfs_file *file; /* of the active segment; NULL: none, the next batch starts one */
+    uint64_t salt;         /* of the active segment */
+    uint64_t at;           /* where the next record goes in it */
+    uint64_t size;         /* of the active segment */
+    uint64_t next_lsn;     /* position of the next record */
+    uint64_t last_lsn;     /* position of the last record in the files, 0: none; what prev_lsn and marks say */
+    bool is_marked;        /* a mark follows the last batch */
+    char *buffer;          /* WAL_BUFFER bytes, page-aligned */
+
+    /* --- the helper's (the opener's, while there is no helper) */
+    char *zeros; /* WAL_BUFFER bytes; never written */
+
+    pthread_mutex_t mu;
+    pthread_cond_t work;     /* to the flusher: something was submitted, a roll has become possible, closing */
+    pthread_cond_t help;     /* to the helper: a spare is wanted, something can be retired, closing */
+    pthread_cond_t prepared; /* to the flusher: a clean spare, or prepare_err */
+    /* --- guarded by mu */
+    struct wal_record *head, **tail; /* submitted, not yet taken */
+    uint64_t pending_bytes;          /* of records whose `done` has not been called */
+    bool is_waiting;                 /* the flusher sleeps on `work` */
+    bool is_closing;                 /* the flusher ends when it has nothing left to do */
+    bool stops_helper;               /* the helper ends; set when the flusher has ended */
+    bool is_failed;                  /* sticky: nothing is written any more */
+    bool wants_roll;      /* the active segment holds only forgotten records: leave it when a spare is clean */
+    uint64_t durable_lsn; /* every position up to this one is durable (or was jumped over by min_next_lsn) */
+    uint64_t trim_lsn;
+    uint64_t next_number;                         /* of files */
+    struct wal_segment *segments, **last_segment; /* last_segment: the `next` field where one is appended */
+    struct wal_segment *active;                   /* the last one while `file` is open, else NULL */
+    struct wal_spare *clean, *dirty;
+    unsigned n_clean, n_dirty;
+    enum err prepare_err; /* why there is no clean spare; ERR_OK again when the flusher asks anew */
+    struct errmsg prepare_em;
+    enum err trim_err; /* of the last attempt; handed out by the next wal_trim */
+    struct errmsg trim_em;
+    bool is_trim_blocked; /* after trim_err: no attempt before the next wal_trim */
+    bool is_trim_broken;  /* a name may or may not have reached the disk: no retiring before the next start */
+    uint64_t n_records, n_flushes, flush_ns_total;
+};
+
+enum {
+    WAL_BUFFER = 1 << 20,
+    WAL_DIRECT_BYTES = 64 << 10, /* payloads from this size on are written from where they are, not copied */
+};
+
+#define WAL_SEGMENT_MIN         (UINT64_C(4) * LOG_BLOCK)
+#define WAL_FIRST_SEGMENT_BYTES (UINT64_C(512) << 10) /* made while opening: small, so that opening is quick */
+#define WAL_PATH_MAX            4096
+
+/* --- wal.c */
+bool wal_path(const struct wal *w, char out[WAL_PATH_MAX], uint64_t number, bool is_spare);
+enum err wal_sync_file(const struct wal *w, struct vfs_file *f, bool data_only, struct errmsg *em); /* unless no_sync */
+enum err wal_sync_dir(const struct wal *w, struct errmsg *em);
+
+/* --- flusher.c */
+void *wal_flusher_main(void *wal);
+
+/* Makes the spare the active segment: header written and synced, renamed, directory synced. Takes the spare over in
+ * any case. ERR_NO_SPACE and ERR_NOMEM: the log is as before; any other error: its state on disk is not known. */
+enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em);
+
+/* --- spares.c */
+void *wal_helper_main(void *wal);
+
+/* A new clean spare of `size` bytes, not in any list. `is_filled`: with zeros, so that overwriting needs no journal. */
+enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_spare **s, struct errmsg *em);
+void wal_spare_free(struct wal *w, struct wal_spare *s);    /* closes; the file stays. NULL is fine. */
+void wal_spare_discard(struct wal *w, struct wal_spare *s); /* removes the file too */
+
+/* Takes a clean spare of segment size, waiting for the helper if there is none. Flusher thread. */
+enum err wal_spare_take(struct wal *w, struct wal_spare **s, struct errmsg *em);
+
+/* --- recover.c */
+struct wal_recovery {
+    uint64_t replay_after;
+    uint64_t min_next_lsn;
+    wal_replay replay;
+    void *ctx;
+};
+
+/* Reads the directory: fills the lists, replays, makes the tail durable, and opens the last segment if it can be
+ * continued. Nothing is written before everything has been read and found good. */
+enum err wal_recover(struct wal *w, const struct wal_recovery *r, struct errmsg *em);
+
+#endif
