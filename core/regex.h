@@ -2,7 +2,7 @@
  *
  * A pattern is parsed into a tree (which refuses what upstream refuses: look-around, back-references, byte mode ...),
  * compiled for an automaton whose time is linear in the text, and asked for the literals that every match must contain,
- * which the text index uses as a prefilter. PCRE2 supplies the tables of Unicode properties. docs/regex.md has the rest.
+ * which the text index uses as a prefilter. PCRE2 supplies the tables of Unicode properties. More: docs/regex.md.
  * THREADS  regex_new, regex_free: the owner. regex_matches: any number of threads at once.
  */
 #ifndef CORE_REGEX_H

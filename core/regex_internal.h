@@ -82,8 +82,8 @@ struct rx_props {
 /* The property that PCRE2 writes as `text` (a class or an escape). *p is NULL when PCRE2 knows none. */
 enum err rx_prop_get(struct rx_props *ps, struct arena *a, const char *text, const struct rx_prop **p);
 
-/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none, with the reason in
- * *why; with `fold` the set is closed under case folding. */
+/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none, and *why says
+ * the reason; with `fold` the set is closed under case folding. */
 enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s,
                          const char **why);
 
@@ -216,8 +216,8 @@ void rx_matcher_free(struct rx_matcher *m);
 enum err rx_search(struct rx_matcher *m, struct str text, bool *matches, struct errmsg *em);
 
 /* ------------------------------------------------------------------------------------------------ needs */
-/* What a match contains; NULL when memory is short. *whole: the one text that the characters of every match make up, with
- * .p == NULL when there is none or more than one (assertions are not looked at). */
+/* What a match contains; NULL when memory is short. *whole: the one text that the characters of every match make up,
+ * with .p == NULL when there is none or more than one (assertions are not looked at). */
 const struct regex_need *rx_needs(const struct rx_node *tree, struct arena *a, struct str *whole);
 
 /* ------------------------------------------------------------------------------------------------ UTF-8 */

@@ -267,7 +267,7 @@ START_TEST(hostile_patterns_end)
 }
 END_TEST
 
-/* More states than are remembered at once: what was forgotten is found again. Whether two b stand 14 apart needs 2^14. */
+/* More states than are remembered at once: what was forgotten is found again. Two b that are 14 apart need 2^14. */
 START_TEST(forgets_and_goes_on)
 {
     enum { SEED = 7, APART = 14, N = 200000 };
