@@ -127,7 +127,7 @@ $(UNIT_BIN): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB_OBJ) $$(foreach f,$$(LIBS_OF
 
 unit-build: $(UNIT_BIN)
 
-check: $(UNIT_BIN) ## unit tests (T=core/test_buf for one)
+check: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN)) ## unit tests (T=core/test_buf for one)
 	@tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
 
 check-asan: ## unit tests under AddressSanitizer and UBSan

@@ -4,12 +4,15 @@
 #ifndef API_HANDLER_H
 #define API_HANDLER_H
 
+#include <pthread.h>
+
 #include "api/api.h"
 #include "api/json.h"
 
 struct api {
     struct store *store;
     struct api_options options; /* immutable */
+    pthread_mutex_t update_mutex; /* one at a time changes a collection's documents; held over the catalog's commit */
 };
 
 enum api_outcome {
@@ -92,6 +95,7 @@ void where_free(struct filter *f);
 
 /* metadata values as the contract wants them (metadata.c): one object, appended packed to `out`. allow_null: patches.
  * Type faults fail the reader (422); *bad_key: the object has a key that is empty or begins with # or $.
+ * Reserved keys ("chroma:...") are packed like others: records_write.c and records_answer.c know what they mean.
  * A null instead of an object appends nothing. */
 bool parse_record_metadata(struct json_reader *j, bool allow_null, struct buf *out, bool *bad_key);
 

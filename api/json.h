@@ -113,6 +113,9 @@ void json_fail_shape(struct json_reader *r, const char *fmt, ...) PRINTF_LIKE(2,
 /* The same, placed where upstream notices late: behind the bracket that closes what is around the value just read. */
 void json_fail_shape_late(struct json_reader *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Fails with ERR_NOMEM: the caller could not keep what was read. */
+void json_fail_nomem(struct json_reader *r);
+
 bool json_is_utf8(struct str s); /* RFC 3629: no surrogates, shortest forms only */
 
 /* --- writing (compact, as serde_json does) ---------------------------------------------------------------------- */

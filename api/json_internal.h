@@ -6,7 +6,6 @@
 
 /* Fails the reader at `where` with "<path>: <text> at line L column C"; a reader that has failed already stays. */
 void json_fail_at(struct json_reader *r, enum err e, const char *where, const char *fmt, ...) PRINTF_LIKE(4, 5);
-void json_fail_nomem(struct json_reader *r);
 
 void json_skip_space(struct json_reader *r);
 

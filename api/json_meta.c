@@ -1,7 +1,7 @@
 /* json_meta.c - packed metadata (core/value.h) as JSON.
  *
- * Keys come out in the order of the packed form: ascending bytes. A sparse vector is the object that clients send and
- * expect: {"#type":"sparse_vector","indices":[...],"values":[...]}, with "tokens" when it has some.
+ * Keys come out in the order of the packed form: ascending bytes. A sparse vector is the object that clients expect,
+ * always with four members: {"#type":"sparse_vector","indices":[...],"values":[...],"tokens":null}.
  * FAILURE  memory: sticky in the buffer.
  */
 #include "api/json.h"
@@ -41,15 +41,16 @@ static void put_sparse(struct buf *b, const struct sparse *s)
     }
     buf_lit(b, "],\"values\":");
     json_put_floats(b, s->values, s->n);
-    if (s->tokens != NULL) {
-        buf_lit(b, ",\"tokens\":[");
-        for (uint32_t i = 0; i < s->n; i++) {
-            if (i > 0) buf_char(b, ',');
-            json_put_string(b, s->tokens[i]);
-        }
-        buf_char(b, ']');
+    if (s->tokens == NULL) {
+        buf_lit(b, ",\"tokens\":null}");
+        return;
     }
-    buf_char(b, '}');
+    buf_lit(b, ",\"tokens\":[");
+    for (uint32_t i = 0; i < s->n; i++) {
+        if (i > 0) buf_char(b, ',');
+        json_put_string(b, s->tokens[i]);
+    }
+    buf_lit(b, "]}");
 }
 
 void json_put_meta(struct buf *b, struct bytes packed_meta, struct arena *a)

@@ -166,19 +166,13 @@ void store_health(struct store *s, struct store_health *h)
 
 /* --- catalog changes ------------------------------------------------------------------------------------------- */
 
-static enum err attach_live(void *ctx, const struct catalog_collection *col, void **runtime, struct errmsg *em)
+static enum err attach_live(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime, struct errmsg *em)
 {
     struct live *live = NULL;
     (void)ctx;
     enum err e = live_new(&live, col, em);
-    if (e == ERR_OK) *runtime = live;
+    if (e == ERR_OK) *runtime = &live->runtime;
     return e;
-}
-
-static void detach_live(void *ctx, void *runtime)
-{
-    (void)ctx;
-    live_free(runtime);
 }
 
 enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
@@ -187,7 +181,6 @@ enum err store_create_collection(struct store *s, const struct catalog_new_colle
     struct catalog_new_collection with_live = *in;
     bool is_new;
     with_live.attach = attach_live;
-    with_live.detach = detach_live;
     return catalog_create_collection(s->catalog, &with_live, out, &is_new, em);
 }
 

@@ -13,12 +13,14 @@
 
 /* The live side of one collection: what catalog_collection.runtime points to. Freed with the collection's last reference. */
 struct live {
-    struct collection *collection; /* immutable */
+    struct catalog_runtime runtime; /* first */
+    struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
 
     /* the flusher thread's */
-    struct sealed sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
+    struct sealed
+        sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
 
     /* guarded by store.publish_mu */
     uint64_t version;
@@ -28,13 +30,13 @@ struct live {
 
 struct compactor {
     pthread_mutex_t mu;
-    pthread_cond_t wake;          /* something to do, or stopping */
-    pthread_cond_t progress;      /* a flush ended; waited for by writers that are held back */
-    bool is_stopping;             /* guarded by mu, with all below */
+    pthread_cond_t wake;     /* something to do, or stopping */
+    pthread_cond_t progress; /* a flush ended; waited for by writers that are held back */
+    bool is_stopping;        /* guarded by mu, with all below */
     bool flush_wanted, merge_wanted;
-    bool flush_all;               /* store_compact: flush and merge everything, then idle */
+    bool flush_all; /* store_compact: flush and merge everything, then idle */
     uint64_t flush_rounds, merge_rounds;
-    struct garbage *garbage;      /* directories of deleted collections */
+    struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
 };
@@ -68,7 +70,7 @@ enum { STORE_PATH_MAX = 4096 };
 
 static inline struct live *live_of(const struct catalog_collection *col)
 {
-    return col->runtime;
+    return (struct live *)(void *)atomic_load(&col->runtime);
 }
 
 uint64_t monotonic_ns(void);
@@ -81,7 +83,7 @@ void store_manifest_name(uint64_t version, char out[64]);
 /* store_open.c */
 enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em);
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em);
-void live_free(void *live);
+void live_free(struct catalog_runtime *live);
 enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                       struct errmsg *em);
 /* Removes files of a collection's directory that its version does not name, or all of it. */
@@ -97,8 +99,8 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
-void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
-void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
+void compactor_wake(struct store *s, bool flush, bool merge);     /* any thread */
+void compactor_discard(struct store *s, uint64_t number);         /* the files of a deleted collection */
 void compactor_wait_for_room(struct store *s, struct live *live); /* writers: while a tail is far too big */
 
 #endif

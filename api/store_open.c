@@ -7,10 +7,9 @@
 #include "core/logger.h"
 #include "core/mem.h"
 
-void live_free(void *p)
+void live_free(struct catalog_runtime *p)
 {
-    struct live *live = p;
-    if (live == NULL) return;
+    struct live *live = (struct live *)(void *)p;
     segment_unref(live->sealed.tail);
     collection_retire(live->collection);
     mem_free(live);
@@ -71,6 +70,7 @@ enum err live_new(struct live **out, const struct catalog_collection *col, struc
     const struct collection_state empty = {0};
     struct live *live = mem_zalloc(sizeof *live);
     if (live == NULL) return errmsg_set(em, ERR_NOMEM, "make a collection");
+    live->runtime.free_runtime = live_free;
     live->number = col->number;
     live->next_fragment_id = 1;
     enum err e = collection_new(&live->collection, col->number, (enum space)col->space, &empty, NULL, 0, em);
@@ -87,6 +87,7 @@ enum err live_open(struct store *s, const struct catalog_collection *col, struct
     uint32_t n_fragments = 0;
     struct live *live = mem_zalloc(sizeof *live);
     if (live == NULL) return errmsg_set(em, ERR_NOMEM, "open a collection");
+    live->runtime.free_runtime = live_free;
     live->number = col->number;
     live->next_fragment_id = 1;
     enum err e = catalog_get_version(s->catalog, col->number, &a, &v, em);
@@ -101,7 +102,7 @@ enum err live_open(struct store *s, const struct catalog_collection *col, struct
         for (uint32_t i = 0; i < n_fragments; i++) fragments[i]->ops->free(fragments[i]);
         goto out;
     }
-    CHECK(catalog_set_runtime(s->catalog, col->number, live) && "nothing is deleted while opening");
+    CHECK(catalog_set_runtime(s->catalog, col->number, &live->runtime) && "nothing is deleted while opening");
     live = NULL;
 out:
     mem_free(live);

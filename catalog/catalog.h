@@ -25,6 +25,13 @@
 
 struct catalog;
 
+/* First member of what is attached to a collection: its live object. Every state of the collection that anyone holds
+ * keeps it; with the last of them it is freed, on whichever thread gives that one back. */
+struct catalog_runtime {
+    _Atomic(size_t) n_states;                        /* the catalog's; zero at first */
+    void (*free_runtime)(struct catalog_runtime *r); /* immutable */
+};
+
 /* All strings are owned by the object and NUL-terminated as well. */
 struct catalog_collection {
     uint64_t number; /* never reused: names the collection in the log and in file names */
@@ -37,7 +44,7 @@ struct catalog_collection {
     uint8_t space;            /* enum space (core/segment.h) */
     /* What was attached (`attach` below, or catalog_set_runtime); NULL before. Later states of the collection inherit
      * it. The only member that changes, hence atomic; it reads like a plain pointer. */
-    _Atomic(void *) runtime;
+    _Atomic(struct catalog_runtime *) runtime;
 };
 
 struct catalog_database {
@@ -78,9 +85,10 @@ struct catalog_new_collection {
 
     /* Makes the live object of a new collection before anyone can see the collection: called before the commit, with
      * the catalog's changes locked out, so it may look up but not change. `col` has its number and id already; what
-     * is written to *runtime becomes col->runtime. An error undoes the creation and is passed on. NULL: not wanted. */
-    enum err (*attach)(void *ctx, const struct catalog_collection *col, void **runtime, struct errmsg *em);
-    void (*detach)(void *ctx, void *runtime); /* takes it back: the commit failed. Required with `attach`. */
+     * is written to *runtime becomes col->runtime, and is freed when the commit fails. An error undoes the creation and
+     * is passed on. NULL: not wanted. */
+    enum err (*attach)(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
+                       struct errmsg *em);
     void *attach_ctx;
 };
 
@@ -122,7 +130,7 @@ enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct 
 /* Attaches the live object of a collection, at start-up or right after it was made (where others may see it without
  * for a moment; `attach` above has no such moment). False when the collection is gone: the object is still the
  * caller's. States that were replaced before keep what they had. */
-bool catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime);
+bool catalog_set_runtime(struct catalog *c, uint64_t number, struct catalog_runtime *runtime);
 
 /* --- index versions ------------------------------------------------------------------------------------------- */
 

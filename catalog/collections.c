@@ -27,12 +27,6 @@ static struct sql_value metadata_value(struct bytes metadata)
 
 /* --- creating ----------------------------------------------------------------------------------------------------- */
 
-static enum err detach(const struct catalog_new_collection *in, struct catalog_collection *state, enum err e)
-{
-    if (in->attach != NULL) in->detach(in->attach_ctx, atomic_exchange(&state->runtime, NULL));
-    return e;
-}
-
 /* Inserts the row and attaches the live object; gives `state` its number. */
 static enum err insert(struct catalog *c, const struct view_database *d, const struct catalog_new_collection *in,
                        struct catalog_collection *state, struct errmsg *em)
@@ -50,13 +44,12 @@ static enum err insert(struct catalog *c, const struct view_database *d, const s
     if (e != ERR_OK) goto fail;
     state->number = (uint64_t)sqlite3_last_insert_rowid(c->sql.db);
     if (in->attach != NULL) {
-        void *runtime = NULL;
+        struct catalog_runtime *runtime = NULL;
         e = in->attach(in->attach_ctx, state, &runtime, em);
         if (e != ERR_OK) goto fail;
-        atomic_store(&state->runtime, runtime);
+        object_attach(state, runtime); /* goes with the state should the commit fail */
     }
-    e = sql_commit(&c->sql, em);
-    return e == ERR_OK ? ERR_OK : detach(in, state, e);
+    return sql_commit(&c->sql, em);
 
 fail:
     sql_rollback(&c->sql);
@@ -106,7 +99,6 @@ static enum err create(struct catalog *c, const struct catalog_new_collection *i
 enum err catalog_create_collection(struct catalog *c, const struct catalog_new_collection *in,
                                    const struct catalog_collection **col, bool *is_new, struct errmsg *em)
 {
-    CHECK((in->attach == NULL || in->detach != NULL) && "what is attached can be taken back");
     if (in->get_or_create) { /* most often it is there: no need to wait for other changes */
         const struct catalog_collection *there = catalog_collection_by_name(c, in->tenant, in->database, in->name);
         if (there != NULL) {
@@ -270,7 +262,7 @@ out:
     return e;
 }
 
-bool catalog_set_runtime(struct catalog *c, uint64_t number, void *runtime)
+bool catalog_set_runtime(struct catalog *c, uint64_t number, struct catalog_runtime *runtime)
 {
     return view_set_runtime(&c->view, number, runtime);
 }

@@ -64,6 +64,21 @@ struct catalog_collection *object_new(const struct catalog_collection *from)
     return &o->pub;
 }
 
+void object_attach(struct catalog_collection *state, struct catalog_runtime *runtime)
+{
+    CHECK(atomic_load(&state->runtime) == NULL && "a live object is attached once");
+    if (runtime != NULL) atomic_fetch_add_explicit(&runtime->n_states, 1, memory_order_relaxed);
+    atomic_store(&state->runtime, runtime);
+}
+
+static void object_free(struct object *o)
+{
+    struct catalog_runtime *runtime = atomic_load(&o->pub.runtime);
+    mem_free(o);
+    if (runtime != NULL && atomic_fetch_sub_explicit(&runtime->n_states, 1, memory_order_acq_rel) == 1)
+        runtime->free_runtime(runtime);
+}
+
 const struct catalog_collection *catalog_collection_ref(const struct catalog_collection *col)
 {
     /* relaxed: the caller can see the object already; nothing is published by counting */
@@ -79,5 +94,5 @@ void catalog_collection_unref(const struct catalog_collection *col)
     /* acq_rel: every holder's last look (release) comes before the free (acquire) */
     size_t before = atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel);
     CHECK(before > 0 && "a reference is given back once");
-    if (before == 1) mem_free(o);
+    if (before == 1) object_free(o);
 }

@@ -12,4 +12,8 @@
  * memory is short. `number` may be written while nobody else has the object. */
 struct catalog_collection *object_new(const struct catalog_collection *from);
 
+/* Gives the state its live object, which counts it; NULL is fine. While nobody else has the state, or with the view's
+ * write lock. */
+void object_attach(struct catalog_collection *state, struct catalog_runtime *runtime);
+
 #endif

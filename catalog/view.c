@@ -9,6 +9,8 @@
  */
 #include "catalog/view.h"
 
+#include "catalog/object.h"
+
 #include <stdatomic.h>
 
 #include "core/hash.h"
@@ -364,7 +366,7 @@ void view_replace_state(struct view *v, struct view_collection *c, struct catalo
     write_lock(v);
     struct catalog_collection *old = c->state;
     /* under the write lock, which view_set_runtime takes too: no attachment can fall between the two states */
-    atomic_store(&state->runtime, atomic_load(&old->runtime));
+    object_attach(state, atomic_load(&old->runtime));
     table_remove(&v->by_name, &c->by_name);
     c->state = state;
     table_add(&v->by_name, &c->by_name, hash_name(v, c->database, state->name));
@@ -437,11 +439,11 @@ void view_reset(struct view *v, struct view_tenant *t, struct view_database *d, 
     view_unlock(v);
 }
 
-bool view_set_runtime(struct view *v, uint64_t number, void *runtime)
+bool view_set_runtime(struct view *v, uint64_t number, struct catalog_runtime *runtime)
 {
     write_lock(v);
     struct view_collection *c = view_find_number(v, number);
-    if (c != NULL) atomic_store(&c->state->runtime, runtime);
+    if (c != NULL) object_attach(c->state, runtime);
     view_unlock(v);
     return c != NULL;
 }

@@ -120,6 +120,6 @@ void view_remove_database(struct view *v, struct view_database *d); /* with its 
  * that no reader sees a moment without them. */
 void view_reset(struct view *v, struct view_tenant *t, struct view_database *d, struct view_tenant *for_d);
 /* False when there is no such collection. Any thread. */
-bool view_set_runtime(struct view *v, uint64_t number, void *runtime);
+bool view_set_runtime(struct view *v, uint64_t number, struct catalog_runtime *runtime);
 
 #endif

@@ -107,7 +107,8 @@ static bool encode(struct builder *b, uint8_t *blocks, float *factors)
 {
     const float dims = (float)b->padded_dim;
     const size_t block_bytes = (size_t)b->padded_dim * 4;
-    float longest = 0;
+    float longest = 0; /* squared */
+    bool has_residual = false;
     for (uint32_t i = 0; i < b->n; i++) {
         take_row(b, i);
         for (uint32_t d = 0; d < b->dim; d++) b->x[d] -= b->mean[d];
@@ -119,6 +120,7 @@ static bool encode(struct builder *b, uint8_t *blocks, float *factors)
         float add = b->space == SPACE_IP ? (float)(-2 * with_mean) : square;
         if (!(square <= CODES_SQUARE_MAX) || !(fabsf(add) <= CODES_SQUARE_MAX)) return false;
         longest = square > longest ? square : longest;
+        has_residual |= l1 > 0; /* the square may have vanished */
         float f = 0, err = 0;
         if (square >= CODES_SQUARE_MIN * 1e-10f && l1 > 0) {
             float p2 = l1 / dims * (l1 / square); /* at most 1 by Cauchy and Schwarz */
@@ -133,7 +135,7 @@ static bool encode(struct builder *b, uint8_t *blocks, float *factors)
     float *last = factors + (size_t)(codes_n_blocks(b->n) - 1) * CODES_BLOCK_FACTORS;
     for (uint32_t j = (b->n - 1) % CODES_BLOCK_ROWS + 1; j < CODES_BLOCK_ROWS; j++)
         put_factors(last, j, INFINITY, 0, 0);
-    return longest == 0 || longest >= CODES_SQUARE_MIN;
+    return !has_residual || longest >= CODES_SQUARE_MIN;
 }
 
 /* Writes a section of `size` bytes to p and returns its real size: smaller if it had to be empty. */

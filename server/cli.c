@@ -7,7 +7,6 @@
 
 #include "server/healthcheck.h"
 #include "server/run.h"
-#include "server/version.h"
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
 

@@ -4,6 +4,8 @@
 
 #include "server/config.h"
 
+#define SERVER_VERSION "0.1.0" /* of the program; what GET /api/v2/version answers is the api's own */
+
 enum { EXIT_USAGE = 2 };
 
 /* What main returns. `environment` is environ. */

@@ -94,7 +94,9 @@ enum MHD_Result exchange_answer(struct exchange *x)
     size_t n = 0;
     unsigned status = x->refusal != NULL ? x->refusal->status : x->r.status;
     struct MHD_Response *m = x->refusal != NULL ? make_refusal(x->refusal) : make_answer(&x->r, &n);
-    bool closes = g->is_draining || x->closes || (x->refusal == NULL && x->r.close_connection);
+    /* The api cannot know that the rest of an unwanted body was read and thrown away: then nothing is in the way. */
+    bool is_rest_read = x->stage == STAGE_DISCARD;
+    bool closes = g->is_draining || x->closes || (x->refusal == NULL && x->r.close_connection && !is_rest_read);
     if (m != NULL && closes && !add_header(m, STR("Connection"), STR("close"))) {
         MHD_destroy_response(m);
         m = NULL;

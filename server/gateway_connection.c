@@ -3,8 +3,9 @@
  * libmicrohttpd's own time-out only knows silence: a client that sends a byte now and then keeps it away for ever. So
  * every connection also has a deadline of ours, by what is expected of the client:
  *
- *   headers   idle_timeout + request_timeout after the connection was made or the previous answer was sent (the first
- *             byte of a request is not told to us, so waiting and sending cannot be told apart)
+ *   headers   idle_timeout and half a minute (or request_timeout, if that is shorter) after the connection was made or
+ *             the previous answer was sent (the first byte of a request is not told to us, so waiting and sending
+ *             cannot be told apart)
  *   body      request_timeout after the headers
  *   receiving request_timeout, and a second for each 64 KiB of the answer
  *   (the server works)  none
@@ -19,7 +20,7 @@
 #include "core/logger.h"
 #include "core/mem.h"
 
-enum { SLOWEST_BYTES_PER_S = 64 << 10 };
+enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30 };
 
 static struct connection *connection_new(struct gateway *g, struct MHD_Connection *mhd, int fd)
 {
@@ -67,7 +68,7 @@ void connection_expect(struct connection *c, enum stage stage, uint64_t answer_b
     const struct gateway_options *o = &c->gateway->options;
     uint64_t seconds = o->request_timeout_s;
     c->x.stage = stage;
-    if (stage == STAGE_IDLE) seconds += o->idle_timeout_s;
+    if (stage == STAGE_IDLE) seconds = o->idle_timeout_s + (seconds < HEADERS_MAX_S ? seconds : HEADERS_MAX_S);
     if (stage == STAGE_SENDING) seconds += answer_bytes / SLOWEST_BYTES_PER_S;
     bool is_our_turn = stage == STAGE_WORK || stage == STAGE_ANSWER;
     c->deadline_ms = is_our_turn ? 0 : uv_now(c->gateway->loop) + seconds * 1000;

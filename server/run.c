@@ -14,6 +14,7 @@
 #include "server/run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
 #include <signal.h>
@@ -41,6 +42,14 @@ struct server {
 };
 
 /* ------------------------------------------------------------------------------------------------ the process */
+
+/* A file opened as descriptor 2 because stderr was closed would receive log lines: the log of writes, for example. */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return false;
+    return true;
+}
 
 static void set_memory(void)
 {
@@ -135,11 +144,11 @@ static void on_stop_signal(uv_signal_t *handle, int signal_number)
     log_info("signal %d: stopping", signal_number);
     set_handler(SIGALRM, leave_late);
     (void)setitimer(ITIMER_REAL, &limit, NULL);
-    gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
-    close_signals(s);
-    set_handler(SIGTERM, leave_at_once); /* after libuv has given the signals up; between the two they end us as well */
+    close_signals(s); /* libuv gives the signals up, so ours come after; both before anybody can see that we stop */
+    set_handler(SIGTERM, leave_at_once);
     set_handler(SIGINT, leave_at_once);
     set_handler(SIGHUP, SIG_IGN);
+    gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
 }
 
 static void on_hangup(uv_signal_t *handle, int signal_number)
@@ -260,6 +269,7 @@ int run_server(const struct config *c)
 {
     struct server s = {.config = c, .listen_fd = -1};
     struct errmsg em = {0};
+    if (!keep_standard_descriptors()) return 1;
     set_memory();
     set_handler(SIGPIPE, SIG_IGN);
     set_handler(SIGTERM, leave_while_starting);

@@ -37,7 +37,8 @@ static float *load(const char *path, size_t *n, size_t *dim)
     FILE *f = fopen(path, "rb");
     char head[4096] = {0};
     unsigned char size[2];
-    if (f == NULL || fread(head, 1, 8, f) != 8 || memcmp(head, "\x93NUMPY", 6) != 0 || fread(size, 1, 2, f) != 2) exit(1);
+    if (f == NULL || fread(head, 1, 8, f) != 8 || memcmp(head, "\x93NUMPY", 6) != 0 || fread(size, 1, 2, f) != 2)
+        exit(1);
     size_t head_n = (size_t)size[0] | (size_t)size[1] << 8;
     if (head_n >= sizeof head || fread(head, 1, head_n, f) != head_n) exit(1);
     head[head_n] = '\0';
@@ -104,8 +105,10 @@ static double run(struct bench *b, float epsilon, bool seal, uint64_t *hits)
         query_vector_init(&q, b->queries + i * b->codes.dim, b->codes.dim, b->codes.space, &a);
         if (!topk_init(&top, &a, b->k)) exit(1);
         for (uint32_t j = 0; seal && j < b->k; j++) topk_offer(&top, -1e6f, 0, 0);
-        if (epsilon < 0) exact_search(&b->rows, b->codes.n, &q, b->mask, &top);
-        else if (codes_search(&b->codes, &b->rows, &q, b->mask, epsilon, &top, &a, &em) != ERR_OK) exit(1);
+        if (epsilon < 0)
+            exact_search(&b->rows, b->codes.n, &q, b->mask, &top);
+        else if (codes_search(&b->codes, &b->rows, &q, b->mask, epsilon, &top, &a, &em) != ERR_OK)
+            exit(1);
         topk_sort(&top);
         if (epsilon < 0) b->truth[i] = top.heap[top.n - 1].distance;
         for (uint32_t j = 0; j < top.n; j++) *hits += top.heap[j].distance <= b->truth[i];
@@ -132,16 +135,24 @@ int main(int argc, char **argv)
     enum space space = SPACE_COSINE;
     unsigned percent = 100;
     for (int o; (o = getopt(argc, argv, "n:q:k:s:m:")) != -1;) {
-        if (o == 'n') n = strtoul(optarg, NULL, 10);
-        else if (o == 'q') b.n_queries = strtoul(optarg, NULL, 10);
-        else if (o == 'k') b.k = (uint32_t)strtoul(optarg, NULL, 10);
-        else if (o == 's') space = optarg[0] == 'l' ? SPACE_L2 : optarg[0] == 'i' ? SPACE_IP : SPACE_COSINE;
-        else if (o == 'm') percent = (unsigned)strtoul(optarg, NULL, 10);
-        else return 1;
+        if (o == 'n')
+            n = strtoul(optarg, NULL, 10);
+        else if (o == 'q')
+            b.n_queries = strtoul(optarg, NULL, 10);
+        else if (o == 'k')
+            b.k = (uint32_t)strtoul(optarg, NULL, 10);
+        else if (o == 's')
+            space = optarg[0] == 'l' ? SPACE_L2 : optarg[0] == 'i' ? SPACE_IP : SPACE_COSINE;
+        else if (o == 'm')
+            percent = (unsigned)strtoul(optarg, NULL, 10);
+        else
+            return 1;
     }
     float *rows;
-    if (optind < argc) rows = load(argv[optind], &n_all, &dim);
-    else rows = noise(n_all = n + b.n_queries, dim);
+    if (optind < argc)
+        rows = load(argv[optind], &n_all, &dim);
+    else
+        rows = noise(n_all = n + b.n_queries, dim);
     if (n + b.n_queries > n_all) n = n_all - b.n_queries;
     b.queries = rows + (n_all - b.n_queries) * dim;
     float *norm2 = mem_array(n, 4);
@@ -154,9 +165,10 @@ int main(int argc, char **argv)
     struct errmsg em = {0};
     if (codes_build(rows, (uint32_t)n, (uint32_t)dim, space, 1, &out, &em) != ERR_OK) return 1;
     t = now() - t;
-    printf("level %d, space %d, %zu rows x %zu, k %u, mask %u %%: built %.0f rows/s (%.2f us a row), %.1f bytes a row\n",
-           (int)distance_ops()->level, (int)space, n, dim, b.k, percent, (double)n / t, t / (double)n * 1e6,
-           (double)out.n / (double)n);
+    printf(
+        "level %d, space %d, %zu rows x %zu, k %u, mask %u %%: built %.0f rows/s (%.2f us a row), %.1f bytes a row\n",
+        (int)distance_ops()->level, (int)space, n, dim, b.k, percent, (double)n / t, t / (double)n * 1e6,
+        (double)out.n / (double)n);
     struct bytes section = {out.p, out.n};
     if (codes_open(&b.codes, section, (uint32_t)n, (uint32_t)dim, space, &em) != ERR_OK || b.codes.n == 0) return 1;
 
@@ -173,7 +185,8 @@ int main(int argc, char **argv)
     printf("exact %.1f us a query; prepare and scan %.1f us\n", exact, scan);
     for (int i = 10; i <= 30; i += 5) {
         double us = best_of(&b, (float)i / 10, false, &hits);
-        printf("epsilon %.1f: recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us exact distances), exact scan %.1f x\n",
+        printf("epsilon %.1f: recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us exact distances), exact scan "
+               "%.1f x\n",
                i / 10.0, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
     }
     arena_free(&a);

@@ -333,6 +333,20 @@ START_TEST(listing_is_by_id_in_pages)
 }
 END_TEST
 
+/* A live object, and what happens to it. */
+struct live {
+    struct catalog_runtime runtime; /* first */
+    struct catalog *c;
+    uint64_t number;
+    int n_attached, n_freed;
+    enum err answer;
+};
+
+static void count_free(struct catalog_runtime *r)
+{
+    ((struct live *)(void *)r)->n_freed++;
+}
+
 START_TEST(updates_replace_the_state)
 {
     struct catalog *c = fresh();
@@ -340,10 +354,10 @@ START_TEST(updates_replace_the_state)
     uint64_t number = old->number;
     struct uuid id = old->id;
     (void)make_number(c, "taken");
-    int live = 0;
-    ck_assert(catalog_set_runtime(c, number, &live));
-    ck_assert(!catalog_set_runtime(c, 999, &live));
-    ck_assert_ptr_eq(old->runtime, &live);
+    struct live live = {.runtime = {.free_runtime = count_free}};
+    ck_assert(catalog_set_runtime(c, number, &live.runtime));
+    ck_assert(!catalog_set_runtime(c, 999, &live.runtime));
+    ck_assert_ptr_eq(old->runtime, &live.runtime);
 
     struct catalog_update u = {.name = STR("taken"), .set_metadata = true};
     ck_assert_int_eq(catalog_update_collection(c, number, &u, NULL), ERR_EXISTS);
@@ -371,7 +385,8 @@ START_TEST(updates_replace_the_state)
         ck_assert_str_eq(col->configuration.p, "{}");
         ck_assert_str_eq(col->schema.p, "{\"keys\":2}");
         ck_assert_uint_eq(col->metadata.n, 0);
-        if (round == 0) ck_assert_ptr_eq(col->runtime, &live);
+        if (round == 0) ck_assert_ptr_eq(col->runtime, &live.runtime);
+        ck_assert_int_eq(live.n_freed, round);
         catalog_collection_unref(col);
         c = reopen(c);
     }
@@ -561,15 +576,8 @@ START_TEST(counters_only_grow)
 }
 END_TEST
 
-/* What attach and detach are told. */
-struct live {
-    struct catalog *c;
-    uint64_t number;
-    int n_attached, n_detached;
-    enum err answer;
-};
-
-static enum err on_attach(void *ctx, const struct catalog_collection *col, void **runtime, struct errmsg *em)
+static enum err on_attach(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
+                          struct errmsg *em)
 {
     struct live *l = ctx;
     l->n_attached++;
@@ -577,46 +585,40 @@ static enum err on_attach(void *ctx, const struct catalog_collection *col, void 
     ck_assert_uint_gt(col->number, 0);
     ck_assert_ptr_null(catalog_collection_by_number(l->c, col->number)); /* nobody sees it yet */
     if (l->answer != ERR_OK) return errmsg_set(em, l->answer, "not today");
-    *runtime = l;
+    *runtime = &l->runtime;
     return ERR_OK;
-}
-
-static void on_detach(void *ctx, void *runtime)
-{
-    struct live *l = ctx;
-    ck_assert_ptr_eq(runtime, l);
-    l->n_detached++;
 }
 
 START_TEST(attach_makes_the_live_object_before_it_is_seen)
 {
     struct catalog *c = fresh();
-    struct live l = {.c = c, .answer = ERR_NOMEM};
+    struct live l = {.runtime = {.free_runtime = count_free}, .c = c, .answer = ERR_NOMEM};
     struct catalog_new_collection in = plan("docs");
     in.attach = on_attach;
-    in.detach = on_detach;
     in.attach_ctx = &l;
     const struct catalog_collection *col = NULL;
     bool is_new = false;
     struct errmsg em = {""};
     ck_assert_int_eq(catalog_create_collection(c, &in, &col, &is_new, &em), ERR_NOMEM);
     ck_assert_ptr_nonnull(strstr(em.text, "not today"));
-    ck_assert_int_eq(l.n_detached, 0);
+    ck_assert_int_eq(l.n_freed, 0);
     ck_assert(!exists(c, "docs"));
     c = reopen(c);
     ck_assert(!exists(c, "docs"));
     l.c = c;
     l.answer = ERR_OK;
     ck_ok(catalog_create_collection(c, &in, &col, &is_new, &em));
-    ck_assert_ptr_eq(col->runtime, &l);
+    ck_assert_ptr_eq(col->runtime, &l.runtime);
     ck_assert_uint_eq(col->number, l.number);
     ck_assert_int_eq(l.n_attached, 2);
     catalog_collection_unref(col);
     in.get_or_create = true;
     ck_ok(catalog_create_collection(c, &in, &col, &is_new, &em));
     ck_assert_int_eq(l.n_attached, 2);
-    ck_assert_int_eq(l.n_detached, 0);
+    ck_ok(catalog_delete_collection(c, in.tenant, in.database, in.name, NULL, &em));
+    ck_assert_int_eq(l.n_freed, 0); /* somebody still holds a state */
     catalog_collection_unref(col);
+    ck_assert_int_eq(l.n_freed, 1);
     catalog_close(c);
 }
 END_TEST

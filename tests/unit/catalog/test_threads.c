@@ -1,5 +1,6 @@
 /* test_threads.c - readers look up while writers create, rename, delete, reset: what a reader gets is always one whole
  * state of a collection, under the name or id it asked for. Worth running under ThreadSanitizer. */
+#include "core/mem.h"
 #include "tests/lib/suite.h"
 
 #include <pthread.h>
@@ -31,12 +32,33 @@ static void require(struct worker *w, bool condition)
     if (!condition) w->n_failed++;
 }
 
+struct live_object {
+    struct catalog_runtime runtime; /* first */
+    int answer;
+};
+
+static void free_live(struct catalog_runtime *r)
+{
+    mem_free(r);
+}
+
+static enum err attach_live(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
+                            struct errmsg *em)
+{
+    struct live_object *live = mem_zalloc(sizeof *live);
+    (void)ctx, (void)col, (void)em;
+    live->runtime.free_runtime = free_live;
+    live->answer = 42;
+    *runtime = &live->runtime;
+    return ERR_OK;
+}
+
 /* A state is whole when the configuration tells its name. */
 static bool is_whole(const struct catalog_collection *col)
 {
-    const int *runtime = col->runtime;
+    const struct live_object *live = (void *)atomic_load(&col->runtime);
     return str_eq(col->name, col->configuration) && str_eq(col->tenant, T) && str_eq(col->database, D) &&
-           col->name.p[col->name.n] == '\0' && (runtime == NULL || *runtime == 42);
+           col->name.p[col->name.n] == '\0' && (live == NULL || live->answer == 42);
 }
 
 static void list_all(struct worker *w)
@@ -87,7 +109,6 @@ static void *read_loop(void *arg)
     return NULL;
 }
 
-static int live_object = 42;
 
 static void write_step(struct worker *w, struct rng *r)
 {
@@ -102,12 +123,12 @@ static void write_step(struct worker *w, struct rng *r)
     switch (rng_below(r, 4)) {
     case 0:
     case 1: {
-        struct catalog_new_collection in = {.tenant = T, .database = D, .name = n, .configuration = n};
+        struct catalog_new_collection in = {
+            .tenant = T, .database = D, .name = n, .configuration = n, .attach = attach_live};
         e = catalog_create_collection(c, &in, &col, &is_new, NULL);
         require(w, e == ERR_OK || e == ERR_EXISTS);
         if (e != ERR_OK) return;
         require(w, is_whole(col));
-        (void)catalog_set_runtime(c, col->number, &live_object); /* a reset may have taken it already */
         catalog_collection_unref(col);
         return;
     }

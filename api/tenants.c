@@ -1,0 +1,141 @@
+/* tenants.c - tenants and databases.
+ *
+ * A database's tenant need not exist (upstream's rule): only names are looked up. Creating checks the name first, then
+ * writes; the catalog says whether it was taken.
+ */
+#include "api/answer.h"
+#include "api/name.h"
+
+/* The one member of {"<name>": string}; false: answered. */
+static bool read_only_string(struct api_request *r, const char *name, const char *expected, struct str *s)
+{
+    struct json_reader *j = arena_alloc(&r->arena, sizeof *j);
+    struct json_fields f;
+    if (j == NULL) {
+        (void)api_fail(r, ERR_NOMEM, "out of memory");
+        return false;
+    }
+    json_reader_init(j, r->body, &r->arena);
+    if (json_enter_fields(j, &f, &name, 1, false, expected)) {
+        while (json_next_field(j, &f) >= 0) (void)json_string(j, s, "a string");
+        if (json_need_field(j, &f, 0)) (void)json_finish(j);
+    }
+    if (j->err == ERR_OK) return true;
+    (void)api_fail_json(r, j);
+    return false;
+}
+
+static enum api_outcome answer_done(struct api_request *r)
+{
+    buf_lit(&r->answer, "{}");
+    return api_ok(r, 200);
+}
+
+/* --- tenants ----------------------------------------------------------------------------------------------------- */
+
+enum api_outcome handle_create_tenant(struct api_request *r)
+{
+    struct str name;
+    struct errmsg em = {{0}};
+    if (!read_only_string(r, "name", "struct CreateTenantPayload", &name)) return API_DONE;
+    if (name_length(name) < 3) {
+        struct buf text = {0};
+        buf_lit(&text, "Validation error: name: Validation error: length [{\"min\": Number(3), \"value\": String(");
+        json_put_string(&text, name);
+        buf_lit(&text, ")}]");
+        enum api_outcome outcome = api_fail_str(r, ERR_INVALID, buf_view(&text));
+        buf_free(&text);
+        return outcome;
+    }
+    enum err e = catalog_create_tenant(store_catalog(r->api->store), name, &em);
+    if (e == ERR_EXISTS) return api_fail(r, e, "Tenant [%.*s] already exists", STR_ARG(name));
+    if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
+    return answer_done(r);
+}
+
+enum api_outcome handle_get_tenant(struct api_request *r)
+{
+    struct str name = r->params[0];
+    if (!catalog_has_tenant(store_catalog(r->api->store), name))
+        return api_fail(r, ERR_NOT_FOUND, "Tenant [%.*s] not found", STR_ARG(name));
+    buf_lit(&r->answer, "{\"name\":");
+    json_put_string(&r->answer, name);
+    buf_lit(&r->answer, ",\"resource_name\":null}");
+    return api_ok(r, 200);
+}
+
+/* Nothing of a tenant can be changed on a single node; the request is checked and that is all (upstream's rule). */
+enum api_outcome handle_update_tenant(struct api_request *r)
+{
+    struct str resource_name;
+    if (!read_only_string(r, "resource_name", "struct UpdateTenantPayload", &resource_name)) return API_DONE;
+    return answer_done(r);
+}
+
+/* --- databases --------------------------------------------------------------------------------------------------- */
+
+static void put_database(struct buf *b, const struct uuid *id, struct str name, struct str tenant)
+{
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    buf_lit(b, "{\"id\":\"");
+    buf_add(b, text, UUID_TEXT);
+    buf_lit(b, "\",\"name\":");
+    json_put_string(b, name);
+    buf_lit(b, ",\"tenant\":");
+    json_put_string(b, tenant);
+    buf_char(b, '}');
+}
+
+enum api_outcome handle_list_databases(struct api_request *r)
+{
+    uint32_t limit, offset;
+    struct catalog_database *list;
+    size_t n;
+    if (!api_limit_offset(r, &limit, &offset)) return API_DONE;
+    enum err e =
+        catalog_list_databases(store_catalog(r->api->store), r->params[0], limit, offset, &r->arena, &list, &n);
+    if (e != ERR_OK) return api_fail(r, e, "The databases could not be listed: %s", err_text(e));
+    buf_char(&r->answer, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) buf_char(&r->answer, ',');
+        put_database(&r->answer, &list[i].id, list[i].name, list[i].tenant);
+    }
+    buf_char(&r->answer, ']');
+    return api_ok(r, 200);
+}
+
+enum api_outcome handle_create_database(struct api_request *r)
+{
+    struct str name, fault;
+    struct errmsg em = {{0}};
+    if (!read_only_string(r, "name", "struct CreateDatabasePayload", &name)) return API_DONE;
+    if (!name_check(name, &r->arena, &fault))
+        return fault.p != NULL ? api_fail_str(r, ERR_INVALID, fault) : api_fail(r, ERR_NOMEM, "out of memory");
+    enum err e = catalog_create_database(store_catalog(r->api->store), r->params[0], name, &em);
+    if (e == ERR_EXISTS) return api_fail(r, e, "Database [%.*s] already exists", STR_ARG(name));
+    if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
+    return answer_done(r);
+}
+
+enum api_outcome handle_get_database(struct api_request *r)
+{
+    struct uuid id;
+    struct str tenant = r->params[0], name = r->params[1];
+    if (!api_check_database_name(r, name)) return API_DONE;
+    enum err e = catalog_get_database(store_catalog(r->api->store), tenant, name, &id);
+    if (e == ERR_NOT_FOUND) return api_fail(r, e, "Database [%.*s] not found. Are you sure it exists?", STR_ARG(name));
+    if (e != ERR_OK) return api_fail(r, e, "The database could not be read: %s", err_text(e));
+    put_database(&r->answer, &id, name, tenant);
+    return api_ok(r, 200);
+}
+
+enum api_outcome handle_delete_database(struct api_request *r)
+{
+    struct errmsg em = {{0}};
+    struct str name = r->params[1];
+    enum err e = store_delete_database(r->api->store, r->params[0], name, &em);
+    if (e == ERR_NOT_FOUND) return api_fail(r, e, "Database [%.*s] not found", STR_ARG(name));
+    if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
+    return answer_done(r);
+}

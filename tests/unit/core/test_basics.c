@@ -1,0 +1,208 @@
+/* test_basics.c - buffers, arenas, bitmaps, checksums, identifiers, errors. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "core/arena.h"
+#include "core/bitset.h"
+#include "core/buf.h"
+#include "core/crc32c.h"
+#include "core/hash.h"
+#include "core/mem.h"
+#include "core/uuid.h"
+#include "tests/lib/suite.h"
+
+START_TEST(buffers_grow_and_keep_their_ceiling)
+{
+    struct buf b = {.max = 100};
+    for (int i = 0; i < 100; i++) buf_char(&b, (char)i);
+    ck_assert_int_eq(b.err, ERR_OK);
+    ck_assert_uint_eq(b.n, 100);
+    buf_char(&b, 'x');
+    ck_assert_int_eq(b.err, ERR_TOO_LARGE);
+    ck_assert_uint_eq(b.n, 100);
+    for (int i = 0; i < 100; i++) ck_assert_int_eq(b.p[i], i);
+    buf_free(&b);
+    buf_lit(&b, "abc");
+    buf_align(&b, 8);
+    buf_u32(&b, 7);
+    buf_printf(&b, "%d-%s", 5, "five");
+    ck_assert_uint_eq(b.n, 8 + 4 + 6);
+    ck_assert_mem_eq(b.p, "abc\0\0\0\0\0\7\0\0\0" "5-five", 18);
+    size_t n;
+    char *p = buf_take(&b, &n);
+    ck_assert_uint_eq(n, 18);
+    ck_assert_uint_eq(b.n, 0);
+    mem_free(p);
+    buf_varint(&b, 0);
+    buf_varint(&b, 300);
+    buf_varint(&b, UINT64_MAX);
+    ck_assert_uint_eq(b.n, 1 + 2 + 10);
+    ck_assert_mem_eq(b.p, "\0\xac\2", 3);
+    buf_free(&b);
+}
+END_TEST
+
+START_TEST(arenas_align_and_keep_their_ceiling)
+{
+    struct arena a = {.max_bytes = 1 << 20};
+    struct rng r = {1};
+    for (int i = 0; i < 500; i++) {
+        size_t n = rng_below(&r, 1000);
+        char *p = arena_alloc(&a, n);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % 16, 0);
+        memset(p, i, n);
+    }
+    ck_assert_ptr_null(arena_alloc(&a, 1 << 20));
+    ck_assert_ptr_null(arena_alloc(&a, SIZE_MAX));
+    ck_assert_ptr_null(arena_array(&a, SIZE_MAX / 2, 4));
+    struct str s = arena_printf(&a, "%s=%d", "x", 3);
+    ck_assert(str_eq(s, STR("x=3")));
+    ck_assert_int_eq(s.p[s.n], 0);
+    s = arena_str(&a, str_of("a\0b", 3));
+    ck_assert_mem_eq(s.p, "a\0b", 4);
+    arena_free(&a);
+    ck_assert_uint_eq(a.max_bytes, 1 << 20);
+    ck_assert_uint_eq(a.used_bytes, 0);
+}
+END_TEST
+
+START_TEST(bitmaps_follow_an_array)
+{
+    struct rng r = {2};
+    for (int round = 0; round < 200; round++) {
+        struct arena a = {0};
+        uint32_t n = 1 + rng_below(&r, 300), count = 0;
+        bool x[300], y[300];
+        struct bitset s, o;
+        ck_assert(bitset_init(&s, &a, n) && bitset_init(&o, &a, n));
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = rng_below(&r, 3) == 0;
+            y[i] = rng_below(&r, 2) == 0;
+            if (x[i]) bitset_add(&s, i);
+            if (y[i]) bitset_add(&o, i);
+        }
+        switch (round % 5) {
+        case 0: bitset_and(&s, &o); break;
+        case 1: bitset_or(&s, &o); break;
+        case 2: bitset_andnot(&s, &o); break;
+        case 3: bitset_not(&s); break;
+        default: bitset_fill(&s); break;
+        }
+        uint32_t next = bitset_next(&s, 0);
+        for (uint32_t i = 0; i < n; i++) {
+            bool want[] = {x[i] && y[i], x[i] || y[i], x[i] && !y[i], !x[i], true};
+            ck_assert_int_eq(bitset_get(&s, i), want[round % 5]);
+            if (!want[round % 5]) continue;
+            count++;
+            ck_assert_uint_eq(next, i);
+            next = bitset_next(&s, i + 1);
+        }
+        ck_assert_uint_eq(next, n);
+        ck_assert_uint_eq(bitset_count(&s), count);
+        arena_free(&a);
+    }
+}
+END_TEST
+
+START_TEST(checksums_have_the_published_values)
+{
+    /* RFC 3720, appendix B.4 */
+    uint8_t zeros[32] = {0}, ones[32], up[32];
+    memset(ones, 0xff, sizeof ones);
+    for (int i = 0; i < 32; i++) up[i] = (uint8_t)i;
+    ck_assert_uint_eq(crc32c(0, zeros, 32), 0x8a9136aa);
+    ck_assert_uint_eq(crc32c(0, ones, 32), 0x62a8ab43);
+    ck_assert_uint_eq(crc32c(0, up, 32), 0x46dd794e);
+    ck_assert_uint_eq(crc32c(0, "123456789", 9), 0xe3069283);
+    struct rng r = {3};
+    uint8_t text[300];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (uint8_t)rng_next(&r);
+    for (size_t n = 0; n < 290; n++) {
+        size_t at = n % 7, cut = rng_below(&r, (uint32_t)n + 1);
+        uint32_t whole = crc32c(0, text + at, n);
+        ck_assert_uint_eq(whole, crc32c_portable(0, text + at, n));
+        ck_assert_uint_eq(whole, crc32c(crc32c(0, text + at, cut), text + at + cut, n - cut));
+    }
+}
+END_TEST
+
+START_TEST(identifiers_are_read_in_every_spelling)
+{
+    struct uuid u, v;
+    char text[UUID_TEXT + 1];
+    const char *good[] = {"a5ef6948-c3c8-4b82-90cf-e2faeb008ca6", "A5EF6948-C3C8-4B82-90CF-E2FAEB008CA6",
+                          "a5ef6948c3c84b8290cfe2faeb008ca6", "{a5ef6948-c3c8-4b82-90cf-e2faeb008ca6}",
+                          "urn:uuid:a5ef6948-c3c8-4b82-90cf-e2faeb008ca6"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        ck_assert_msg(uuid_parse(str_from_c(good[i]), &u), "%s", good[i]);
+        uuid_format(&u, text);
+        ck_assert_str_eq(text, good[0]);
+    }
+    const char *bad[] = {"", "zzz", " a5ef6948-c3c8-4b82-90cf-e2faeb008ca6", "a5ef6948-c3c8-4b82-90cf-e2faeb008ca",
+                         "a5ef6948+c3c8-4b82-90cf-e2faeb008ca6", "g5ef6948-c3c8-4b82-90cf-e2faeb008ca6",
+                         "{a5ef6948-c3c8-4b82-90cf-e2faeb008ca6"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) ck_assert_msg(!uuid_parse(str_from_c(bad[i]), &u), "%s", bad[i]);
+    u = uuid_new();
+    v = uuid_new();
+    ck_assert(!uuid_eq(&u, &v));
+    uuid_format(&u, text);
+    ck_assert_int_eq(text[14], '4');
+    ck_assert(uuid_parse(str_from_c(text), &v) && uuid_eq(&u, &v));
+}
+END_TEST
+
+START_TEST(errors_say_where_and_why)
+{
+    struct errmsg em = {{0}};
+    ck_assert_int_eq(errmsg_errno(&em, ENOSPC, "write %s", "x"), ERR_NO_SPACE);
+    ck_assert_str_eq(em.text, "write x: No space left on device");
+    errmsg_wrap(&em, "segment %d", 12);
+    ck_assert_str_eq(em.text, "segment 12: write x: No space left on device");
+    ck_assert_int_eq(errmsg_errno(&em, EIO, "read"), ERR_IO);
+    char lots[2000];
+    memset(lots, 'a', sizeof lots - 1);
+    lots[sizeof lots - 1] = 0;
+    for (int i = 0; i < 5; i++) errmsg_wrap(&em, "%s", lots);
+    ck_assert_uint_eq(strlen(em.text), sizeof em.text - 1);
+    ck_assert_uint_eq(err_status(ERR_EXISTS), 409);
+    ck_assert_str_eq(err_name(ERR_NOT_FOUND), "NotFoundError");
+    ck_assert_int_eq(errmsg_set(NULL, ERR_CORRUPT, "nobody listens"), ERR_CORRUPT);
+}
+END_TEST
+
+static bool fail_once(void *ctx, size_t size)
+{
+    (void)size;
+    return --*(int *)ctx != 0;
+}
+
+START_TEST(short_memory_is_told)
+{
+    int left = 1;
+    struct buf b = {0};
+    mem_set_hook(fail_once, &left);
+    buf_lit(&b, "x");
+    mem_set_hook(NULL, NULL);
+    ck_assert_int_eq(b.err, ERR_NOMEM);
+    buf_lit(&b, "y"); /* sticky */
+    ck_assert_uint_eq(b.n, 0);
+    buf_free(&b);
+    ck_assert_ptr_null(mem_array(SIZE_MAX / 2, 3));
+    void *p = mem_aligned(64, 100);
+    ck_assert_uint_eq((uintptr_t)p % 64, 0);
+    mem_free(p);
+}
+END_TEST
+
+START_TEST(hashes_depend_on_the_seed)
+{
+    ck_assert_uint_eq(hash_bytes("abc", 3, 1), hash_bytes("abc", 3, 1));
+    ck_assert_uint_ne(hash_bytes("abc", 3, 1), hash_bytes("abc", 3, 2));
+    ck_assert_uint_eq(hash_process_seed(), hash_process_seed());
+}
+END_TEST
+
+TESTS(basics, buffers_grow_and_keep_their_ceiling, arenas_align_and_keep_their_ceiling, bitmaps_follow_an_array,
+      checksums_have_the_published_values, identifiers_are_read_in_every_spelling, errors_say_where_and_why,
+      short_memory_is_told, hashes_depend_on_the_seed)

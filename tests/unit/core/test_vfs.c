@@ -1,0 +1,108 @@
+/* test_vfs.c - both tables of files behave alike: everything here runs on the real one and on the one in memory. */
+#include <stdio.h>
+
+#include "tests/lib/suite.h"
+
+static enum err count(void *ctx, struct str name, bool is_dir)
+{
+    int *n = ctx;
+    n[is_dir]++;
+    ck_assert_uint_gt(name.n, 0);
+    return ERR_OK;
+}
+
+static void run(const struct vfs *v, const char *dir)
+{
+    char path[256], other[256], sub[256], got[16];
+    struct vfs_file *f, *g;
+    struct errmsg em = {{0}};
+    struct bytes map;
+    uint64_t size;
+    ck_assert(vfs_join(path, sizeof path, dir, "file"));
+    ck_assert(vfs_join(other, sizeof other, dir, "other"));
+    ck_assert(vfs_join(sub, sizeof sub, dir, "sub"));
+    ck_assert(!vfs_join(got, sizeof got, "a long directory", "name"));
+    ck_ok(v->make_dir(v->ctx, dir, &em));
+    ck_ok(v->make_dir(v->ctx, sub, &em));
+    ck_ok(v->make_dir(v->ctx, sub, &em));
+    ck_assert_int_eq(v->open(v->ctx, path, VFS_READ, &f, &em), ERR_NOT_FOUND);
+    ck_ok(v->open(v->ctx, path, VFS_WRITE | VFS_CREATE, &f, &em));
+    ck_ok(v->map(f, &map, &em));
+    ck_assert_ptr_null(map.p);
+    ck_ok(v->pwrite(f, "0123456789", 10, 0, &em));
+    ck_ok(v->pwrite(f, "ab", 2, 4, &em));
+    ck_ok(v->sync(f, true, &em));
+    ck_ok(v->sync(f, false, &em));
+    ck_ok(v->pread(f, got, 10, 0, &em));
+    ck_assert_mem_eq(got, "0123ab6789", 10);
+    ck_assert_int_eq(v->pread(f, got, 10, 5, &em), ERR_CORRUPT);
+    ck_ok(v->map(f, &map, &em));
+    ck_assert_uint_eq(map.n, 10);
+    ck_assert_int_eq(v->open(v->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &g, &em), ERR_EXISTS);
+    ck_ok(v->open(v->ctx, path, VFS_READ, &g, &em));
+    ck_assert_int_ne(v->pwrite(g, "x", 1, 0, &em), ERR_OK);
+    v->close(g);
+    ck_ok(v->truncate(f, 4, &em));
+    ck_ok(v->size(f, &size, &em));
+    ck_assert_uint_eq(size, 4);
+    ck_ok(v->allocate(f, 100, &em));
+    ck_ok(v->size(f, &size, &em));
+    ck_assert_uint_eq(size, 100);
+    v->close(f);
+    v->unmap(v->ctx, map);
+    ck_ok(v->open(v->ctx, other, VFS_WRITE | VFS_CREATE, &g, &em)); /* renaming replaces */
+    v->close(g);
+    ck_ok(v->rename(v->ctx, path, other, &em));
+    ck_ok(v->sync_dir(v->ctx, dir, &em));
+    ck_assert_int_eq(v->open(v->ctx, path, VFS_READ, &f, &em), ERR_NOT_FOUND);
+    ck_ok(v->open(v->ctx, other, VFS_READ, &f, &em));
+    ck_ok(v->pread(f, got, 4, 0, &em));
+    ck_assert_mem_eq(got, "0123", 4);
+    ck_ok(v->map(f, &map, &em));
+    ck_ok(v->remove(v->ctx, other, &em)); /* an open, mapped file stays readable */
+    ck_assert_mem_eq(map.p, "0123", 4);
+    v->close(f);
+    ck_assert_mem_eq(map.p, "0123", 4);
+    v->unmap(v->ctx, map);
+    ck_assert_int_eq(v->remove(v->ctx, other, &em), ERR_NOT_FOUND);
+    int n[2] = {0, 0};
+    ck_ok(v->open(v->ctx, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &f, &em));
+    v->close(f);
+    ck_ok(v->list(v->ctx, dir, count, n, &em));
+    ck_assert_int_eq(n[0], 1);
+    ck_assert_int_eq(n[1], 1);
+    ck_ok(v->remove_dir(v->ctx, sub, &em));
+    ck_ok(v->remove(v->ctx, path, &em));
+}
+
+START_TEST(the_real_table)
+{
+    struct vfs_file *lock, *second;
+    struct errmsg em = {{0}};
+    char deep[256];
+    const struct vfs *v = vfs_posix();
+    const char *dir = tmp_dir();
+    run(v, dir);
+    ck_ok(v->lock_dir(v->ctx, dir, &lock, &em));
+    ck_assert_int_eq(v->lock_dir(v->ctx, dir, &second, &em), ERR_LOCKED);
+    v->close(lock);
+    ck_ok(v->lock_dir(v->ctx, dir, &lock, &em));
+    v->close(lock);
+    (void)snprintf(deep, sizeof deep, "%s/a/b/c", dir);
+    ck_ok(v->make_dir(v->ctx, deep, &em));
+    (void)snprintf(deep, sizeof deep, "%s/LOCK", dir);
+    ck_assert_int_ne(v->make_dir(v->ctx, deep, &em), ERR_OK);
+}
+END_TEST
+
+START_TEST(the_table_in_memory)
+{
+    struct vfs *v;
+    struct errmsg em = {{0}};
+    ck_ok(vfs_mem_new(&v, &em));
+    run(v, "memory");
+    vfs_mem_free(v);
+}
+END_TEST
+
+TESTS(vfs, the_real_table, the_table_in_memory)
