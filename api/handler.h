@@ -95,6 +95,7 @@ void where_free(struct filter *f);
 
 /* metadata values as the contract wants them (metadata.c): one object, appended packed to `out`. allow_null: patches.
  * Type faults fail the reader (422); *bad_key: the object has a key that is empty or begins with # or $.
+ * Reserved keys ("chroma:...") are packed like others: records_write.c and records_answer.c know what they mean.
  * A null instead of an object appends nothing. */
 bool parse_record_metadata(struct json_reader *j, bool allow_null, struct buf *out, bool *bad_key);
 

@@ -340,7 +340,6 @@ bool parse_record_metadata(struct json_reader *j, bool allow_null, struct buf *o
         if (key.n == 0 || key.p[0] == '#' || key.p[0] == '$') *bad_key = true;
         if (!read_value(j, allow_null, &v, &f)) return false;
         if (f.is_bad_sparse) *bad_key = true;
-        if (str_starts(key, STR("chroma:"))) continue; /* reserved: accepted, not stored */
         if (!add_member(j, &m, key, &v)) return false;
     }
     if (j->err != ERR_OK) return false;

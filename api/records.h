@@ -23,6 +23,10 @@ bool body_strings(struct json_reader *j, unsigned nulls, struct buf *out, bool *
 /* An unsigned 32-bit number, or null, which leaves both alone. */
 bool body_u32_or_null(struct json_reader *j, uint32_t *v, bool *is_given);
 
+/* Enters a body that must be an object: unlike those of add, update, upsert and search, upstream reads it as a map. */
+bool records_enter_object(struct json_reader *j, struct json_fields *f, const char *const *names, uint32_t n,
+                          const char *expected);
+
 static inline uint32_t body_n_strings(const struct buf *strings) /* n stays below 2^32: see BODY_COLUMN_MAX */
 {
     return (uint32_t)(strings->n / sizeof(struct str));
@@ -39,14 +43,14 @@ static inline const struct str *body_string_array(const struct buf *strings)
 
 /* The vectors of one request, row-major in one buffer. Lengths may differ until vectors_check_dim. */
 struct vectors {
-    struct buf floats;    /* those of all vectors, one after the other */
-    struct buf present;   /* u8 an item: 1 a vector, 0 null */
-    uint32_t n_items;     /* nulls included */
+    struct buf floats;  /* those of all vectors, one after the other */
+    struct buf present; /* u8 an item: 1 a vector, 0 null */
+    uint32_t n_items;   /* nulls included */
     uint32_t n_vectors;
-    uint32_t dim;         /* of the first vector */
-    bool is_ragged;       /* some vector has another length */
-    bool has_empty;       /* some vector has none */
-    bool is_bad_text;     /* base64 that is none; `fault` says why */
+    uint32_t dim;     /* of the first vector */
+    bool is_ragged;   /* some vector has another length */
+    bool has_empty;   /* some vector has none */
+    bool is_bad_text; /* base64 that is none; `fault` says why */
     struct errmsg fault;
 };
 
@@ -122,8 +126,34 @@ struct answer_rows {
 
 /* Appends the whole answer, column by column in the contract's order. ERR_CORRUPT, ERR_NOMEM; what the buffer met stays
  * in its `err`. */
-enum err answer_put(struct buf *b, const struct answer_rows *rows, const struct include_in *include,
-                    struct errmsg *em);
+enum err answer_put(struct buf *b, const struct answer_rows *rows, const struct include_in *include, struct errmsg *em);
+
+/* --- writing (records_submit.c) --------------------------------------------------------------------------------- */
+
+/* What to answer when a write is done. */
+struct records_outcome {
+    unsigned status;
+    bool is_delete;
+    bool counts_changes; /* delete by a filter: the rows that were really deleted; else `n_given` */
+    uint32_t n_given;
+};
+
+/* Hands the block to the log and answers, on the log's thread, when the write is durable and visible. Takes `col` and
+ * `block` over, whatever the outcome. After API_PENDING the request must not be touched. */
+enum api_outcome records_submit(struct api_request *r, const struct catalog_collection *col, struct bytes block,
+                                const struct records_outcome *outcome);
+
+/* The answer of a write that is done, or that had nothing to do. */
+enum api_outcome records_answer_write(struct api_request *r, const struct records_outcome *o, uint32_t n_changed);
+
+/* --- read levels (count, search) --------------------------------------------------------------------------------- */
+
+#define RECORDS_READ_LEVELS "`index_and_wal`, `index_only`, `index_and_bounded_wal`"
+
+static inline bool records_is_read_level(struct str s)
+{
+    return str_eq(s, STR("index_and_wal")) || str_eq(s, STR("index_only")) || str_eq(s, STR("index_and_bounded_wal"));
+}
 
 /* --- outcomes (records_body.c) ----------------------------------------------------------------------------------- */
 

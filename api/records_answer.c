@@ -33,8 +33,11 @@ bool include_read(struct include_in *in, struct json_reader *j)
         while (part < N_INCLUDES && !str_eq(name, str_from_c(include_names[part]))) part++;
         if (part == N_INCLUDES) {
             int shown = name.n < 200 ? (int)name.n : 200;
-            json_fail_shape(j, "unknown variant `%.*s`, expected one of `distances`, `documents`, `embeddings`, `metadatas`, "
-                            "`uris`", shown, name.p);
+            json_fail_shape(
+                j,
+                "unknown variant `%.*s`, expected one of `distances`, `documents`, `embeddings`, `metadatas`, "
+                "`uris`",
+                shown, name.p);
             return false;
         }
         include_add(in, part);
@@ -57,8 +60,10 @@ void include_default(struct include_in *in, bool with_distances)
 
 static void put_text(struct buf *b, struct str s)
 {
-    if (s.p == NULL) buf_lit(b, "null");
-    else json_put_string(b, s);
+    if (s.p == NULL)
+        buf_lit(b, "null");
+    else
+        json_put_string(b, s);
 }
 
 /* Keys that begin with `chroma:` are the server's own and are not shown. A row that has only such keys shows an empty
@@ -76,8 +81,10 @@ static void put_meta(struct buf *b, struct bytes meta, struct arena *scratch)
         if (!str_starts(e.key, own)) meta_put_raw(&shown, &e);
     }
     if (shown.err != ERR_OK && b->err == ERR_OK) b->err = shown.err;
-    if (shown.n == 0) buf_lit(b, "{}");
-    else json_put_meta(b, (struct bytes){shown.p, shown.n}, scratch);
+    if (shown.n == 0)
+        buf_lit(b, "{}");
+    else
+        json_put_meta(b, (struct bytes){shown.p, shown.n}, scratch);
     buf_free(&shown);
 }
 
@@ -98,8 +105,10 @@ static void put_part(struct buf *b, const struct row *row, unsigned part, uint32
         break;
     default:
         CHECK(part == ROW_VECTOR && "one part at a time");
-        if (row->vector == NULL) buf_lit(b, "null");
-        else json_put_floats(b, row->vector, dim);
+        if (row->vector == NULL)
+            buf_lit(b, "null");
+        else
+            json_put_floats(b, row->vector, dim);
         break;
     }
 }
@@ -167,13 +176,17 @@ enum err answer_put(struct buf *b, const struct answer_rows *rows, const struct 
     enum err e = put_column(b, rows, ROW_ID, em);
     for (size_t i = 0; i < sizeof columns / sizeof columns[0] && e == ERR_OK; i++) {
         buf_str(b, str_from_c(columns[i].name));
-        if ((include->mask >> columns[i].include & 1) == 0) buf_lit(b, "null");
-        else e = put_column(b, rows, columns[i].part, em);
+        if ((include->mask >> columns[i].include & 1) == 0)
+            buf_lit(b, "null");
+        else
+            e = put_column(b, rows, columns[i].part, em);
     }
     if (rows->is_nested && e == ERR_OK) {
         buf_lit(b, ",\"distances\":");
-        if ((include->mask >> INCLUDE_DISTANCES & 1) == 0) buf_lit(b, "null");
-        else put_distances(b, rows);
+        if ((include->mask >> INCLUDE_DISTANCES & 1) == 0)
+            buf_lit(b, "null");
+        else
+            put_distances(b, rows);
     }
     buf_lit(b, ",\"include\":[");
     for (size_t i = 0; i < include->echo.n; i++) {

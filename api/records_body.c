@@ -14,6 +14,13 @@ static bool fail_column(struct json_reader *j, const struct buf *column)
     return false;
 }
 
+bool records_enter_object(struct json_reader *j, struct json_fields *f, const char *const *names, uint32_t n,
+                          const char *expected)
+{
+    if (json_peek(j) == JSON_ARRAY) return json_enter_object(j, expected); /* which fails, and says so */
+    return json_enter_fields(j, f, names, n, false, expected);
+}
+
 bool body_strings(struct json_reader *j, unsigned nulls, struct buf *out, bool *is_given)
 {
     if ((nulls & BODY_NULL_LIST) != 0 && json_null(j)) return true;

@@ -26,8 +26,10 @@ bool selection_check(struct api_request *r, struct selection_in *in)
 {
     struct errmsg em = {0};
     enum err e = ERR_OK;
-    if (in->is_bad_where) e = errmsg_set(&em, ERR_INVALID, "Invalid where clause");
-    else if (in->is_bad_where_document) e = errmsg_set(&em, ERR_INVALID, "Invalid where document clause");
+    if (in->is_bad_where)
+        e = errmsg_set(&em, ERR_INVALID, "Invalid where clause");
+    else if (in->is_bad_where_document)
+        e = errmsg_set(&em, ERR_INVALID, "Invalid where document clause");
     if (e == ERR_OK) e = where_compile(in->where, &em);
     if (e == ERR_OK) e = where_compile(in->where_document, &em);
     in->filter = in->where != NULL ? in->where : in->where_document;
@@ -47,13 +49,14 @@ bool selection_check(struct api_request *r, struct selection_in *in)
     return e == ERR_OK;
 }
 
-bool selection_check_indexes(struct api_request *r, const struct selection_in *in,
-                             const struct catalog_collection *col)
+bool selection_check_indexes(struct api_request *r, const struct selection_in *in, const struct catalog_collection *col)
 {
     enum err e = ERR_OK;
     struct str message = where_disabled_index(in->filter, col->schema, &r->arena, &e);
-    if (e != ERR_OK) (void)records_fail(r, e, NULL);
-    else if (message.p != NULL) (void)api_fail_str(r, ERR_INVALID, message);
+    if (e != ERR_OK)
+        (void)records_fail(r, e, NULL);
+    else if (message.p != NULL)
+        (void)api_fail_str(r, ERR_INVALID, message);
     return e == ERR_OK && message.p == NULL;
 }
 

@@ -14,8 +14,10 @@
 
 static void add_vector(struct vectors *v, uint32_t dim)
 {
-    if (v->n_vectors == 0) v->dim = dim;
-    else if (v->dim != dim) v->is_ragged = true;
+    if (v->n_vectors == 0)
+        v->dim = dim;
+    else if (v->dim != dim)
+        v->is_ragged = true;
     if (dim == 0) v->has_empty = true;
     v->n_vectors++;
     v->n_items++;
@@ -144,8 +146,8 @@ bool vectors_check_dim(struct api_request *r, const struct vectors *v, uint32_t 
         return false;
     }
     if (v->n_vectors > 0 && dim != 0 && v->dim != dim) {
-        (void)api_fail(r, ERR_INVALID, "Collection expecting embedding with dimension of %" PRIu32 ", got %" PRIu32, dim,
-                       v->dim);
+        (void)api_fail(r, ERR_INVALID, "Collection expecting embedding with dimension of %" PRIu32 ", got %" PRIu32,
+                       dim, v->dim);
         return false;
     }
     return true;

@@ -36,7 +36,7 @@ static cJSON *object_at(cJSON *tree, const char *const *path)
 /* Replaces a member; one that is absent is put in behind the first. */
 static bool set_raw(cJSON *object, const char *name, const char *text)
 {
-    cJSON *node = cJSON_CreateRaw(text), *rest = NULL, *next;
+    cJSON *node = cJSON_CreateRaw(text), *rest, *next;
     if (node == NULL) return false;
     if (cJSON_GetObjectItemCaseSensitive(object, name) != NULL) {
         if (cJSON_ReplaceItemInObjectCaseSensitive(object, name, node)) return true;
@@ -49,8 +49,8 @@ static bool set_raw(cJSON *object, const char *name, const char *text)
     }
     /* cJSON names a node only where it adds it, at the end: move those that belong behind it. Moving allocates
      * nothing, and an array's functions keep the names. */
-    rest = object->child->next;
-    for (; rest != node; rest = next) {
+    if (object->child == node) return true;
+    for (rest = object->child->next; rest != node; rest = next) {
         next = rest->next;
         (void)cJSON_AddItemToArray(object, cJSON_DetachItemViaPointer(object, rest));
     }

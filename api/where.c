@@ -50,8 +50,10 @@ static bool parse_single(struct json_reader *j, member_parser parse, const void 
     struct filter *node = NULL;
     bool is_single = true;
     while (json_next_member(j, &key)) {
-        if (first.p == NULL) first = key;
-        else if (!str_eq(first, key)) is_single = false;
+        if (first.p == NULL)
+            first = key;
+        else if (!str_eq(first, key))
+            is_single = false;
         if (!parse(j, key, ctx, &node)) return false;
     }
     *f = is_single ? node : NULL;
@@ -255,8 +257,10 @@ static bool operator_member(struct json_reader *j, struct str name, const void *
 static void select_by_id(struct filter *f)
 {
     if (!str_eq(f->key, STR("#id")) || f->n_values == 0 || f->values[0].type != VALUE_STR) return;
-    if (f->kind == FILTER_EQ || f->kind == FILTER_IN) f->kind = FILTER_ID_IN;
-    else if (f->kind == FILTER_NE || f->kind == FILTER_NIN) f->kind = FILTER_ID_NOT_IN;
+    if (f->kind == FILTER_EQ || f->kind == FILTER_IN)
+        f->kind = FILTER_ID_IN;
+    else if (f->kind == FILTER_NE || f->kind == FILTER_NIN)
+        f->kind = FILTER_ID_NOT_IN;
 }
 
 static bool where_member(struct json_reader *j, struct str key, const void *ctx, struct filter **f)
@@ -313,10 +317,12 @@ enum err where_compile(struct filter *f, struct errmsg *em)
         struct regex *regex = NULL;
         struct errmsg why = {0};
         enum err e = regex_new(f->text, &regex, &why);
-        if (e == ERR_OK) f->regex = regex;
+        if (e == ERR_OK)
+            f->regex = regex;
         else if (e == ERR_INVALID && str_starts(str_from_c(why.text), STR("regex parse error:"))) {
             return errmsg_set(em, e, "Regex syntax errror: %.480s", why.text); /* upstream's spelling: clients see it */
-        } else if (em != NULL) *em = why;
+        } else if (em != NULL)
+            *em = why;
         return e;
     }
     for (uint32_t i = 0; i < f->n_children; i++) {

@@ -116,8 +116,10 @@ static uint64_t block_of(const struct docs *d, uint64_t at)
     uint64_t low = 0, high = d->n_blocks;
     while (high - low > 1) {
         uint64_t mid = low + (high - low) / 2;
-        if (le64_get(d->blocks + mid * sizeof(struct docs_block)) <= at) low = mid;
-        else high = mid;
+        if (le64_get(d->blocks + mid * sizeof(struct docs_block)) <= at)
+            low = mid;
+        else
+            high = mid;
     }
     return low;
 }

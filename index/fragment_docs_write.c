@@ -63,8 +63,10 @@ static enum err close_block(struct docs_writer *d, struct errmsg *em)
             .codec = is_packed ? DOCS_ZSTD : DOCS_RAW,
         };
     }
-    if (is_packed) spill_add(&d->stored, d->packed.p, d->packed.n);
-    else spill_add(&d->stored, d->text.p, n);
+    if (is_packed)
+        spill_add(&d->stored, d->packed.p, d->packed.n);
+    else
+        spill_add(&d->stored, d->text.p, n);
     d->text.n = 0;
     d->n_in_block = 0;
     return ERR_OK;

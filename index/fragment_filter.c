@@ -55,12 +55,18 @@ static unsigned cost(const struct filter *f)
         return highest + 1;
     }
     case FILTER_ID_IN:
-    case FILTER_ID_NOT_IN: return 0;
-    case FILTER_DOC_CONTAINS: return 1000;
-    case FILTER_DOC_NOT_CONTAINS: return 2000; /* leaves most rows */
-    case FILTER_DOC_REGEX: return 3000;
-    case FILTER_DOC_NOT_REGEX: return 4000;
-    default: return 1;
+    case FILTER_ID_NOT_IN:
+        return 0;
+    case FILTER_DOC_CONTAINS:
+        return 1000;
+    case FILTER_DOC_NOT_CONTAINS:
+        return 2000; /* leaves most rows */
+    case FILTER_DOC_REGEX:
+        return 3000;
+    case FILTER_DOC_NOT_REGEX:
+        return 4000;
+    default:
+        return 1;
     }
 }
 
@@ -95,8 +101,10 @@ static enum err eval_group(struct eval *ev, const struct filter *f, const struct
         clear(&some);
         enum err e = eval_node(ev, children[i], &rest, &some);
         if (e != ERR_OK) return e;
-        if (is_and) copy(&rest, &some);
-        else bitset_andnot(&rest, &some);
+        if (is_and)
+            copy(&rest, &some);
+        else
+            bitset_andnot(&rest, &some);
     }
     copy(out, &rest);
     if (!is_and) {
@@ -177,10 +185,15 @@ static enum err eval_node(struct eval *ev, const struct filter *f, const struct 
     enum err e = ERR_OK;
     switch (kind) {
     case FILTER_AND:
-    case FILTER_OR: return eval_group(ev, f, scope, out);
-    case FILTER_ID_IN: eval_ids(ev, f, scope, out); break;
+    case FILTER_OR:
+        return eval_group(ev, f, scope, out);
+    case FILTER_ID_IN:
+        eval_ids(ev, f, scope, out);
+        break;
     case FILTER_DOC_CONTAINS:
-    case FILTER_DOC_REGEX: e = eval_document(ev, f, kind, scope, out); break;
+    case FILTER_DOC_REGEX:
+        e = eval_document(ev, f, kind, scope, out);
+        break;
     default: /* the metadata index does negations itself */
         e = meta_index_eval(&ev->f->meta_index, f, out, ev->em);
         is_negated = false;
@@ -205,10 +218,14 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
         goto out;
     }
     bitset_fill(&scope);
-    if (f == NULL) copy(&found, &scope);
-    else e = eval_node(&ev, f, &scope, &found);
-    if (e == ERR_OK) *out = found;
-    else errmsg_wrap(em, "%s", ev.f->path);
+    if (f == NULL)
+        copy(&found, &scope);
+    else
+        e = eval_node(&ev, f, &scope, &found);
+    if (e == ERR_OK)
+        *out = found;
+    else
+        errmsg_wrap(em, "%s", ev.f->path);
 out:
     arena_free(&scratch);
     return e;

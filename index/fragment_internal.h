@@ -25,20 +25,20 @@ enum {
     FRAGMENT_ROWS_MAX = 1 << 30, /* so that the id hash is at most half full */
 };
 
-enum section_type { /* numbers are part of the file format */
-    SECTION_VECTORS = 1,    /* f32[n * dim] */
-    SECTION_ORDINALS = 2,   /* u64[n], strictly ascending */
-    SECTION_BORN = 3,       /* u64[n] */
-    SECTION_NORMS = 4,      /* f32[n]: squared lengths */
-    SECTION_IDS = 5,        /* column */
-    SECTION_ID_HASH = 6,    /* u32[power of two]: see fragment_ids.c */
-    SECTION_URIS = 7,       /* column; left out when no row has one */
-    SECTION_META = 8,       /* column of packed metadata; left out when no row has any */
-    SECTION_DOCUMENTS = 9,  /* struct docs_header ...; left out when no row has one */
-    SECTION_CODES = 10,     /* codes.h; left out when there are none */
-    SECTION_META_INDEX = 11,
-    SECTION_TEXT_INDEX = 12,
-    SECTION_TYPES_ = 13,
+enum section_type {                        /* numbers are part of the file format */
+                    SECTION_VECTORS = 1,   /* f32[n * dim] */
+                    SECTION_ORDINALS = 2,  /* u64[n], strictly ascending */
+                    SECTION_BORN = 3,      /* u64[n] */
+                    SECTION_NORMS = 4,     /* f32[n]: squared lengths */
+                    SECTION_IDS = 5,       /* column */
+                    SECTION_ID_HASH = 6,   /* u32[power of two]: see fragment_ids.c */
+                    SECTION_URIS = 7,      /* column; left out when no row has one */
+                    SECTION_META = 8,      /* column of packed metadata; left out when no row has any */
+                    SECTION_DOCUMENTS = 9, /* struct docs_header ...; left out when no row has one */
+                    SECTION_CODES = 10,    /* codes.h; left out when there are none */
+                    SECTION_META_INDEX = 11,
+                    SECTION_TEXT_INDEX = 12,
+                    SECTION_TYPES_ = 13,
 };
 
 struct fragment_section {
@@ -90,7 +90,7 @@ _Static_assert(sizeof(struct docs_header) == 32, "format");
 enum docs_codec { DOCS_RAW = 0, DOCS_ZSTD = 1 };
 
 struct docs_block {
-    uint64_t text_at;            /* of its first byte in the text; ascending, the first is 0 */
+    uint64_t text_at;             /* of its first byte in the text; ascending, the first is 0 */
     uint64_t stored_at, stored_n; /* in the stored bytes */
     uint32_t codec;
     uint32_t zero;

@@ -40,8 +40,7 @@ static struct bytes section_of(const struct fragment *f, enum section_type type)
 {
     for (uint32_t i = 0; i < f->header->n_sections; i++) {
         const struct fragment_section *s = &f->header->sections[i];
-        if (s->type == (uint32_t)type)
-            return (struct bytes){(const uint8_t *)f->map.p + s->offset, (size_t)s->length};
+        if (s->type == (uint32_t)type) return (struct bytes){(const uint8_t *)f->map.p + s->offset, (size_t)s->length};
     }
     return (struct bytes){NULL, 0};
 }
@@ -55,8 +54,7 @@ static const void *array_of(const struct fragment *f, enum section_type type, ui
 }
 
 /* Splits offsets and bits off the front of what follows a column's head; *rest gets the remainder. */
-static bool split_column(struct column *c, struct bytes body, uint32_t n_rows, uint32_t has_present,
-                         struct bytes *rest)
+static bool split_column(struct column *c, struct bytes body, uint32_t n_rows, uint32_t has_present, struct bytes *rest)
 {
     const uint8_t *at = body.p;
     size_t offsets = (((size_t)n_rows + 1) * c->width + 7) / 8 * 8;

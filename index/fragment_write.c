@@ -73,6 +73,20 @@ static enum err reserve_row(struct fragment_writer *w, struct errmsg *em)
     return ERR_OK;
 }
 
+/* What the sinks of a row remember of failures, at once: a full disk ends a merge early. */
+static enum err gathered(const struct fragment_writer *w, struct errmsg *em)
+{
+    const struct spill *spills[] = {&w->ids, &w->uris, &w->metas, &w->docs.stored};
+    enum err e = w->sink.err;
+    const struct errmsg *why = &w->sink.why;
+    for (size_t i = 0; i < sizeof spills / sizeof spills[0] && e == ERR_OK; i++) {
+        e = spills[i]->err;
+        why = &spills[i]->why;
+    }
+    if (e != ERR_OK && em != NULL) *em = *why;
+    return e;
+}
+
 enum err fragment_writer_add(struct fragment_writer *w, const struct row *row, uint64_t ordinal, uint64_t born,
                              struct errmsg *em)
 {
@@ -107,5 +121,5 @@ enum err fragment_writer_add(struct fragment_writer *w, const struct row *row, u
         .flags = (row->uri.p != NULL ? PENDING_URI : 0U) | (row->document.p != NULL ? PENDING_DOCUMENT : 0U),
     };
     w->n_rows++;
-    return ERR_OK;
+    return gathered(w, em);
 }

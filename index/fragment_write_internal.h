@@ -25,10 +25,10 @@ struct pending_row {
 };
 
 struct docs_writer {
-    struct spill stored;     /* blocks as they will lie in the file */
-    struct buf text;         /* of the block that is being filled */
-    uint32_t n_in_block;     /* documents in it */
-    uint64_t text_bytes;     /* of all documents */
+    struct spill stored; /* blocks as they will lie in the file */
+    struct buf text;     /* of the block that is being filled */
+    uint32_t n_in_block; /* documents in it */
+    uint64_t text_bytes; /* of all documents */
     struct docs_block *blocks;
     size_t n_blocks, cap_blocks;
     ZSTD_CCtx *ctx; /* made on first use */

@@ -119,8 +119,7 @@ static enum err read_dead(struct str file, const struct manifest_record *r, stru
     return ERR_OK;
 }
 
-static enum err parse(struct str file, struct arena *a, struct manifest_entry **entries, uint32_t *n,
-                      struct errmsg *em)
+static enum err parse(struct str file, struct arena *a, struct manifest_entry **entries, uint32_t *n, struct errmsg *em)
 {
     struct manifest_header h;
     enum err e = check(file, &h, em);

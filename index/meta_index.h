@@ -20,8 +20,7 @@ enum err meta_index_builder_new(struct meta_index_builder **b, struct errmsg *em
 /* Rows ascend; copies what it needs. ERR_CORRUPT: `meta` is not a packed form. */
 enum err meta_index_builder_add(struct meta_index_builder *b, uint32_t row, struct bytes meta, struct errmsg *em);
 /* Adds the section to `out`, which has begun a section at a multiple of 8. n_rows: of the fragment. Once only. */
-enum err meta_index_builder_finish(struct meta_index_builder *b, uint32_t n_rows, struct sink *out,
-                                   struct errmsg *em);
+enum err meta_index_builder_finish(struct meta_index_builder *b, uint32_t n_rows, struct sink *out, struct errmsg *em);
 void meta_index_builder_free(struct meta_index_builder *b); /* NULL is fine */
 
 /* A section in memory (mapped): views only. */

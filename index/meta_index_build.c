@@ -112,7 +112,7 @@ static bool grow_lists(struct meta_index_builder *b)
 static struct list *list_of(struct meta_index_builder *b, struct str key, enum meta_class class)
 {
     if (!grow_lists(b)) return NULL;
-    uint32_t hash = (uint32_t)hash_bytes(key.p, key.n, b->seed + (uint64_t)class);
+    uint32_t hash = (uint32_t)hash_bytes(key.p, key.n, b->seed + (uint64_t) class);
     uint32_t i = hash & (b->n_slots - 1);
     for (; b->slots[i] != 0; i = (i + 1) & (b->n_slots - 1)) {
         struct list *list = b->lists[b->slots[i] - 1];
@@ -179,8 +179,7 @@ static bool add_text(struct meta_index_builder *b, struct str key, enum meta_cla
     return number != UINT32_MAX && push(list, number, row);
 }
 
-static bool add_order(struct meta_index_builder *b, struct str key, enum meta_class class, uint64_t order,
-                      uint32_t row)
+static bool add_order(struct meta_index_builder *b, struct str key, enum meta_class class, uint64_t order, uint32_t row)
 {
     struct list *list = list_of(b, key, class);
     return list != NULL && push(list, order, row);
@@ -189,10 +188,14 @@ static bool add_order(struct meta_index_builder *b, struct str key, enum meta_cl
 static bool add_item(struct meta_index_builder *b, struct str key, const struct value *v, uint32_t row)
 {
     switch (v->type) {
-    case VALUE_STR: return add_text(b, key, META_STRS, v->s, row);
-    case VALUE_INT: return add_order(b, key, META_INTS, order_of_int(v->i), row);
-    case VALUE_FLOAT: return add_order(b, key, META_FLOATS, order_of_double(v->f), row);
-    default: return add_order(b, key, META_BOOLS, v->b ? 1 : 0, row);
+    case VALUE_STR:
+        return add_text(b, key, META_STRS, v->s, row);
+    case VALUE_INT:
+        return add_order(b, key, META_INTS, order_of_int(v->i), row);
+    case VALUE_FLOAT:
+        return add_order(b, key, META_FLOATS, order_of_double(v->f), row);
+    default:
+        return add_order(b, key, META_BOOLS, v->b ? 1 : 0, row);
     }
 }
 
@@ -206,7 +209,8 @@ static bool add_value(struct meta_index_builder *b, struct str key, const struct
         enum meta_class class = class_of_scalar(v, &order);
         return add_order(b, key, class, order, row);
     }
-    case VALUE_STR: return add_text(b, key, META_STR, v->s, row);
+    case VALUE_STR:
+        return add_text(b, key, META_STR, v->s, row);
     case VALUE_BOOLS:
     case VALUE_INTS:
     case VALUE_FLOATS:
@@ -214,7 +218,8 @@ static bool add_value(struct meta_index_builder *b, struct str key, const struct
         for (uint32_t i = 0; i < v->list.n; i++)
             if (!add_item(b, key, &v->list.items[i], row)) return false;
         return true;
-    default: return true; /* sparse vectors and nulls are not looked for */
+    default:
+        return true; /* sparse vectors and nulls are not looked for */
     }
 }
 
@@ -273,7 +278,8 @@ static bool sort_list(struct list *list)
         sort_pairs(list->values, list->rows, list->n, values, rows);
         size_t kept = 0; /* an array may hold a value twice */
         for (size_t i = 0; i < list->n; i++) {
-            if (kept > 0 && list->values[kept - 1] == list->values[i] && list->rows[kept - 1] == list->rows[i]) continue;
+            if (kept > 0 && list->values[kept - 1] == list->values[i] && list->rows[kept - 1] == list->rows[i])
+                continue;
             list->values[kept] = list->values[i];
             list->rows[kept++] = list->rows[i];
         }
@@ -334,8 +340,10 @@ static enum err write_list(struct list *list, uint32_t n_rows, struct sink *out,
     if (!sort_list(list)) return errmsg_set(em, ERR_NOMEM, "sort %zu values", list->n);
     uint64_t n_values = 0, first = 0;
     for (struct group g = {0}; group_next(list, &g); n_values++) {
-        if (is_dense(g, n_rows)) o->n_dense++;
-        else first += g.to - g.from;
+        if (is_dense(g, n_rows))
+            o->n_dense++;
+        else
+            first += g.to - g.from;
     }
     if (first > UINT32_MAX || n_values >= UINT32_MAX)
         return errmsg_set(em, ERR_TOO_LARGE, "more than 2^32 values under one metadata key");
@@ -378,8 +386,7 @@ static int compare_lists(const void *a, const void *b)
     return c != 0 ? c : (int)x->class - (int)y->class;
 }
 
-enum err meta_index_builder_finish(struct meta_index_builder *b, uint32_t n_rows, struct sink *out,
-                                   struct errmsg *em)
+enum err meta_index_builder_finish(struct meta_index_builder *b, uint32_t n_rows, struct sink *out, struct errmsg *em)
 {
     if (b->n_lists > 0) qsort(b->lists, b->n_lists, sizeof(struct list *), compare_lists);
     for (uint32_t i = 0; i < b->n_lists; i++) {

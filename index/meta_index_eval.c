@@ -50,8 +50,8 @@ static enum err open_list(const struct meta_index *m, uint32_t i, struct view *v
     const uint8_t *base = m->section.p;
     v->l = list_at(m, i);
     uint64_t n_offsets = (uint64_t)v->l.n_values + meta_class_is_text((enum meta_class)v->l.class);
-    if (!is_inside(m, v->l.values_at, n_offsets, 8) ||
-        !is_inside(m, v->l.firsts_at, (uint64_t)v->l.n_values + 1, 4) || !is_inside(m, v->l.rows_at, v->l.n_rows, 4) ||
+    if (!is_inside(m, v->l.values_at, n_offsets, 8) || !is_inside(m, v->l.firsts_at, (uint64_t)v->l.n_values + 1, 4) ||
+        !is_inside(m, v->l.rows_at, v->l.n_rows, 4) ||
         !is_inside(m, v->l.dense_at, v->l.n_dense, sizeof(struct meta_dense)) ||
         !is_inside(m, v->l.heap_at, v->l.heap_n, 1))
         return damaged(em, "a list is");
@@ -74,13 +74,15 @@ static enum err find_list(const struct meta_index *m, struct str key, enum meta_
         struct meta_list l = list_at(m, mid);
         if (!is_inside(m, l.key_at, l.key_n, 1)) return damaged(em, "a key is");
         int c = str_cmp(str_of((const char *)m->section.p + l.key_at, l.key_n), key);
-        if (c == 0) c = l.class < (uint32_t)class ? -1 : l.class > (uint32_t)class;
+        if (c == 0) c = l.class < (uint32_t) class ? -1 : l.class > (uint32_t) class;
         if (c == 0) {
             *found = true;
             return open_list(m, mid, v, em);
         }
-        if (c < 0) low = mid + 1;
-        else high = mid;
+        if (c < 0)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return ERR_OK;
 }
@@ -113,8 +115,10 @@ static enum err add_rows(const struct meta_index *m, const struct view *v, uint3
     uint32_t low = 0, high = v->l.n_dense; /* the first dense value at or after `from` */
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (le32_get(v->dense + (size_t)mid * sizeof(struct meta_dense)) < from) low = mid + 1;
-        else high = mid;
+        if (le32_get(v->dense + (size_t)mid * sizeof(struct meta_dense)) < from)
+            low = mid + 1;
+        else
+            high = mid;
     }
     for (; low < v->l.n_dense; low++) {
         struct meta_dense dense;
@@ -141,7 +145,9 @@ static enum err compare_value(const struct view *v, uint32_t i, const struct val
         return ERR_OK;
     }
     case META_BOOL:
-    case META_BOOLS: *c = (int)(le64_get(at) != 0) - (int)wanted->b; return ERR_OK;
+    case META_BOOLS:
+        *c = (int)(le64_get(at) != 0) - (int)wanted->b;
+        return ERR_OK;
     case META_WHOLE:
     case META_INTS: {
         struct value stored = {.type = VALUE_INT, .i = int_of_order(le64_get(at))};
@@ -166,15 +172,17 @@ static enum err lower_bound(const struct view *v, const struct value *wanted, bo
         int c = 0;
         enum err e = compare_value(v, mid, wanted, &c, em);
         if (e != ERR_OK) return e;
-        if (c < 0 || (or_equal && c == 0)) low = mid + 1;
-        else high = mid;
+        if (c < 0 || (or_equal && c == 0))
+            low = mid + 1;
+        else
+            high = mid;
     }
     *bound = low;
     return ERR_OK;
 }
 
-static enum err add_equal(const struct meta_index *m, struct str key, enum meta_class class,
-                          const struct value *wanted, struct bitset *out, struct errmsg *em)
+static enum err add_equal(const struct meta_index *m, struct str key, enum meta_class class, const struct value *wanted,
+                          struct bitset *out, struct errmsg *em)
 {
     struct view v;
     bool found;
@@ -186,8 +194,8 @@ static enum err add_equal(const struct meta_index *m, struct str key, enum meta_
     return add_rows(m, &v, from, to, out, em);
 }
 
-static enum err add_range(const struct meta_index *m, const struct filter *f, enum meta_class class,
-                          struct bitset *out, struct errmsg *em)
+static enum err add_range(const struct meta_index *m, const struct filter *f, enum meta_class class, struct bitset *out,
+                          struct errmsg *em)
 {
     struct view v;
     bool found;
@@ -206,24 +214,32 @@ static enum err add_scalar(const struct meta_index *m, struct str key, const str
 {
     uint64_t order;
     switch (wanted->type) {
-    case VALUE_STR: return add_equal(m, key, META_STR, wanted, out, em);
+    case VALUE_STR:
+        return add_equal(m, key, META_STR, wanted, out, em);
     case VALUE_BOOL:
     case VALUE_INT:
-    case VALUE_FLOAT: return add_equal(m, key, class_of_scalar(wanted, &order), wanted, out, em);
-    default: return ERR_OK; /* nothing equals a list */
+    case VALUE_FLOAT:
+        return add_equal(m, key, class_of_scalar(wanted, &order), wanted, out, em);
+    default:
+        return ERR_OK; /* nothing equals a list */
     }
 }
 
 /* Arrays that hold `wanted`. */
-static enum err add_holding(const struct meta_index *m, struct str key, const struct value *wanted,
-                            struct bitset *out, struct errmsg *em)
+static enum err add_holding(const struct meta_index *m, struct str key, const struct value *wanted, struct bitset *out,
+                            struct errmsg *em)
 {
     switch (wanted->type) {
-    case VALUE_STR: return add_equal(m, key, META_STRS, wanted, out, em);
-    case VALUE_INT: return add_equal(m, key, META_INTS, wanted, out, em);
-    case VALUE_FLOAT: return add_equal(m, key, META_FLOATS, wanted, out, em);
-    case VALUE_BOOL: return add_equal(m, key, META_BOOLS, wanted, out, em);
-    default: return ERR_OK;
+    case VALUE_STR:
+        return add_equal(m, key, META_STRS, wanted, out, em);
+    case VALUE_INT:
+        return add_equal(m, key, META_INTS, wanted, out, em);
+    case VALUE_FLOAT:
+        return add_equal(m, key, META_FLOATS, wanted, out, em);
+    case VALUE_BOOL:
+        return add_equal(m, key, META_BOOLS, wanted, out, em);
+    default:
+        return ERR_OK;
     }
 }
 
@@ -234,11 +250,15 @@ enum err meta_index_eval(const struct meta_index *m, const struct filter *f, str
     enum err e = ERR_OK;
     CHECK(out->n_bits == m->n_rows && "a bitmap of this fragment");
     switch (kind) {
-    case FILTER_EQ: e = add_scalar(m, f->key, &f->values[0], out, em); break;
+    case FILTER_EQ:
+        e = add_scalar(m, f->key, &f->values[0], out, em);
+        break;
     case FILTER_IN:
         for (uint32_t i = 0; i < f->n_values && e == ERR_OK; i++) e = add_scalar(m, f->key, &f->values[i], out, em);
         break;
-    case FILTER_CONTAINS: e = add_holding(m, f->key, &f->values[0], out, em); break;
+    case FILTER_CONTAINS:
+        e = add_holding(m, f->key, &f->values[0], out, em);
+        break;
     case FILTER_GT:
     case FILTER_GTE:
     case FILTER_LT:
@@ -246,7 +266,8 @@ enum err meta_index_eval(const struct meta_index *m, const struct filter *f, str
         e = add_range(m, f, META_WHOLE, out, em);
         if (e == ERR_OK) e = add_range(m, f, META_FRACTION, out, em);
         break;
-    default: panic("filter kind %d is none of metadata", (int)f->kind);
+    default:
+        panic("filter kind %d is none of metadata", (int)f->kind);
     }
     if (e == ERR_OK && is_negated) bitset_not(out);
     return e;

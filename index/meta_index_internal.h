@@ -13,14 +13,14 @@
 #define META_INDEX_MAGIC UINT32_C(0x31584d43) /* "CMX1" */
 
 enum meta_class { /* numbers are part of the file format */
-    META_STR = 0,
-    META_WHOLE = 1,    /* integers, and doubles that equal one */
-    META_FRACTION = 2, /* other doubles */
-    META_BOOL = 3,
-    META_STRS = 4, /* arrays, by element type; no value changes its class here */
-    META_INTS = 5,
-    META_FLOATS = 6,
-    META_BOOLS = 7,
+                  META_STR = 0,
+                  META_WHOLE = 1,    /* integers, and doubles that equal one */
+                  META_FRACTION = 2, /* other doubles */
+                  META_BOOL = 3,
+                  META_STRS = 4, /* arrays, by element type; no value changes its class here */
+                  META_INTS = 5,
+                  META_FLOATS = 6,
+                  META_BOOLS = 7,
 };
 
 /* A value of a list is a u64 whose order is that of the values; META_STR and META_STRS have offsets[n_values + 1] into

@@ -29,10 +29,11 @@ struct sink {
 enum err sink_init(struct sink *s, const struct vfs *vfs, struct vfs_file *file, uint64_t offset, struct errmsg *em);
 void sink_deinit(struct sink *s); /* all-zero is fine; leaves the file open, drops what is buffered */
 
-void sink_begin(struct sink *s, size_t align); /* zero bytes up to a multiple of `align` in the file; a section begins */
+void sink_begin(struct sink *s,
+                size_t align); /* zero bytes up to a multiple of `align` in the file; a section begins */
 void sink_add(struct sink *s, const void *p, size_t n);
-void sink_align(struct sink *s, size_t align); /* zero bytes until sink_at() is a multiple; at most 64 */
-uint32_t sink_crc(struct sink *s);             /* of the section so far */
+void sink_align(struct sink *s, size_t align);          /* zero bytes until sink_at() is a multiple; at most 64 */
+uint32_t sink_crc(struct sink *s);                      /* of the section so far */
 enum err sink_flush(struct sink *s, struct errmsg *em); /* everything is in the file, or why not */
 
 /* Bytes of the present section so far. */

@@ -43,8 +43,10 @@ void spill_add(struct spill *s, const void *p, size_t n)
 {
     if (s->err != ERR_OK) return;
     buf_add(&s->buf, p, n);
-    if (s->buf.err != ERR_OK) s->err = errmsg_set(&s->why, s->buf.err, "gather %zu bytes", n);
-    else if (s->vfs != NULL && s->buf.n >= SPILL_MEMORY_BYTES) write_out(s);
+    if (s->buf.err != ERR_OK)
+        s->err = errmsg_set(&s->why, s->buf.err, "gather %zu bytes", n);
+    else if (s->vfs != NULL && s->buf.n >= SPILL_MEMORY_BYTES)
+        write_out(s);
 }
 
 enum err spill_view(struct spill *s, struct bytes *view, struct errmsg *em)

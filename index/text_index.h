@@ -20,8 +20,7 @@ enum err text_index_builder_new(struct text_index_builder **b, const struct vfs 
 enum err text_index_builder_add(struct text_index_builder *b, uint32_t row, struct str document,
                                 struct errmsg *em); /* rows ascend strictly */
 /* Adds the section to `out`, which has begun a section at a multiple of 8. Once only. */
-enum err text_index_builder_finish(struct text_index_builder *b, uint32_t n_rows, struct sink *out,
-                                   struct errmsg *em);
+enum err text_index_builder_finish(struct text_index_builder *b, uint32_t n_rows, struct sink *out, struct errmsg *em);
 void text_index_builder_free(struct text_index_builder *b); /* NULL is fine */
 
 /* A section in memory (mapped): views only. */

@@ -267,8 +267,10 @@ static enum err merge_trigram(struct merge *m, uint32_t trigram, struct errmsg *
         if (e == ERR_OK) e = cursor_next(c, em);
         if (e != ERR_OK) return e;
     }
-    if (is_bitmap) sink_add(m->out, m->words, bitmap_bytes);
-    else sink_add(m->out, m->deltas.p, m->deltas.n);
+    if (is_bitmap)
+        sink_add(m->out, m->words, bitmap_bytes);
+    else
+        sink_add(m->out, m->deltas.p, m->deltas.n);
     buf_add(&m->directory, &entry, sizeof entry);
     m->n_trigrams++;
     return m->out->err;
@@ -297,8 +299,7 @@ static enum err merge_runs(struct text_index_builder *b, struct merge *m, struct
     return ERR_OK;
 }
 
-enum err text_index_builder_finish(struct text_index_builder *b, uint32_t n_rows, struct sink *out,
-                                   struct errmsg *em)
+enum err text_index_builder_finish(struct text_index_builder *b, uint32_t n_rows, struct sink *out, struct errmsg *em)
 {
     struct merge m = {.n_rows = n_rows, .out = out};
     enum err e = close_run(b, em);

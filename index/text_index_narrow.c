@@ -50,8 +50,10 @@ static enum err find_trigram(const struct text_index *t, uint32_t trigram, struc
     uint32_t low = 0, high = t->n_trigrams;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (le32_get(t->trigrams + (size_t)mid * sizeof(struct text_trigram)) >> 8 < trigram) low = mid + 1;
-        else high = mid;
+        if (le32_get(t->trigrams + (size_t)mid * sizeof(struct text_trigram)) >> 8 < trigram)
+            low = mid + 1;
+        else
+            high = mid;
     }
     *found = false;
     if (low == t->n_trigrams) return ERR_OK;
@@ -153,8 +155,10 @@ enum err text_index_narrow_regex(const struct text_index *t, const struct regex_
 {
     enum err e = ERR_OK;
     switch (need->kind) {
-    case REGEX_ANY: return ERR_OK;
-    case REGEX_LITERAL: return text_index_narrow(t, need->literal, rows, a, em);
+    case REGEX_ANY:
+        return ERR_OK;
+    case REGEX_LITERAL:
+        return text_index_narrow(t, need->literal, rows, a, em);
     case REGEX_ALL_OF:
         for (uint32_t i = 0; i < need->n_children && e == ERR_OK; i++)
             e = text_index_narrow_regex(t, need->children[i], rows, a, em);

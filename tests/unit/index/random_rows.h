@@ -19,20 +19,36 @@ static inline struct str random_key(struct rng *r)
 static inline struct value random_scalar(struct rng *r, enum value_type type)
 {
     static const int64_t ints[] = {0, 1, 2, 3, -1, INT64_MIN, INT64_MAX, 9007199254740992, 9007199254740993, -5};
-    static const double doubles[] = {0.0,  -0.0, 1.0,     2.0,    0.5,    -0.5,
-                                     -1.0, 2.5,  1e300,   -1e300, 5e-324, 9007199254740992.0,
-                                     9.3e18, -9.3e18, 9223372036854775808.0, -9223372036854775808.0};
-    static const struct str strings[] = {{"", 0},     {"a", 1},       {"b", 1},     {"ab", 2}, {"a\0b", 3},
-                                         {"true", 4}, {"\xc3\xbc", 2}, {"1", 1}, {"a longer text, longer than others", 33}};
+    static const double doubles[] = {0.0,
+                                     -0.0,
+                                     1.0,
+                                     2.0,
+                                     0.5,
+                                     -0.5,
+                                     -1.0,
+                                     2.5,
+                                     1e300,
+                                     -1e300,
+                                     5e-324,
+                                     9007199254740992.0,
+                                     9.3e18,
+                                     -9.3e18,
+                                     9223372036854775808.0,
+                                     -9223372036854775808.0};
+    static const struct str strings[] = {{"", 0},         {"a", 1},    {"b", 1},
+                                         {"ab", 2},       {"a\0b", 3}, {"true", 4},
+                                         {"\xc3\xbc", 2}, {"1", 1},    {"a longer text, longer than others", 33}};
     switch (type) {
-    case VALUE_BOOL: return (struct value){.type = type, .b = rng_below(r, 2) == 1};
+    case VALUE_BOOL:
+        return (struct value){.type = type, .b = rng_below(r, 2) == 1};
     case VALUE_INT:
         if (rng_below(r, 4) == 0) return (struct value){.type = type, .i = (int64_t)rng_below(r, 1000) - 500};
         return (struct value){.type = type, .i = ints[rng_below(r, sizeof ints / sizeof ints[0])]};
     case VALUE_FLOAT:
         if (rng_below(r, 4) == 0) return (struct value){.type = type, .f = (double)rng_gauss(r) * 100};
         return (struct value){.type = type, .f = doubles[rng_below(r, sizeof doubles / sizeof doubles[0])]};
-    default: return (struct value){.type = VALUE_STR, .s = strings[rng_below(r, sizeof strings / sizeof strings[0])]};
+    default:
+        return (struct value){.type = VALUE_STR, .s = strings[rng_below(r, sizeof strings / sizeof strings[0])]};
     }
 }
 
@@ -52,7 +68,7 @@ static inline struct value random_value(struct rng *r, struct arena *a)
         return (struct value){.type = VALUE_SPARSE, .sparse = {2, indices, weights, NULL}};
     }
     if (dice < 6) return random_scalar(r, item);
-    struct value v = {.type = item == VALUE_BOOL  ? VALUE_BOOLS
+    struct value v = {.type = item == VALUE_BOOL    ? VALUE_BOOLS
                               : item == VALUE_INT   ? VALUE_INTS
                               : item == VALUE_FLOAT ? VALUE_FLOATS
                                                     : VALUE_STRS};
@@ -89,9 +105,18 @@ static inline struct bytes random_meta(struct rng *r, struct arena *a)
 /* Text of n pieces from a small alphabet; in the arena. */
 static inline struct str random_text(struct rng *r, struct arena *a, uint32_t n)
 {
-    static const struct str pieces[] = {{"a", 1},  {"b", 1},        {"c", 1},      {"abc", 3},
-                                        {" ", 1},  {"\xc3\xbc", 2}, {"\xe2\x82\xac", 3}, {"\xf0\x9f\x98\x80", 4},
-                                        {"\0", 1}, {"xyz", 3},      {"A", 1},      {"\xc3\xbd", 2}};
+    static const struct str pieces[] = {{"a", 1},
+                                        {"b", 1},
+                                        {"c", 1},
+                                        {"abc", 3},
+                                        {" ", 1},
+                                        {"\xc3\xbc", 2},
+                                        {"\xe2\x82\xac", 3},
+                                        {"\xf0\x9f\x98\x80", 4},
+                                        {"\0", 1},
+                                        {"xyz", 3},
+                                        {"A", 1},
+                                        {"\xc3\xbd", 2}};
     struct buf b = {0};
     for (uint32_t i = 0; i < n; i++) buf_str(&b, pieces[rng_below(r, sizeof pieces / sizeof pieces[0])]);
     struct str copy = arena_str(a, buf_view(&b));

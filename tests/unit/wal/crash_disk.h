@@ -17,8 +17,18 @@
 
 enum { SECTOR = 512, NAMES_MAX = 4096 };
 
-enum disk_op { OP_OPEN = 1, OP_WRITE = 2, OP_SYNC = 4, OP_NAME = 8, OP_SYNC_DIR = 16, OP_ALLOCATE = 32, OP_READ = 64,
-               OP_CHANGES = 63, OP_ANY = 127 };
+enum disk_op {
+    OP_OPEN = 1,
+    OP_WRITE = 2,
+    OP_SYNC = 4,
+    OP_NAME = 8,
+    OP_SYNC_DIR = 16,
+    OP_ALLOCATE = 32,
+    OP_READ = 64,
+    OP_OTHER_WRITE = 128,
+    OP_CHANGES = 63 | 128,
+    OP_ANY = 127
+};
 
 struct disk_write { /* data == NULL: the size became `at` */
     uint64_t at;
@@ -57,14 +67,15 @@ struct disk {
     struct disk_names now, synced;
     struct disk_name_op *name_ops;
     int n_name_ops;
-    bool is_off;            /* every operation fails and changes nothing */
-    long cut_after;         /* operations until is_off; -1: never */
-    int fault_mask;         /* enum disk_op bits that count for the fault */
-    long fault_after;       /* operations until the fault; -1: none */
+    bool is_off;       /* every operation fails and changes nothing */
+    long cut_after;    /* operations until is_off; -1: never */
+    int fault_mask;    /* enum disk_op bits that count for the fault */
+    long fault_after;  /* operations until the fault; -1: none */
+    size_t fault_size; /* 0, or: only writes of this size count */
     enum err fault;
-    bool fault_stays;       /* fails from then on, not once */
+    bool fault_stays; /* fails from then on, not once */
     bool fault_fired;
-    bool sync_forgets;      /* a failing sync drops its writes */
+    bool sync_forgets; /* a failing sync drops its writes */
     uint64_t n_syncs;
 };
 
@@ -182,8 +193,10 @@ static void inode_sync(struct disk_inode *i)
 {
     for (size_t k = 0; k < i->n_writes; k++) {
         const struct disk_write *w = &i->writes[k];
-        if (w->data != NULL) bytes_put(&i->disk, &i->n_disk, w->at, w->data, w->n);
-        else bytes_resize(&i->disk, &i->n_disk, (size_t)w->at);
+        if (w->data != NULL)
+            bytes_put(&i->disk, &i->n_disk, w->at, w->data, w->n);
+        else
+            bytes_resize(&i->disk, &i->n_disk, (size_t)w->at);
     }
     inode_forget_writes(i);
 }
@@ -247,7 +260,8 @@ static enum err disk_pwrite(struct vfs_file *f, const void *p, size_t n, uint64_
     enum err e;
     bool has_effect;
     (void)pthread_mutex_lock(&f->d->mu);
-    bool is_allowed = disk_allows(f->d, OP_WRITE, &e, &has_effect, em);
+    bool is_spared = f->d->fault_size != 0 && n != f->d->fault_size;
+    bool is_allowed = disk_allows(f->d, is_spared ? OP_OTHER_WRITE : OP_WRITE, &e, &has_effect, em);
     if (is_allowed || has_effect) {
         bytes_put(&f->inode->now, &f->inode->n_now, at, p, n);
         inode_note(f->inode, at, p, n);
@@ -396,10 +410,19 @@ static struct disk *disk_new(uint64_t seed)
     (void)pthread_mutex_init(&d->mu, NULL);
     d->rng.s = seed;
     d->cut_after = d->fault_after = -1;
-    d->table = (struct vfs){.ctx = d, .open = disk_open, .close = disk_close, .pread = disk_pread,
-                            .pwrite = disk_pwrite, .size = disk_size, .truncate = disk_truncate,
-                            .allocate = disk_allocate, .sync = disk_sync, .rename = disk_rename,
-                            .remove = disk_remove, .make_dir = disk_make_dir, .sync_dir = disk_sync_dir,
+    d->table = (struct vfs){.ctx = d,
+                            .open = disk_open,
+                            .close = disk_close,
+                            .pread = disk_pread,
+                            .pwrite = disk_pwrite,
+                            .size = disk_size,
+                            .truncate = disk_truncate,
+                            .allocate = disk_allocate,
+                            .sync = disk_sync,
+                            .rename = disk_rename,
+                            .remove = disk_remove,
+                            .make_dir = disk_make_dir,
+                            .sync_dir = disk_sync_dir,
                             .list = disk_list};
     return d;
 }
@@ -423,6 +446,8 @@ static void disk_kill(struct disk *d)
 {
     d->is_off = false;
     d->cut_after = d->fault_after = -1;
+    d->fault_size = 0;
+    d->fault_stays = d->fault_fired = false;
 }
 
 /* The power is gone. `loss`: 0 every unsynced write arrives, 1 none, 2 each may arrive, in part too. */

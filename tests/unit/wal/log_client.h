@@ -7,11 +7,20 @@
 #define TESTS_LOG_CLIENT_H
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "tests/lib/suite.h"
 #include "wal/wal.h"
 
 enum { CLIENT_COLLECTION = 7, CLIENT_POSITIONS = 1 << 16 };
+
+/* In a loop that waits for the log's threads: sleeps a moment; a log that never gets there fails the test after minutes
+ * instead of hanging it. */
+static inline void wait_a_moment(int *n)
+{
+    ck_assert_msg(++*n < 600000, "the log's threads did not do what was waited for");
+    (void)usleep(200);
+}
 
 struct client;
 
@@ -122,8 +131,10 @@ static enum err client_submit(struct client *c, size_t n)
     r->c = c;
     r->id = c->next_id++;
     client_fill(r->payload, n, r->id);
-    r->r = (struct wal_record){.collection = CLIENT_COLLECTION, .type = (uint32_t)(r->id % 5 + 1),
-                               .payload = {r->payload, n}, .done = client_done};
+    r->r = (struct wal_record){.collection = CLIENT_COLLECTION,
+                               .type = (uint32_t)(r->id % 5 + 1),
+                               .payload = {r->payload, n},
+                               .done = client_done};
     ck_assert_int_lt(c->n_unknown, 1024);
     c->unknown[c->n_unknown++] = r->id;
     (void)pthread_mutex_unlock(&c->mu);
@@ -167,8 +178,10 @@ static enum err client_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t c
     ck_assert_uint_eq((uintptr_t)payload.p % 8, 0);
     ck_assert_uint_eq(collection, CLIENT_COLLECTION);
     ck_assert_uint_lt(lsn, CLIENT_POSITIONS);
-    if (c->n_replayed == 0) c->replayed_first = lsn;
-    else ck_assert_uint_gt(lsn, c->replayed_last);
+    if (c->n_replayed == 0)
+        c->replayed_first = lsn;
+    else
+        ck_assert_uint_gt(lsn, c->replayed_last);
     for (uint64_t gap = c->replayed_last + 1; c->n_replayed > 0 && gap < lsn; gap++)
         ck_assert_msg(c->ids[gap] == 0, "record %llu was acknowledged and is gone", (unsigned long long)gap);
     if (lsn > c->last_lsn) { /* not acknowledged: it must be the next one submitted */

@@ -2,10 +2,10 @@
 #include "tests/unit/wal/crash_disk.h"
 #include "tests/unit/wal/log_client.h"
 
-#include <sched.h>
-
 #include "core/logger.h"
 #include "core/mem.h"
+
+enum { MARK_BYTES = 48, BLOCK = 4096 };
 
 static const struct wal_options small = {.segment_bytes = 20 << 10, .keep_segments = 2};
 
@@ -20,10 +20,14 @@ static uint32_t pick(struct disk *d, uint32_t n)
 static size_t some_size(struct disk *d)
 {
     switch (pick(d, 12)) {
-    case 0: return 0;
-    case 1: return 3000 + pick(d, 9000);
-    case 2: return pick(d, 40) == 0 ? 15000 + pick(d, 90000) : 100;
-    default: return pick(d, 700);
+    case 0:
+        return 0;
+    case 1:
+        return 3000 + pick(d, 9000);
+    case 2:
+        return pick(d, 40) == 0 ? 15000 + pick(d, 90000) : 100;
+    default:
+        return pick(d, 700);
     }
 }
 
@@ -37,7 +41,7 @@ static void live(struct client *c, struct disk *d, int n_steps)
             ck_assert(e == ERR_OK || e == ERR_READ_ONLY);
         } else if (what < 18) {
             client_wait(c);
-        } else if (c->last_lsn > 0) {
+        } else {
             (void)pthread_mutex_lock(&c->mu);
             uint64_t last = c->last_lsn;
             (void)pthread_mutex_unlock(&c->mu);
@@ -74,8 +78,10 @@ static void run_lives(uint64_t seed, int n_lives, int *n_cuts)
         }
         d->fault_fired = false;
         if (d->is_off) ++*n_cuts;
-        if (pick(d, 3) == 0) disk_kill(d);
-        else disk_cut(d, pick(d, 4) < 2 ? 2 : pick(d, 2));
+        if (pick(d, 3) == 0)
+            disk_kill(d);
+        else
+            disk_cut(d, pick(d, 4) < 2 ? 2 : pick(d, 2));
     }
     ck_assert_msg(client_open(c, &d->table, "/wal", &small, &em) == ERR_OK, "seed %llu, at the end: %s",
                   (unsigned long long)seed, em.text);
@@ -92,7 +98,6 @@ START_TEST(promises_survive_power_cuts)
     ck_assert_int_gt(n_cuts, 300);
 }
 END_TEST
-
 
 /* --- damage --------------------------------------------------------------------------------------------------------- */
 
@@ -116,6 +121,19 @@ static uint64_t disk_sum(const struct disk *d)
     return sum;
 }
 
+/* Waits until the flusher has nothing left to do: it has written its mark, which nothing syncs. */
+static void wait_for_mark(struct disk *d)
+{
+    bool has_mark = false;
+    for (int n = 0; !has_mark;) {
+        wait_a_moment(&n);
+        (void)pthread_mutex_lock(&d->mu);
+        for (const struct disk_inode *i = d->inodes; i != NULL; i = i->next)
+            has_mark |= i->n_writes > 0 && i->writes[i->n_writes - 1].n == MARK_BYTES;
+        (void)pthread_mutex_unlock(&d->mu);
+    }
+}
+
 /* A log of several segments, all acknowledged, closed or killed when idle. */
 static void write_some(struct client *c, struct disk *d, bool closes)
 {
@@ -125,17 +143,8 @@ static void write_some(struct client *c, struct disk *d, bool closes)
         if (pick(d, 3) == 0) client_wait(c);
     }
     client_wait(c);
-    if (!closes) { /* idle: the mark is written, but nothing is done about it any more */
-        bool has_mark = false;
-        while (!has_mark) {
-            (void)sched_yield();
-            struct wal_stats s;
-            wal_stats(c->w, &s);
-            (void)pthread_mutex_lock(&d->mu);
-            for (struct disk_inode *i = d->inodes; i != NULL; i = i->next)
-                for (size_t k = 0; k < i->n_writes; k++) has_mark |= i->writes[k].n == 48;
-            (void)pthread_mutex_unlock(&d->mu);
-        }
+    if (!closes) {
+        wait_for_mark(d);
         d->is_off = true;
     }
     client_close(c);
@@ -200,8 +209,10 @@ START_TEST(missing_segments_are_refused)
     for (int i = 0; i < d->now.n; i++) {
         const char *p = d->now.list[i].path;
         if (!is_segment(p)) continue;
-        if (paths[0] == NULL || strcmp(p, paths[0]) < 0) paths[1] = paths[0], paths[0] = p;
-        else if (paths[1] == NULL || strcmp(p, paths[1]) < 0) paths[1] = p;
+        if (paths[0] == NULL || strcmp(p, paths[0]) < 0)
+            paths[1] = paths[0], paths[0] = p;
+        else if (paths[1] == NULL || strcmp(p, paths[1]) < 0)
+            paths[1] = p;
     }
     ck_assert_ptr_nonnull(paths[1]);
     char path[160];
@@ -266,8 +277,11 @@ START_TEST(a_torn_batch_is_not_completed_by_later_records)
     (void)pthread_mutex_lock(&g.mu);
     ck_ok(wal_submit(w, &g.r));
     struct wal_stats s;
-    do wal_stats(w, &s);
-    while (s.n_records == 0);
+    int n_waits = 0;
+    do {
+        wait_a_moment(&n_waits);
+        wal_stats(w, &s);
+    } while (s.n_records == 0);
     struct gate torn[3];
     for (unsigned i = 0; i < 3; i++) {
         torn[i] = (struct gate){.r = {.type = 2 + i, .payload = {text, sizeof text}, .done = note_done}};
@@ -285,17 +299,22 @@ START_TEST(a_torn_batch_is_not_completed_by_later_records)
     for (int i = 0; i < d->now.n; i++)
         if (is_segment(d->now.list[i].path)) inode = d->now.list[i].inode;
     ck_assert_ptr_nonnull(inode);
-    ck_assert_int_ne(inode->disk[4096 + 1024], 0);
-    memset(inode->disk + 4096 + 1024, 0, 1024);
+    ck_assert_int_ne(inode->disk[BLOCK + 1024], 0);
+    memset(inode->disk + BLOCK + 1024, 0, 1024);
     disk_cut(d, 0);
 
     ck_ok(wal_open(&w, &d->table, "/wal", &small, 0, 0, note_lsn, seen, NULL));
     ck_assert_uint_eq(seen[1], 1);
     ck_assert_uint_eq(seen[2], 0);
+    d->fault = ERR_IO; /* no mark over what follows: the salt alone must keep it out */
+    d->fault_mask = OP_WRITE;
+    d->fault_size = MARK_BYTES;
+    d->fault_after = 0;
+    d->fault_stays = true;
     struct gate again = {.r = {.type = 9, .payload = {text, sizeof text}, .done = note_done}};
     ck_ok(wal_submit(w, &again.r));
     wal_close(w);
-    ck_assert(again.is_reached);
+    ck_assert(again.is_reached && d->fault_fired);
     disk_cut(d, 1);
     memset(seen, 0, sizeof seen);
     ck_ok(wal_open(&w, &d->table, "/wal", &small, 0, 0, note_lsn, seen, NULL));
@@ -333,13 +352,14 @@ START_TEST(what_was_trimmed_leaves_the_disk)
         (void)pthread_mutex_init(&g.mu, NULL);
         ck_ok(wal_submit(w, &g.r));
         struct wal_stats s;
+        int n_waits = 0;
         do {
-            (void)sched_yield();
+            wait_a_moment(&n_waits);
             wal_stats(w, &s);
         } while (s.durable_lsn < round + 1);
         ck_assert(disk_holds(d, text));
         ck_ok(wal_trim(w, s.durable_lsn, NULL));
-        while (disk_holds(d, text)) (void)sched_yield();
+        while (disk_holds(d, text)) wait_a_moment(&n_waits);
         /* `done` may not have returned yet; the record must stay until it has */
         bool is_reached = false;
         while (!is_reached) {

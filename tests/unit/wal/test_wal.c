@@ -47,7 +47,8 @@ START_TEST(big_records_get_a_segment_of_their_own)
     dir_of(dir);
     const struct wal_options o = {.segment_bytes = 64 << 10};
     struct client *c = client_new();
-    static const size_t sizes[] = {10, 3 << 20, 20, 60 << 10, 61 << 10, (64 << 10) - 4096 - 48, (64 << 10) - 4096 - 47, 5};
+    static const size_t sizes[] = {10, 3 << 20, 20, 60 << 10, 61 << 10, (64 << 10) - 4096 - 48, (64 << 10) - 4096 - 47,
+                                   5};
     for (int round = 0; round < 2; round++) {
         ck_ok(client_open(c, vfs_posix(), dir, &o, NULL));
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -153,8 +154,8 @@ START_TEST(too_much_waiting_is_refused)
     (void)pthread_mutex_init(&g.mu, NULL);
     (void)pthread_mutex_lock(&g.mu);
     ck_ok(wal_submit(c->w, &g.r));
-    while (stats_of(c->w).n_records == 0) (void)sched_yield(); /* the flusher is at the gate */
-    ck_ok(client_submit(c, 5000));                             /* alone it is never too much */
+    for (int n = 0; stats_of(c->w).n_records == 0;) wait_a_moment(&n); /* the flusher is at the gate */
+    ck_ok(client_submit(c, 5000));                                     /* alone it is never too much */
     ck_assert_int_eq(client_submit(c, 10), ERR_BUSY);
     (void)pthread_mutex_unlock(&g.mu);
     client_wait(c);
@@ -178,7 +179,7 @@ START_TEST(waiting_records_share_a_flush)
     (void)pthread_mutex_init(&g.mu, NULL);
     (void)pthread_mutex_lock(&g.mu);
     ck_ok(wal_submit(c->w, &g.r));
-    while (stats_of(c->w).n_records == 0) (void)sched_yield();
+    for (int n = 0; stats_of(c->w).n_records == 0;) wait_a_moment(&n);
     for (int i = 0; i < 64; i++) ck_ok(client_submit(c, 100));
     (void)pthread_mutex_unlock(&g.mu);
     client_wait(c);
@@ -208,11 +209,7 @@ START_TEST(trim_bounds_the_disk)
     client_wait(c);
     ck_ok(client_trim(c, c->last_lsn));
     /* one active, at most two spares, once the helper has caught up */
-    struct wal_stats s;
-    do {
-        (void)sched_yield();
-        s = stats_of(c->w);
-    } while (s.disk_bytes > 3 * (64 << 10) || s.live_bytes > 0);
+    for (int n = 0; stats_of(c->w).disk_bytes > 3 * (64 << 10) || stats_of(c->w).live_bytes > 0;) wait_a_moment(&n);
     client_close(c);
     ck_ok(client_open(c, vfs_posix(), dir, &o, NULL));
     ck_assert_uint_le(c->n_replayed, 7); /* what the active segment held at most */
@@ -232,7 +229,7 @@ START_TEST(an_empty_log_keeps_its_place)
     for (int i = 0; i < 6; i++) ck_ok(client_submit(c, 2000)); /* 12 of 16 KiB: more than a quarter */
     client_wait(c);
     ck_ok(client_trim(c, 6));
-    while (stats_of(c->w).first_lsn != 7) (void)sched_yield(); /* moved on, the old one is gone */
+    for (int n = 0; stats_of(c->w).first_lsn != 7;) wait_a_moment(&n); /* moved on, the old one is gone */
     client_close(c);
     for (int round = 0; round < 3; round++) {
         ck_ok(client_open(c, vfs_posix(), dir, &o, NULL));
@@ -282,7 +279,8 @@ static void *many_main(void *arg)
         struct many_record *r = mem_zalloc(sizeof *r);
         if (r == NULL) return NULL;
         r->m = m;
-        r->r = (struct wal_record){.type = 1, .payload = {r->payload, (size_t)i % sizeof r->payload}, .done = many_done};
+        r->r =
+            (struct wal_record){.type = 1, .payload = {r->payload, (size_t)i % sizeof r->payload}, .done = many_done};
         while (wal_submit(m->w, &r->r) == ERR_BUSY) (void)sched_yield();
         m->n_submitted++;
     }

@@ -1,0 +1,239 @@
+/* test_text_index.c - what the trigram index leaves holds every row that matches, and no row that lacks a trigram. */
+#include "index/text_index_internal.h"
+#include "tests/unit/index/random_rows.h"
+#include "tests/unit/index/section.h"
+
+struct corpus {
+    struct arena arena;
+    uint32_t n;
+    struct str *texts; /* p NULL: none */
+};
+
+static void corpus_init(struct corpus *c, struct rng *r, uint32_t n, uint32_t pieces)
+{
+    *c = (struct corpus){.n = n};
+    c->texts = arena_array(&c->arena, n, sizeof *c->texts);
+    for (uint32_t i = 0; i < n; i++)
+        if (rng_below(r, 6) != 0) c->texts[i] = random_text(r, &c->arena, rng_below(r, pieces));
+}
+
+static struct bytes build(struct section *s, const struct corpus *c)
+{
+    struct text_index_builder *b;
+    section_begin(s);
+    ck_ok(text_index_builder_new(&b, s->vfs, "section", NULL));
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->texts[i].p != NULL) ck_ok(text_index_builder_add(b, i, c->texts[i], NULL));
+    ck_ok(text_index_builder_finish(b, c->n, &s->sink, NULL));
+    text_index_builder_free(b);
+    return section_end(s);
+}
+
+/* Some rows of interest; narrowed rows must be among them. */
+static void check_needle(const struct text_index *t, const struct corpus *c, struct str needle, struct rng *r)
+{
+    struct arena a = {0};
+    struct bitset rows, before;
+    ck_assert(bitset_init(&rows, &a, c->n) && bitset_init(&before, &a, c->n));
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->texts[i].p != NULL && rng_below(r, 4) != 0) bitset_add(&before, i);
+    memcpy(rows.words, before.words, bitset_words(c->n) * 8);
+    ck_ok(text_index_narrow(t, needle, &rows, &a, NULL));
+    for (uint32_t i = 0; i < c->n; i++) {
+        bool holds = str_contains(c->texts[i], needle), is_left = bitset_get(&rows, i);
+        ck_assert(!is_left || bitset_get(&before, i));
+        ck_assert_msg(is_left || !bitset_get(&before, i) || !holds, "row %u was ruled out", i);
+        if (needle.n < 3) ck_assert(is_left == bitset_get(&before, i));
+        if (needle.n == 3) ck_assert(is_left == (bitset_get(&before, i) && holds)); /* exact */
+    }
+    arena_free(&a);
+}
+
+static struct str random_needle(struct rng *r, struct arena *a, const struct corpus *c)
+{
+    struct str text = c->texts[rng_below(r, c->n)];
+    uint32_t n = rng_below(r, 40);
+    if (text.p == NULL || text.n < n || rng_below(r, 5) == 0) return random_text(r, a, rng_below(r, 5));
+    return str_of(text.p + rng_below(r, (uint32_t)(text.n - n) + 1), n);
+}
+
+START_TEST(nothing_that_matches_is_lost)
+{
+    static const uint32_t sizes[] = {1, 63, 64, 65, 300, 2000};
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct rng r = {seed};
+        struct corpus c;
+        struct section s;
+        struct text_index t;
+        corpus_init(&c, &r, sizes[seed % 6], seed % 2 == 0 ? 20 : 200);
+        ck_ok(text_index_open(&t, build(&s, &c), c.n, NULL));
+        for (int i = 0; i < 300; i++) {
+            struct arena a = {0};
+            check_needle(&t, &c, random_needle(&r, &a, &c), &r);
+            arena_free(&a);
+        }
+        section_free(&s);
+        arena_free(&c.arena);
+    }
+}
+END_TEST
+
+/* Both forms of postings are there, and a needle's rarest trigram alone rules out nearly everything. */
+START_TEST(rare_and_common_trigrams)
+{
+    enum { N = 5000 };
+    struct rng r = {3};
+    struct corpus c = {.n = N};
+    struct section s;
+    struct text_index t;
+    struct arena a = {0};
+    struct bitset rows;
+    c.texts = arena_array(&c.arena, N, sizeof *c.texts);
+    for (uint32_t i = 0; i < N; i++)
+        c.texts[i] = i % 1000 == 77 ? STR("all have this, few have QQQ this") : STR("all have this");
+    ck_ok(text_index_open(&t, build(&s, &c), N, NULL));
+    uint32_t n_bitmaps = 0;
+    for (uint32_t i = 0; i < t.n_trigrams; i++) n_bitmaps += t.trigrams[i * sizeof(struct text_trigram)] == TEXT_BITMAP;
+    ck_assert_uint_gt(n_bitmaps, 5);
+    ck_assert_uint_gt(t.n_trigrams - n_bitmaps, 5);
+    ck_assert(bitset_init(&rows, &a, N));
+    bitset_fill(&rows);
+    ck_ok(text_index_narrow(&t, STR("have QQQ this"), &rows, &a, NULL));
+    ck_assert_uint_eq(bitset_count(&rows), 5);
+    for (int i = 0; i < 50; i++) check_needle(&t, &c, STR("this, few"), &r);
+    arena_free(&a);
+    section_free(&s);
+    arena_free(&c.arena);
+}
+END_TEST
+
+static struct regex_need literal(struct str s)
+{
+    return (struct regex_need){.kind = REGEX_LITERAL, .literal = s};
+}
+
+static bool satisfies(struct str text, const struct regex_need *need)
+{
+    bool is_all = need->kind == REGEX_ALL_OF;
+    if (need->kind == REGEX_ANY) return true;
+    if (need->kind == REGEX_LITERAL) return str_contains(text, need->literal);
+    for (uint32_t i = 0; i < need->n_children; i++)
+        if (satisfies(text, need->children[i]) != is_all) return !is_all;
+    return is_all;
+}
+
+START_TEST(needs_of_regular_expressions)
+{
+    struct rng r = {99};
+    struct corpus c;
+    struct section s;
+    struct text_index t;
+    corpus_init(&c, &r, 700, 40);
+    ck_ok(text_index_open(&t, build(&s, &c), c.n, NULL));
+    for (int round = 0; round < 200; round++) {
+        struct arena a = {0};
+        struct bitset rows;
+        struct regex_need leaves[4], one_of, all_of, any = {.kind = REGEX_ANY};
+        for (int i = 0; i < 4; i++) leaves[i] = literal(random_needle(&r, &a, &c));
+        const struct regex_need *either[] = {&leaves[0], &leaves[1], &leaves[2], &any};
+        one_of = (struct regex_need){.kind = REGEX_ONE_OF, .children = either, .n_children = round % 9 == 0 ? 4 : 3};
+        const struct regex_need *both[] = {&one_of, &leaves[3], &any};
+        all_of = (struct regex_need){.kind = REGEX_ALL_OF, .children = both, .n_children = 3};
+        ck_assert(bitset_init(&rows, &a, c.n));
+        bitset_fill(&rows);
+        ck_ok(text_index_narrow_regex(&t, &all_of, &rows, &a, NULL));
+        for (uint32_t i = 0; i < c.n; i++)
+            if (c.texts[i].p != NULL && satisfies(c.texts[i], &all_of)) ck_assert(bitset_get(&rows, i));
+        arena_free(&a);
+    }
+    section_free(&s);
+    arena_free(&c.arena);
+}
+END_TEST
+
+/* More pairs than a run holds: several runs, one of which ends within a document, are merged. */
+START_TEST(several_runs_are_merged)
+{
+    enum { N = 40, BYTES = 200000 };
+    struct rng r = {12};
+    struct corpus c = {.n = N};
+    struct section s;
+    struct text_index t;
+    c.texts = arena_array(&c.arena, N, sizeof *c.texts);
+    for (uint32_t i = 0; i < N; i++) { /* nearly every trigram differs: 8 million pairs in all */
+        char *text = arena_alloc(&c.arena, BYTES);
+        for (size_t k = 0; k + 8 <= BYTES; k += 8) le64_put(text + k, rng_next(&r));
+        c.texts[i] = str_of(text, BYTES);
+    }
+    ck_ok(text_index_open(&t, build(&s, &c), N, NULL));
+    for (int i = 0; i < 100; i++) {
+        struct str text = c.texts[rng_below(&r, N)];
+        check_needle(&t, &c, str_of(text.p + rng_below(&r, BYTES - 8), 3 + rng_below(&r, 5)), &r);
+    }
+    section_free(&s);
+    arena_free(&c.arena);
+}
+END_TEST
+
+/* Any byte may be any other: nothing is read outside (asan looks on). */
+START_TEST(damaged_sections_are_survived)
+{
+    struct rng r = {17};
+    struct corpus c;
+    struct section s;
+    uint32_t n_refused = 0;
+    corpus_init(&c, &r, 150, 30);
+    struct bytes section = build(&s, &c);
+    for (int round = 0; round < 3000; round++) {
+        struct arena a = {0};
+        struct text_index t;
+        struct bitset rows;
+        uint8_t *copy = mem_dup(section.p, section.n);
+        for (uint32_t k = 1 + rng_below(&r, 3); k > 0; k--) {
+            uint32_t at = rng_below(&r, 2) == 0 ? rng_below(&r, (uint32_t)section.n)
+                                                : (uint32_t)section.n - 1 - rng_below(&r, 600);
+            copy[at] = (uint8_t)rng_next(&r);
+        }
+        enum err e = text_index_open(&t, (struct bytes){copy, section.n}, c.n, NULL);
+        for (int i = 0; e == ERR_OK && i < 10; i++) {
+            ck_assert(bitset_init(&rows, &a, c.n));
+            bitset_fill(&rows);
+            e = text_index_narrow(&t, random_needle(&r, &a, &c), &rows, &a, NULL);
+            ck_assert_uint_le(bitset_count(&rows), c.n);
+        }
+        ck_assert(e == ERR_OK || e == ERR_CORRUPT);
+        n_refused += e == ERR_CORRUPT;
+        mem_free(copy);
+        arena_free(&a);
+    }
+    ck_assert_uint_gt(n_refused, 50);
+    for (size_t n = 0; n < section.n; n += 11) {
+        struct text_index t;
+        uint8_t *copy = mem_dup(section.p, n);
+        ck_assert_int_eq(text_index_open(&t, (struct bytes){copy, n}, c.n, NULL), ERR_CORRUPT);
+        mem_free(copy);
+    }
+    section_free(&s);
+    arena_free(&c.arena);
+}
+END_TEST
+
+START_TEST(no_rows_and_short_documents)
+{
+    struct rng r = {1};
+    struct str texts[] = {STR(""), STR("a"), STR("ab"), {NULL, 0}};
+    for (uint32_t n = 0; n <= 4; n += 4) {
+        struct corpus c = {.n = n, .texts = texts};
+        struct section s;
+        struct text_index t;
+        ck_ok(text_index_open(&t, build(&s, &c), n, NULL));
+        ck_assert_uint_eq(t.n_trigrams, 0);
+        check_needle(&t, &c, STR("ab"), &r);
+        check_needle(&t, &c, STR("abc"), &r);
+        section_free(&s);
+    }
+}
+END_TEST
+
+TESTS(text_index, nothing_that_matches_is_lost, rare_and_common_trigrams, needs_of_regular_expressions,
+      several_runs_are_merged, damaged_sections_are_survived, no_rows_and_short_documents)
