@@ -89,6 +89,18 @@ enum api_outcome api_fail(struct api_request *r, enum err e, const char *fmt, ..
     return outcome;
 }
 
+enum api_outcome answer_about(struct api_request *r, enum err e, const char *before, struct str name, const char *after)
+{
+    struct buf text = {0};
+    buf_str(&text, str_from_c(before));
+    buf_str(&text, name);
+    buf_str(&text, str_from_c(after));
+    enum api_outcome outcome =
+        text.err == ERR_OK ? api_fail_str(r, e, buf_view(&text)) : answer_empty(r, err_status(ERR_NOMEM));
+    buf_free(&text);
+    return outcome;
+}
+
 enum api_outcome api_fail_json(struct api_request *r, const struct json_reader *j)
 {
     const char *prefix = "";

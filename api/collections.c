@@ -57,7 +57,7 @@ enum api_outcome handle_get_collection(struct api_request *r)
     if (col != NULL)
         outcome = answer_collection(r, col);
     else
-        outcome = api_fail(r, ERR_NOT_FOUND, "Collection [%.*s] does not exist", STR_ARG(r->params[2]));
+        outcome = answer_about(r, ERR_NOT_FOUND, "Collection [", r->params[2], "] does not exist");
     epoch_leave();
     return outcome;
 }
@@ -103,7 +103,7 @@ enum api_outcome handle_get_collection_by_crn(struct api_request *r)
         return api_fail(r, ERR_INVALID,
                         "Validation error: crn: CRN must be in the format "
                         "<tenant_resource_name>:<database_name>:<collection_name> with non-empty parts");
-    return api_fail(r, ERR_NOT_FOUND, "Collection [%.*s] does not exist", STR_ARG(crn));
+    return answer_about(r, ERR_NOT_FOUND, "Collection [", crn, "] does not exist");
 }
 
 /* --- list and count ---------------------------------------------------------------------------------------------- */
@@ -145,7 +145,7 @@ enum api_outcome handle_delete_collection(struct api_request *r)
     struct errmsg em = {{0}};
     if (!api_check_database_name(r, r->params[1])) return API_DONE;
     enum err e = store_delete_collection(r->api->store, r->params[0], r->params[1], r->params[2], &em);
-    if (e == ERR_NOT_FOUND) return api_fail(r, e, "Collection [%.*s] does not exist", STR_ARG(r->params[2]));
+    if (e == ERR_NOT_FOUND) return answer_about(r, e, "Collection [", r->params[2], "] does not exist");
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     buf_lit(&r->answer, "{}");
     return api_ok(r, 200);
@@ -247,7 +247,7 @@ static bool check_function_collection(struct api_request *r, const char *prefix)
                            (int)(n - i), s.p + i, i + 1);
     }
     (void)api_fail(r, ERR_INVALID,
-                   "%sTonic error: code: 'Client specified an invalid argument', message: \"Client validation error: "
+                   "%scode: 'Client specified an invalid argument', message: \"Client validation error: "
                    "Invalid collection_id UUID format: %.*s\"",
                    prefix, STR_ARG(why));
     return false;
@@ -257,7 +257,7 @@ enum api_outcome handle_attach_function(struct api_request *r)
 {
     static const char *const names[] = {"name", "function_id", "output_collection", "params"};
     if (!check_body(r, names, 4, 3, "struct AttachFunctionRequest")) return API_DONE;
-    if (!check_function_collection(r, "")) return API_DONE;
+    if (!check_function_collection(r, "Tonic error: ")) return API_DONE;
     return api_fail(r, ERR_UNSUPPORTED,
                     "Tonic error: code: 'Operation is not implemented or not supported', message: \" Attached Function "
                     "operations not yet implemented in SqliteSysDb\"");
@@ -273,7 +273,7 @@ enum api_outcome handle_detach_function(struct api_request *r)
 {
     static const char *const names[] = {"delete_output"};
     if (!check_body(r, names, 1, 0, "struct DetachFunctionRequest")) return API_DONE;
-    if (!check_function_collection(r, "")) return API_DONE;
+    if (!check_function_collection(r, "Tonic error: ")) return API_DONE;
     return api_fail(r, ERR_UNSUPPORTED,
                     "Tonic error: code: 'Operation is not implemented or not supported', message: \"Not implemented\"");
 }

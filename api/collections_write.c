@@ -8,6 +8,7 @@
  */
 #include "api/collections.h"
 
+#include "api/answer.h"
 #include "api/metadata.h"
 #include "api/name.h"
 #include "api/settings.h"
@@ -129,9 +130,9 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
     case ERR_OK:
         return answer_created(r, col);
     case ERR_EXISTS:
-        return api_fail(r, e, "Collection [%.*s] already exists", STR_ARG(c->name));
+        return answer_about(r, e, "Collection [", c->name, "] already exists");
     case ERR_NOT_FOUND:
-        return api_fail(r, ERR_INVALID, "Database [%.*s] does not exist", STR_ARG(r->params[1]));
+        return answer_about(r, ERR_INVALID, "Database [", r->params[1], "] does not exist");
     default:
         return api_fail(r, e, "%s", em.text);
     }
@@ -236,7 +237,7 @@ static enum api_outcome update(struct api_request *r, const struct catalog_colle
     } else {
         e = write_update(r, col, c, &em);
     }
-    if (e == ERR_EXISTS) return api_fail(r, e, "Collection [%.*s] already exists", STR_ARG(c->name));
+    if (e == ERR_EXISTS) return answer_about(r, e, "Collection [", c->name, "] already exists");
     if (e == ERR_NOT_FOUND) { /* deleted meanwhile */
         char id[UUID_TEXT + 1];
         uuid_format(&col->id, id);

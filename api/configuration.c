@@ -7,6 +7,8 @@
  */
 #include "api/settings.h"
 
+#include "api/json_internal.h"
+
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -60,30 +62,39 @@ static bool space_of(struct str s, enum space *space)
     return true;
 }
 
+bool parse_variant(struct json_reader *j, struct str *s)
+{
+    enum json_type t = json_peek(j);
+    if (t == JSON_FAILED) return false;
+    if (t == JSON_STRING) return json_string(j, s, "a string");
+    json_fail_at(j, ERR_INVALID, j->at + 1, "expected value"); /* upstream's parser takes it for broken text */
+    return false;
+}
+
 bool parse_space(struct json_reader *j, enum space *space)
 {
     struct str s;
-    if (!json_string(j, &s, "string or map")) return false;
+    if (!parse_variant(j, &s)) return false;
     if (space_of(s, space)) return true;
     if (s.n > 100) s = STR("...");
     json_fail_shape(j, "unknown variant `%.*s`, expected one of `l2`, `cosine`, `ip`", STR_ARG(s));
     return false;
 }
 
-static bool read_size(struct json_reader *j, uint64_t *v)
+static bool read_size(struct json_reader *j, uint64_t *v, const char *type)
 {
     struct json_number n;
     struct buf b = {0};
-    if (!json_number(j, &n, "usize")) return false;
+    if (!json_number(j, &n, type)) return false;
     if (n.is_uint) {
         *v = n.u;
         return true;
     }
     if (n.is_int) {
-        json_fail_shape(j, "invalid value: integer `%" PRId64 "`, expected usize", n.i);
+        json_fail_shape(j, "invalid value: integer `%" PRId64 "`, expected %s", n.i, type);
     } else {
         json_put_double(&b, n.f);
-        json_fail_shape(j, "invalid type: floating point `%.*s`, expected usize", STR_ARG(buf_view(&b)));
+        json_fail_shape(j, "invalid type: floating point `%.*s`, expected %s", STR_ARG(buf_view(&b)), type);
         buf_free(&b);
     }
     return false;
@@ -112,22 +123,22 @@ bool parse_hnsw(struct json_reader *j, const struct hnsw_fields *table, struct h
             ok = parse_space(j, &g.values.space);
             break;
         case HNSW_EF_CONSTRUCTION:
-            ok = read_size(j, &g.values.ef_construction);
+            ok = read_size(j, &g.values.ef_construction, "usize");
             break;
         case HNSW_EF_SEARCH:
-            ok = read_size(j, &g.values.ef_search);
+            ok = read_size(j, &g.values.ef_search, "usize");
             break;
         case HNSW_MAX_NEIGHBORS:
-            ok = read_size(j, &g.values.max_neighbors);
+            ok = read_size(j, &g.values.max_neighbors, "usize");
             break;
         case HNSW_NUM_THREADS:
-            ok = read_size(j, &g.values.num_threads);
+            ok = read_size(j, &g.values.num_threads, "usize");
             break;
         case HNSW_SYNC_THRESHOLD:
-            ok = read_size(j, &g.values.sync_threshold);
+            ok = read_size(j, &g.values.sync_threshold, "usize");
             break;
         case HNSW_BATCH_SIZE:
-            ok = read_size(j, &g.values.batch_size);
+            ok = read_size(j, &g.values.batch_size, "usize");
             break;
         case HNSW_RESIZE_FACTOR:
             ok = json_number(j, &n, "f64");
@@ -175,7 +186,7 @@ static bool parse_spann(struct json_reader *j, bool is_update, struct configurat
         } else if (!is_update && i == 2) {
             if (!parse_space(j, &c->spann_space)) return false;
             c->has_spann_space = true;
-        } else if (!read_size(j, &ignored)) {
+        } else if (!read_size(j, &ignored, "u32")) {
             return false;
         }
     }
@@ -334,7 +345,7 @@ bool configuration_resolve(const struct configuration *c, struct bytes metadata,
     }
     hnsw_apply(&settings, &c->hnsw);
     if (c->has_spann && c->has_spann_space) settings.space = c->spann_space;
-    if (hnsw_is_default(&settings)) hnsw_apply(&settings, &legacy);
+    if (!c->has_spann && hnsw_is_default(&settings)) hnsw_apply(&settings, &legacy);
     *h = settings;
     return true;
 }

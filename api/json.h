@@ -83,12 +83,13 @@ bool json_f32_array(struct json_reader *r, struct buf *out, uint32_t *n);
  *     return json_need_field(r, &f, 0);        (true: no failure up to here and "ids" was there)
  *
  * "keys|key_overrides" is a name with an alias. As upstream's parser does, a struct may also be written as an array of
- * its members in the order of the table. */
+ * all its members in the order of the table. */
 struct json_fields {
     const char *const *names;
     uint32_t n, next;
     uint32_t seen; /* a bit a name */
     bool is_strict, is_array;
+    const char *expected;
 };
 enum { JSON_FIELDS_MAX = 32 };
 bool json_enter_fields(struct json_reader *r, struct json_fields *f, const char *const *names, uint32_t n,

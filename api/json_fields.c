@@ -4,7 +4,7 @@
  * FAILURE     a member twice, an unknown member of a strict struct, a needed one that is missing: ERR_SHAPE.
  * INVARIANT   `seen` has a bit for every index that was returned.
  */
-#include "api/json.h"
+#include "api/json_internal.h"
 
 /* "keys|key_overrides": the first part is the name, the rest are aliases. */
 static bool name_is(const char *names, struct str key)
@@ -28,10 +28,11 @@ static void fail_unknown(struct json_reader *r, const struct json_fields *f, str
     size_t used = 0;
     for (uint32_t i = 0; i < f->n; i++) {
         struct str name = main_name(f->names[i]);
-        if (used + name.n + 5 > sizeof text) break;
+        if (used + name.n + 6 > sizeof text) break;
         if (i > 0) {
-            memcpy(text + used, ", ", 2);
-            used += 2;
+            struct str between = f->n == 2 ? STR(" or ") : STR(", ");
+            memcpy(text + used, between.p, between.n);
+            used += between.n;
         }
         text[used++] = '`';
         memcpy(text + used, name.p, name.n);
@@ -43,7 +44,7 @@ static void fail_unknown(struct json_reader *r, const struct json_fields *f, str
     r->at = r->key_end;
     if (f->n == 0)
         json_fail_shape(r, "unknown field `%.*s`, there are no fields", STR_ARG(key));
-    else if (f->n == 1)
+    else if (f->n <= 2)
         json_fail_shape(r, "unknown field `%.*s`, expected %.*s", STR_ARG(key), (int)used, text);
     else
         json_fail_shape(r, "unknown field `%.*s`, expected one of %.*s", STR_ARG(key), (int)used, text);
@@ -53,7 +54,7 @@ bool json_enter_fields(struct json_reader *r, struct json_fields *f, const char 
                        bool is_strict, const char *expected)
 {
     if (n > JSON_FIELDS_MAX) n = JSON_FIELDS_MAX;
-    *f = (struct json_fields){.names = names, .n = n, .is_strict = is_strict};
+    *f = (struct json_fields){.names = names, .n = n, .is_strict = is_strict, .expected = expected};
     if (json_peek(r) == JSON_ARRAY) {
         f->is_array = true;
         return json_enter_array(r, expected);
@@ -61,18 +62,28 @@ bool json_enter_fields(struct json_reader *r, struct json_fields *f, const char 
     return json_enter_object(r, expected);
 }
 
+/* All members, in order, and nothing else. */
+static int next_in_array(struct json_reader *r, struct json_fields *f)
+{
+    if (!json_next_item(r)) {
+        if (f->next < f->n)
+            json_fail_shape(r, "invalid length %u, expected %s with %u element%s", f->next, f->expected, f->n,
+                            f->n == 1 ? "" : "s");
+        return -1;
+    }
+    if (f->next == f->n) {
+        r->has_step = false;
+        json_fail_at(r, ERR_INVALID, r->at + 1, "trailing characters");
+        return -1;
+    }
+    f->seen |= UINT32_C(1) << f->next;
+    return (int)f->next++;
+}
+
 int json_next_field(struct json_reader *r, struct json_fields *f)
 {
     struct str key;
-    if (f->is_array) {
-        if (!json_next_item(r)) return -1;
-        if (f->next == f->n) {
-            json_fail_shape(r, "trailing characters");
-            return -1;
-        }
-        f->seen |= UINT32_C(1) << f->next;
-        return (int)f->next++;
-    }
+    if (f->is_array) return next_in_array(r, f);
     while (json_next_member(r, &key)) {
         uint32_t i = 0;
         while (i < f->n && !name_is(f->names[i], key)) i++;

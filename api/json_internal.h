@@ -7,7 +7,13 @@
 /* Fails the reader at `where` with "<path>: <text> at line L column C"; a reader that has failed already stays. */
 void json_fail_at(struct json_reader *r, enum err e, const char *where, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
+/* A byte that was looked at and is wrong, or the end of the text. Returns false. */
+bool json_fail_byte(struct json_reader *r, const char *eof, const char *wrong);
+
 void json_skip_space(struct json_reader *r);
+
+/* The string literal at r->at, which is its opening quote. */
+bool json_read_string(struct json_reader *r, struct str *s);
 
 /* "invalid type: <what is next>, expected <expected>"; reads the scalar that is next. */
 void json_fail_type(struct json_reader *r, const char *expected);

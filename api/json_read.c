@@ -1,4 +1,5 @@
-/* json_read.c - the pull reader: white space, containers, strings, literals, and what a failure says.
+/* json_read.c - the pull reader: white space, containers, literals, and what a failure says. Strings: json_string.c;
+ * numbers: json_number.c.
  *
  * HAPPY PATH  the caller enters a container, asks for members or items until there are none, and reads each value
  *             by the type it expects. r->at always stands behind what was read.
@@ -108,8 +109,7 @@ void json_fail_shape_late(struct json_reader *r, const char *fmt, ...)
     va_end(ap);
 }
 
-/* A byte that was looked at and is wrong, or the end of the text. */
-static bool fail_byte(struct json_reader *r, const char *eof, const char *wrong)
+bool json_fail_byte(struct json_reader *r, const char *eof, const char *wrong)
 {
     if (r->at == r->end)
         json_fail_at(r, ERR_INVALID, r->end, "%s", eof);
@@ -195,14 +195,15 @@ enum json_type json_peek(struct json_reader *r)
             if (*r->at >= '0' && *r->at <= '9') return JSON_NUMBER;
         }
     }
-    fail_byte(r, "EOF while parsing a value", "expected value");
+    json_fail_byte(r, "EOF while parsing a value", "expected value");
     return JSON_FAILED;
 }
 
 static bool read_word(struct json_reader *r, struct str word)
 {
     for (size_t i = 0; i < word.n; i++) {
-        if (r->at == r->end || *r->at != word.p[i]) return fail_byte(r, "EOF while parsing a value", "expected ident");
+        if (r->at == r->end || *r->at != word.p[i])
+            return json_fail_byte(r, "EOF while parsing a value", "expected ident");
         r->at++;
     }
     return true;
@@ -264,188 +265,6 @@ bool json_u32(struct json_reader *r, uint32_t *v)
     return false;
 }
 
-/* --- strings ----------------------------------------------------------------------------------------------------- */
-
-/* Stops at the first '"', '\\', control character or (so that UTF-8 can be checked) byte above 0x7f. */
-static inline const char *skip_plain(const char *p, const char *end)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = UINT64_C(0x8080808080808080);
-    while (end - p >= 8) {
-        uint64_t w = le64_get(p), q = w ^ (ones * '"'), b = w ^ (ones * '\\');
-        /* A byte below 0x20 borrows into its high bit, as does a zero byte of q or b; bytes with the high bit stop too.
-         * A borrow may also flag a byte above the first hit, never one below it: good enough to stop. */
-        if ((((w - ones * 0x20) | (q - ones) | (b - ones) | w) & highs) != 0) break;
-        p += 8;
-    }
-    while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\') p++;
-    return p;
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
-/* Four hex digits at r->at. */
-static bool read_hex4(struct json_reader *r, unsigned *v)
-{
-    unsigned sum = 0;
-    if (r->end - r->at < 4) {
-        r->at = r->end;
-        return fail_byte(r, "EOF while parsing a string", "");
-    }
-    for (int i = 0; i < 4; i++) {
-        int d = hex_value(r->at[i]);
-        if (d < 0) {
-            r->at += 4;
-            json_fail_at(r, ERR_INVALID, r->at, "invalid escape");
-            return false;
-        }
-        sum = sum << 4 | (unsigned)d;
-    }
-    r->at += 4;
-    *v = sum;
-    return true;
-}
-
-static char *put_utf8(char *to, unsigned c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-    } else if (c < 0x800) {
-        *to++ = (char)(0xc0 | c >> 6);
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *to++ = (char)(0xe0 | c >> 12);
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    } else {
-        *to++ = (char)(0xf0 | c >> 18);
-        *to++ = (char)(0x80 | (c >> 12 & 0x3f));
-        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *to++ = (char)(0x80 | (c & 0x3f));
-    }
-    return to;
-}
-
-/* What follows a backslash. At most four bytes for six or more of the text: the copy never outgrows the text. */
-static bool read_escape(struct json_reader *r, char **to)
-{
-    unsigned c, low;
-    if (r->at == r->end) return fail_byte(r, "EOF while parsing a string", "");
-    switch (*r->at++) {
-    case '"':
-        *(*to)++ = '"';
-        return true;
-    case '\\':
-        *(*to)++ = '\\';
-        return true;
-    case '/':
-        *(*to)++ = '/';
-        return true;
-    case 'b':
-        *(*to)++ = '\b';
-        return true;
-    case 'f':
-        *(*to)++ = '\f';
-        return true;
-    case 'n':
-        *(*to)++ = '\n';
-        return true;
-    case 'r':
-        *(*to)++ = '\r';
-        return true;
-    case 't':
-        *(*to)++ = '\t';
-        return true;
-    case 'u':
-        break;
-    default:
-        json_fail_at(r, ERR_INVALID, r->at, "invalid escape");
-        return false;
-    }
-    if (!read_hex4(r, &c)) return false;
-    if (c >= 0xdc00 && c <= 0xdfff) {
-        json_fail_at(r, ERR_INVALID, r->at, "lone leading surrogate in hex escape");
-        return false;
-    }
-    if (c >= 0xd800 && c <= 0xdbff) {
-        for (const char *want = "\\u"; *want != '\0'; want++) {
-            if (r->at == r->end) return fail_byte(r, "EOF while parsing a string", "");
-            if (*r->at++ != *want) {
-                json_fail_at(r, ERR_INVALID, r->at, "unexpected end of hex escape");
-                return false;
-            }
-        }
-        if (!read_hex4(r, &low)) return false;
-        if (low < 0xdc00 || low > 0xdfff) {
-            json_fail_at(r, ERR_INVALID, r->at, "lone leading surrogate in hex escape");
-            return false;
-        }
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-    }
-    *to = put_utf8(*to, c);
-    return true;
-}
-
-/* r->at stands on the opening quote. */
-static bool read_string(struct json_reader *r, struct str *s)
-{
-    const char *open = ++r->at, *p = open, *end = r->end;
-    bool has_high = false, has_escape = false;
-    for (;;) { /* to the closing quote */
-        p = skip_plain(p, end);
-        if (p == end || *p == '"') break;
-        if (*p == '\\') {
-            has_escape = true;
-            p += end - p >= 2 ? 2 : 1;
-        } else if ((unsigned char)*p >= 0x80) {
-            has_high = true;
-            while (p < end && (unsigned char)*p >= 0x80) p++;
-        } else {
-            json_fail_at(r, ERR_INVALID, p + 1, "control character (\\u0000-\\u001F) found while parsing a string");
-            return false;
-        }
-    }
-    if (p == end) {
-        r->at = end;
-        return fail_byte(r, "EOF while parsing a string", "");
-    }
-    struct str raw = str_of(open, (size_t)(p - open));
-    const char *close = p;
-    if (has_escape) {
-        char *copy = arena_alloc(r->arena, raw.n), *to = copy;
-        if (copy == NULL) {
-            json_fail_nomem(r);
-            return false;
-        }
-        while (r->at < close) {
-            const char *slash = memchr(r->at, '\\', (size_t)(close - r->at));
-            size_t n = (size_t)((slash != NULL ? slash : close) - r->at);
-            memcpy(to, r->at, n);
-            to += n;
-            r->at += n;
-            if (slash != NULL) {
-                r->at++;
-                if (!read_escape(r, &to)) return false;
-            }
-        }
-        CHECK(r->at == close && "an escape reaches over the closing quote");
-        *s = str_of(copy, (size_t)(to - copy));
-    } else {
-        *s = raw;
-    }
-    r->at = close + 1;
-    if (has_high && !json_is_utf8(raw)) { /* escapes are ASCII: checking the source checks the copy */
-        json_fail_at(r, ERR_INVALID, r->at, "invalid unicode code point");
-        return false;
-    }
-    return true;
-}
-
 bool json_string(struct json_reader *r, struct str *s, const char *expected)
 {
     struct str v;
@@ -455,28 +274,8 @@ bool json_string(struct json_reader *r, struct str *s, const char *expected)
         json_fail_type(r, expected);
         return false;
     }
-    if (!read_string(r, &v)) return false;
+    if (!json_read_string(r, &v)) return false;
     *s = v;
-    return true;
-}
-
-bool json_is_utf8(struct str s)
-{
-    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
-    while (p < end) {
-        while (end - p >= 8 && (le64_get(p) & UINT64_C(0x8080808080808080)) == 0) p += 8;
-        if (p == end) break;
-        unsigned c = *p++;
-        if (c < 0x80) continue;
-        unsigned n_more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-        if (c < 0xc2 || c > 0xf4 || (size_t)(end - p) < n_more) return false;
-        /* the second byte rules out long forms, surrogates and what lies above U+10FFFF */
-        unsigned low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        if (*p < low || *p > high) return false;
-        p++;
-        for (unsigned i = 1; i < n_more; i++, p++)
-            if ((*p & 0xc0) != 0x80) return false;
-    }
     return true;
 }
 
@@ -526,17 +325,17 @@ static bool next(struct json_reader *r, char close, const char *eof, const char 
     CHECK(r->depth > 0 && "next without enter");
     r->has_step = false;
     json_skip_space(r);
-    if (r->at == r->end) return fail_byte(r, eof, "");
+    if (r->at == r->end) return json_fail_byte(r, eof, "");
     if (*r->at == close) {
         leave(r);
         return false;
     }
     if (!r->is_first) {
-        if (*r->at != ',') return fail_byte(r, eof, wrong);
+        if (*r->at != ',') return json_fail_byte(r, eof, wrong);
         r->at++;
         json_skip_space(r);
-        if (r->at == r->end) return fail_byte(r, "EOF while parsing a value", "");
-        if (*r->at == close) return fail_byte(r, "", "trailing comma");
+        if (r->at == r->end) return json_fail_byte(r, "EOF while parsing a value", "");
+        if (*r->at == close) return json_fail_byte(r, "", "trailing comma");
     }
     r->is_first = false;
     return true;
@@ -554,13 +353,13 @@ bool json_next_member(struct json_reader *r, struct str *key)
 {
     struct str k;
     if (!next(r, '}', "EOF while parsing an object", "expected `,` or `}`")) return false;
-    if (*r->at != '"') return fail_byte(r, "", "key must be a string");
-    if (!read_string(r, &k)) return false;
+    if (*r->at != '"') return json_fail_byte(r, "", "key must be a string");
+    if (!json_read_string(r, &k)) return false;
     r->path[r->depth - 1].key = k;
     r->has_step = true;
     r->key_end = r->at;
     json_skip_space(r);
-    if (r->at == r->end || *r->at != ':') return fail_byte(r, "EOF while parsing an object", "expected `:`");
+    if (r->at == r->end || *r->at != ':') return json_fail_byte(r, "EOF while parsing an object", "expected `:`");
     r->at++;
     *key = k;
     return true;
@@ -581,7 +380,7 @@ bool json_skip(struct json_reader *r)
     case JSON_NUMBER:
         return json_read_number(r, &n);
     case JSON_STRING:
-        return read_string(r, &s);
+        return json_read_string(r, &s);
     case JSON_ARRAY:
         if (!json_enter_array(r, "")) return false;
         while (json_next_item(r)) (void)json_skip(r);
@@ -599,6 +398,6 @@ bool json_finish(struct json_reader *r)
     if (r->err != ERR_OK) return false;
     CHECK(r->depth == 0 && "finish inside a container");
     json_skip_space(r);
-    if (r->at != r->end) return fail_byte(r, "", "trailing characters");
+    if (r->at != r->end) return json_fail_byte(r, "", "trailing characters");
     return true;
 }

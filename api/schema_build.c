@@ -317,9 +317,10 @@ bool settings_reconcile(struct schema *s, const struct hnsw_settings *configured
         put_configuration(configuration, h, vector->function.text);
         put_schema(schema, s, &default_h, s->defaults.vector.function.text, h, vector->function.text);
     } else {
+        const struct schema plain = {.cmek = s->cmek};
         *h = *configured;
         put_configuration(configuration, h, f->text);
-        put_schema(schema, s, h, f->text, h, f->text);
+        put_schema(schema, &plain, h, f->text, h, f->text);
     }
     return true;
 }

@@ -128,6 +128,7 @@ static bool note_row(struct table *t, struct bytes meta, struct bytes before)
         bool has_old = meta_next(&old_it, &old);
         unsigned type = type_of(e.type);
         if (type == 0 || (has_old && type == type_of(old.type) && str_eq(e.key, old.key))) continue;
+        if (str_starts(e.key, STR("chroma:"))) continue;      /* the server's own, not shown anywhere */
         if (memchr(e.key.p, '\0', e.key.n) != NULL) continue; /* no place in a tree of C strings */
         if (!note(t, e.key, type, true)) return false;
     }

@@ -5,6 +5,8 @@
  */
 #include "api/settings.h"
 
+#include "api/json_internal.h"
+
 #include <stdlib.h>
 
 /* --- one index --------------------------------------------------------------------------------------------------- */
@@ -114,7 +116,7 @@ static bool sparse_config(struct json_reader *j, void *ctx)
             ok = json_bool(j, &s->bm25, "a boolean");
             s->has_bm25 = ok;
         } else {
-            ok = json_string(j, &algorithm, "string or map");
+            ok = parse_variant(j, &algorithm);
             if (ok && !str_eq(algorithm, STR("wand")) && !str_eq(algorithm, STR("max_score"))) {
                 json_fail_shape(j, "unknown variant, expected `wand` or `max_score`");
                 ok = false;
@@ -252,9 +254,15 @@ static bool parse_cmek(struct json_reader *j, struct schema *s)
     struct str key;
     struct buf text = {0};
     if (json_peek(j) == JSON_NULL) return json_null(j);
+    if (json_peek(j) != JSON_OBJECT) {
+        if (parse_variant(j, &key)) json_fail_shape(j, "invalid type: unit variant, expected newtype variant");
+        return false;
+    }
     if (!json_enter_object(j, "enum Cmek")) return false;
     while (json_next_member(j, &key)) {
         if (!str_eq(key, STR("gcp"))) {
+            j->at = j->key_end;
+            j->has_step = false;
             json_fail_shape(j, "unknown variant, expected `gcp`");
             return false;
         }
@@ -262,7 +270,7 @@ static bool parse_cmek(struct json_reader *j, struct schema *s)
     }
     if (j->err != ERR_OK) return false;
     if (s->cmek_gcp.p == NULL) {
-        json_fail_shape(j, "invalid value: map, expected map with a single key");
+        json_fail_at(j, ERR_INVALID, j->at, "expected value");
         return false;
     }
     buf_lit(&text, "{\"gcp\":");

@@ -58,6 +58,8 @@ struct configuration {
 /* Null or an object; is_update: new_configuration, which may not change the space and some others. */
 bool parse_configuration(struct json_reader *j, bool is_update, struct configuration *c);
 
+bool parse_variant(struct json_reader *j, struct str *s); /* the name of an enum's value; not a string: 400 */
+
 /* {"l2","cosine","ip"} or 422. */
 bool parse_space(struct json_reader *j, enum space *space);
 bool parse_embedding_function(struct json_reader *j, struct embedding_function *f); /* null: none */

@@ -48,7 +48,7 @@ enum api_outcome handle_create_tenant(struct api_request *r)
         return outcome;
     }
     enum err e = catalog_create_tenant(store_catalog(r->api->store), name, &em);
-    if (e == ERR_EXISTS) return api_fail(r, e, "Tenant [%.*s] already exists", STR_ARG(name));
+    if (e == ERR_EXISTS) return answer_about(r, e, "Tenant [", name, "] already exists");
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     return answer_done(r);
 }
@@ -57,7 +57,7 @@ enum api_outcome handle_get_tenant(struct api_request *r)
 {
     struct str name = r->params[0];
     if (!catalog_has_tenant(store_catalog(r->api->store), name))
-        return api_fail(r, ERR_NOT_FOUND, "Tenant [%.*s] not found", STR_ARG(name));
+        return answer_about(r, ERR_NOT_FOUND, "Tenant [", name, "] not found");
     buf_lit(&r->answer, "{\"name\":");
     json_put_string(&r->answer, name);
     buf_lit(&r->answer, ",\"resource_name\":null}");
@@ -113,7 +113,7 @@ enum api_outcome handle_create_database(struct api_request *r)
     if (!name_check(name, &r->arena, &fault))
         return fault.p != NULL ? api_fail_str(r, ERR_INVALID, fault) : api_fail(r, ERR_NOMEM, "out of memory");
     enum err e = catalog_create_database(store_catalog(r->api->store), r->params[0], name, &em);
-    if (e == ERR_EXISTS) return api_fail(r, e, "Database [%.*s] already exists", STR_ARG(name));
+    if (e == ERR_EXISTS) return answer_about(r, e, "Database [", name, "] already exists");
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     return answer_done(r);
 }
@@ -124,7 +124,7 @@ enum api_outcome handle_get_database(struct api_request *r)
     struct str tenant = r->params[0], name = r->params[1];
     if (!api_check_database_name(r, name)) return API_DONE;
     enum err e = catalog_get_database(store_catalog(r->api->store), tenant, name, &id);
-    if (e == ERR_NOT_FOUND) return api_fail(r, e, "Database [%.*s] not found. Are you sure it exists?", STR_ARG(name));
+    if (e == ERR_NOT_FOUND) return answer_about(r, e, "Database [", name, "] not found. Are you sure it exists?");
     if (e != ERR_OK) return api_fail(r, e, "The database could not be read: %s", err_text(e));
     put_database(&r->answer, &id, name, tenant);
     return api_ok(r, 200);
@@ -135,7 +135,7 @@ enum api_outcome handle_delete_database(struct api_request *r)
     struct errmsg em = {{0}};
     struct str name = r->params[1];
     enum err e = store_delete_database(r->api->store, r->params[0], name, &em);
-    if (e == ERR_NOT_FOUND) return api_fail(r, e, "Database [%.*s] not found", STR_ARG(name));
+    if (e == ERR_NOT_FOUND) return answer_about(r, e, "Database [", name, "] not found");
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     return answer_done(r);
 }

@@ -148,6 +148,11 @@ START_TEST(what_a_configuration_may_not_say)
         {"{\"embedding_function\":{}}", "embedding_function: missing field `type` at line 1 column 25"},
         {"{\"embedding_function\":{\"type\":\"known\",\"config\":{}}}",
          "embedding_function: missing field `name` at line 1 column 51"},
+        {"{\"hnsw\":{\"space\":5}}", "hnsw.space: expected value at line 1 column 18"},
+        {"{\"hnsw\":[]}",
+         "hnsw: invalid length 0, expected struct HnswConfiguration with 8 elements at line 1 column 10"},
+        {"{\"spann\":{\"search_nprobe\":-1}}",
+         "spann.search_nprobe: invalid value: integer `-1`, expected u32 at line 1 column 28"},
         {"\"x\"", "invalid type: string \"x\", expected struct CollectionConfiguration at line 1 column 3"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -163,6 +168,8 @@ START_TEST(legacy_metadata_count_when_nothing_else_does)
     check_configuration(HNSW("cosine", "100") "null}");
     ck_assert_str_eq(settle("{\"hnsw\":{\"ef_search\":55}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
     check_configuration(HNSW("l2", "55") "null}");
+    ck_assert_str_eq(settle("{\"spann\":{}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
+    check_configuration(HNSW("l2", "100") "null}");
     static const char *const bad[] = {"{\"hnsw:foo\":1}",
                                       "{\"hnsw:space\":\"manhattan\"}",
                                       "{\"hnsw:space\":1}",
