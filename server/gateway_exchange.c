@@ -2,14 +2,13 @@
  *
  * HAPPY PATH  on_request_line keeps the raw target; on_request is called with the headers (exchange_head: api_begin,
  *             limits, one block for the body), with pieces of the body (exchange_piece), and once more when all is there
- *             (exchange_whole: run here, or suspend and push to the pool). After the work it is called again, and the
+ *             (exchange_whole: run here, or hand_over: suspend and push to the pool). After the work it is called again, and the
  *             answer is queued. on_completed ends the exchange, whatever happened.
  * REFUSALS    a body that is not wanted is read and thrown away up to discard_max_bytes, so that the client, which
  *             sends before it reads, gets its answer and keeps its connection. A longer one is answered at once and the
  *             connection closed, as is one that still waits for "100 Continue".
  * FAILURE     memory short: 503 from a constant text; where even that is impossible the connection is closed.
  * INVARIANTS  the body's bytes are charged to the gateway's budget as they arrive, and given back when they are freed.
- *             Suspend comes before hand-over: a worker may finish before this function returns.
  */
 #include "server/gateway_internal.h"
 
@@ -222,7 +221,23 @@ static void run_job(struct pool_job *job)
     api_run(&x->r);
 }
 
-/* The request is complete. */
+/* Suspend comes first: the worker may finish, and the loop be asked to resume, before this returns. */
+static enum MHD_Result hand_over(struct exchange *x)
+{
+    struct gateway *g = x->connection->gateway;
+    x->job.run = run_job;
+    connection_expect(x->connection, STAGE_WORK, 0);
+    g->n_in_flight++;
+    MHD_suspend_connection(x->connection->mhd);
+    if (pool_push(g->options.pool, &x->job) == ERR_OK) return MHD_YES; /* x is no longer ours */
+    x->refusal = &refusal_busy;
+    gateway_complete(x);
+    return MHD_YES;
+}
+
+/* The request is complete. What goes to the pool is handed over at libmicrohttpd's next turn, not here: a connection
+ * suspended in the turn in which it was read is read again when it is resumed, and a client that has closed its sending
+ * side by then would lose its answer. After a turn without an answer the library knows that it is our turn. */
 static enum MHD_Result exchange_whole(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
@@ -240,13 +255,7 @@ static enum MHD_Result exchange_whole(struct exchange *x)
         x->refusal = &refusal_busy;
         return exchange_answer(x);
     }
-    x->job.run = run_job;
-    connection_expect(x->connection, STAGE_WORK, 0);
-    g->n_in_flight++;
-    MHD_suspend_connection(x->connection->mhd);
-    if (pool_push(g->options.pool, &x->job) == ERR_OK) return MHD_YES; /* x is no longer ours */
-    x->refusal = &refusal_busy;
-    gateway_complete(x);
+    connection_expect(x->connection, STAGE_READY, 0);
     return MHD_YES;
 }
 
@@ -268,7 +277,8 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *ur
         *data_n = 0;
         return exchange_piece(x, data, n);
     }
-    if (x->stage == STAGE_WORK) return MHD_YES;
+    CHECK(x->stage != STAGE_WORK && "a suspended connection is left alone");
+    if (x->stage == STAGE_READY) return hand_over(x);
     return x->stage == STAGE_ANSWER ? exchange_answer(x) : exchange_whole(x);
 }
 

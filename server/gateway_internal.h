@@ -4,7 +4,7 @@
  * allocation of its own. Its stages:
  *
  *   IDLE -> HEAD (request line seen) -> BODY (being collected) or DISCARD (refused, being thrown away)
- *        -> WORK (connection suspended; the pool or the log has it) -> ANSWER (to be queued) -> SENDING -> IDLE
+ *        -> READY (complete, to be handed over) -> WORK (connection suspended; the pool or the log has it) -> ANSWER (to be queued) -> SENDING -> IDLE
  *
  * A stage may be left out, never gone back to within one exchange. Only the loop's thread writes the stage.
  */
@@ -17,7 +17,16 @@
 
 enum { CONNECTION_MEMORY_BYTES = 128 << 10, PUMP_BUDGET = 16, SWEEP_MS = 1000, SWEEP_DRAINING_MS = 50 };
 
-enum stage { STAGE_IDLE, STAGE_HEAD, STAGE_BODY, STAGE_DISCARD, STAGE_WORK, STAGE_ANSWER, STAGE_SENDING };
+enum stage {
+    STAGE_IDLE,
+    STAGE_HEAD,
+    STAGE_BODY,
+    STAGE_DISCARD,
+    STAGE_READY,
+    STAGE_WORK,
+    STAGE_ANSWER,
+    STAGE_SENDING,
+};
 
 /* Answers that the gateway gives by itself, without the api and without allocating. */
 struct refusal {
