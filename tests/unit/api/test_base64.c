@@ -16,7 +16,7 @@ static size_t encode(const uint8_t *p, size_t n, char *out)
     size_t k = 0;
     for (size_t bit = 0; bit < n * 8; bit += 6) {
         unsigned v = 0;
-        for (size_t i = bit; i < bit + 6; i++) v = v << 1 | (i < n * 8 ? p[i / 8] >> (7 - i % 8) & 1U : 0U);
+        for (size_t i = bit; i < bit + 6; i++) v = v << 1 | (i < n * 8 ? (unsigned)p[i / 8] >> (7 - i % 8) & 1U : 0U);
         out[k++] = alphabet[v];
     }
     while (k % 4 != 0) out[k++] = '=';
