@@ -5,8 +5,8 @@
  * block once, and a request that follows finds the block of the one before. Slots are taken and given back by an atomic
  * exchange; a few wait in the fragment, further ones are made when all are taken, and freed afterwards.
  *
- * FAILURE  every offset is checked before it is used; damage is ERR_CORRUPT. A block's claimed size is compared with what
- *          its frame says before memory is taken for it.
+ * FAILURE  every offset is checked before it is used; damage is ERR_CORRUPT. A block's claimed size is compared with
+ *          what its frame says before memory is taken for it.
  */
 #include <zstd.h>
 

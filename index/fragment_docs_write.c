@@ -1,8 +1,8 @@
 /* fragment_docs_write.c - documents on their way into a fragment: gathered to blocks, compressed where it pays.
  *
- * A block is closed once it holds 16 KiB of text. Small documents stay raw, since a reader that wants one of them would pay
- * for the whole block; so do blocks that compression makes less than an eighth smaller. Raw blocks that follow one
- * another are one block in the directory.
+ * A block is closed once it holds 16 KiB of text. Small documents stay raw, since a reader that wants one of them
+ * would pay for the whole block; so do blocks that compression makes less than an eighth smaller. Raw blocks that
+ * follow one another are one block in the directory.
  */
 #include "core/mem.h"
 #include "index/fragment_write_internal.h"

@@ -1,8 +1,8 @@
 /* fragment_finish.c - the second half of writing a fragment: everything behind the vectors.
  *
- * HAPPY PATH  the columns are written one after the other, each from its spill, which is dropped at once; then the file so
- *             far is mapped, because the id hash compares ids and the codes need all vectors; then the indexes; the header
- *             last, so that a file cut short has none; one sync.
+ * HAPPY PATH  the columns are written one after the other, each from its spill, which is dropped at once; then the
+ *             file so far is mapped, because the id hash compares ids and the codes need all vectors; then the
+ *             indexes; the header last, so that a file cut short has none; one sync.
  * FAILURE     every error of a sink is sticky, so it is asked once, before the header.
  */
 #include "core/crc32c.h"

@@ -1,10 +1,10 @@
 /* fragment_ids.c - columns of byte strings, and the hash table from ids to rows.
  *
  * TABLE    open addressing with linear probing over u32 slots, a power of two of them, at least twice as many as rows.
- *          0 is empty. Else the low `row_bits` bits hold row + 1 (row_bits: what n_rows needs), the bits above hold as many
- *          top bits of the id's 64-bit hash. So a look-up of an absent id seldom touches the ids themselves.
- * FAILURE  a damaged slot leads to a row out of range or to another id: it is passed over. Probing is bounded by the number
- *          of slots, so a table without an empty slot ends it too.
+ *          0 is empty. Else the low `row_bits` bits hold row + 1 (row_bits: what n_rows needs), the bits above hold as
+ *          many top bits of the id's 64-bit hash. So a look-up of an absent id seldom touches the ids themselves.
+ * FAILURE  a damaged slot leads to a row out of range or to another id: it is passed over. Probing is bounded by the
+ *          number of slots, so a table without an empty slot ends it too.
  */
 #include "core/hash.h"
 #include "index/fragment_internal.h"

@@ -1,7 +1,7 @@
 /* fragment_internal.h - the layout of a fragment file, and the fragment as it is mapped. For index/fragment_*.c.
  *
- * FORMAT  docs/formats.md#fragment. One header page, then sections, each at a multiple of 64; the vectors follow the header
- *         directly, because they are written while rows still arrive.
+ * FORMAT  docs/formats.md#fragment. One header page, then sections, each at a multiple of 64; the vectors follow the
+ *         header directly, because they are written while rows still arrive.
  */
 #ifndef INDEX_FRAGMENT_INTERNAL_H
 #define INDEX_FRAGMENT_INTERNAL_H

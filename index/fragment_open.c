@@ -1,8 +1,8 @@
 /* fragment_open.c - maps a fragment, checks its structure, and gives it the operations of a segment.
  *
- * HAPPY PATH  map; the header's magic, version and checksum; every section lies in the file and has the size that n_rows and
- *             dim demand; the heads of columns and indexes. No row is read: the offsets inside columns are checked by
- *             whoever uses them (column_get, docs_get, the indexes).
+ * HAPPY PATH  map; the header's magic, version and checksum; every section lies in the file and has the size that
+ *             n_rows and dim demand; the heads of columns and indexes. No row is read: the offsets inside columns are
+ *             checked by whoever uses them (column_get, docs_get, the indexes).
  * FAILURE     ERR_CORRUPT, ERR_NEWER, with the path in front; nothing stays mapped.
  */
 #include "core/crc32c.h"

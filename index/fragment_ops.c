@@ -1,7 +1,7 @@
 /* fragment_ops.c - a fragment as a segment: rows by number and by id, and the nearest of them.
  *
- * NEAREST  through the codes where there are some (codes.h, which decides by itself when few candidates are better compared
- *          one by one), else exactly. Distances offered are exact either way.
+ * NEAREST  through the codes where there are some (codes.h, which decides by itself when few candidates are better
+ *          compared one by one), else exactly. Distances offered are exact either way.
  */
 #include "core/value.h"
 #include "index/fragment_internal.h"

@@ -1,7 +1,7 @@
 /* fragment_write.c - rows on their way into a fragment.
  *
- * HAPPY PATH  new: the file is made, the header's page left free; the vectors section begins. add: the vector goes to the
- *             file, the rest waits (fragment_write_internal.h). finish: fragment_finish.c.
+ * HAPPY PATH  new: the file is made, the header's page left free; the vectors section begins. add: the vector goes to
+ *             the file, the rest waits (fragment_write_internal.h). finish: fragment_finish.c.
  * FAILURE     any error leaves the writer useless and the file without a valid header; the caller removes it. Temporary
  *             files go with fragment_writer_free.
  * INVARIANTS  ordinals ascend strictly; ids differ (checked at the end, when the id hash is built).

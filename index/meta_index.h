@@ -1,8 +1,8 @@
 /* meta_index.h - for every metadata key: its values in order, with the rows that have them.
  *
- * A section of a fragment (docs/formats.md#metadata-index): one list for each key and class of values. Classes: strings,
- * whole numbers (doubles without a fraction that fit in 64 bits are among them, so 1 and 1.0 are one value), other
- * doubles, bools, and for arrays one class an element type, where integers and doubles stay apart.
+ * A section of a fragment (docs/formats.md#metadata-index): one list for each key and class of values. Classes:
+ * strings, whole numbers (doubles without a fraction that fit in 64 bits are among them, so 1 and 1.0 are one value),
+ * other doubles, bools, and for arrays one class an element type, where integers and doubles stay apart.
  * A list is the ascending distinct values with, for each, its rows ascending; a value that more than 1 row in 32 has
  * is kept as a bitmap, others as row numbers.
  * Sparse vectors are not indexed here.

@@ -1,8 +1,8 @@
 /* meta_index_build.c - gathers the metadata of rows to lists by key and class, and writes them as a section.
  *
- * HAPPY PATH  add: each entry goes to the list of its key and class (found by hash) as a pair of a 64-bit value and the row;
- *             a string's value is its number in the list, strings being kept once. finish: each list is sorted (a string's
- *             number is replaced by its rank first) and written; then the directory.
+ * HAPPY PATH  add: each entry goes to the list of its key and class (found by hash) as a pair of a 64-bit value and
+ *             the row; a string's value is its number in the list, strings being kept once. finish: each list is
+ *             sorted (a string's number is replaced by its rank first) and written; then the directory.
  * COST        12 bytes an entry and each distinct string once; while one list is sorted the same for that list again.
  * FAILURE     without memory nothing is lost but the builder.
  */

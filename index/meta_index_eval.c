@@ -1,8 +1,8 @@
 /* meta_index_eval.c - answers one metadata filter from the index: see meta_index.h.
  *
- * A filter names a key and an operator; the lists of that key that can hold a match are found by binary search, then the
- * matching values, which always lie side by side: their row numbers are one slice, their bitmaps one run of the dense
- * table. Negations are the complement over all rows.
+ * A filter names a key and an operator; the lists of that key that can hold a match are found by binary search, then
+ * the matching values, which always lie side by side: their row numbers are one slice, their bitmaps one run of the
+ * dense table. Negations are the complement over all rows.
  * FAILURE  every offset and count is checked before use, every row number against n_rows: damage is ERR_CORRUPT.
  */
 #include "core/mem.h"

@@ -1,8 +1,8 @@
 /* text_index.h - trigrams of the documents' bytes: which rows may hold a substring.
  *
  * A section of a fragment (docs/formats.md#text-index): the distinct 3-byte sequences in order, each with its rows
- * (ascending, delta-coded varints, or a bitmap where that is shorter). It answers with candidates; whoever asks verifies
- * them on the text. (Russ Cox, "Regular expression matching with a trigram index", 2012.)
+ * (ascending, delta-coded varints, or a bitmap where that is shorter). It answers with candidates; whoever asks
+ * verifies them on the text. (Russ Cox, "Regular expression matching with a trigram index", 2012.)
  * THREADS  building: one. Asking: any number.
  */
 #ifndef INDEX_TEXT_INDEX_H

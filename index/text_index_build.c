@@ -1,10 +1,11 @@
 /* text_index_build.c - collects the trigrams of documents and writes them as a section, in bounded memory.
  *
- * HAPPY PATH  add: the distinct trigrams of the document (a bitmap of all 2^24 finds repetitions; it is cleared by walking
- *             the document again) become pairs (trigram, row). When RUN_PAIRS pairs are gathered they are sorted by
- *             trigram (two radix passes, stable, so rows stay ascending) and appended to the spill as a run: a record for
- *             each trigram with its rows as deltas. finish: the runs are merged. Rows of a later run are above those of an
- *             earlier one, so merging a trigram's rows is copying them, but for the first delta of each run.
+ * HAPPY PATH  add: the distinct trigrams of the document (a bitmap of all 2^24 finds repetitions; it is cleared by
+ *             walking the document again) become pairs (trigram, row). When RUN_PAIRS pairs are gathered they are
+ *             sorted by trigram (two radix passes, stable, so rows stay ascending) and appended to the spill as a run:
+ *             a record for each trigram with its rows as deltas. finish: the runs are merged. Rows of a later run are
+ *             above those of an earlier one, so merging a trigram's rows is copying them, but for the first delta of
+ *             each run.
  * MEMORY      16 bytes a pair of one run (64 MB at most), the bitmap (2 MB), 16 bytes a distinct trigram; the runs are
  *             mapped from the temporary file.
  * FAILURE     no memory, or the temporary file: the error is carried up and the builder useless.

@@ -1,7 +1,7 @@
 /* text_index_internal.h - the layout of the trigram index. For index/text_index_*.c.
  *
- * SECTION  the postings, one after the other in the order of their trigrams; zeros up to a multiple of 8; the directory;
- *          the trailer, last. All offsets count from the start of the section.
+ * SECTION  the postings, one after the other in the order of their trigrams; zeros up to a multiple of 8; the
+ *          directory; the trailer, last. All offsets count from the start of the section.
  */
 #ifndef INDEX_TEXT_INDEX_INTERNAL_H
 #define INDEX_TEXT_INDEX_INTERNAL_H

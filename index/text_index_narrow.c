@@ -1,7 +1,7 @@
 /* text_index_narrow.c - which rows may hold a substring, or what a regular expression needs: see text_index.h.
  *
- * The trigrams of a needle are looked up; one that is missing rules out every row. The rarest comes first, and further ones
- * are read only while reading them costs less than looking at the documents that are left.
+ * The trigrams of a needle are looked up; one that is missing rules out every row. The rarest comes first, and further
+ * ones are read only while reading them costs less than looking at the documents that are left.
  * FAILURE  the directory, every posting's place and every row number are checked before use: damage is ERR_CORRUPT.
  */
 #include "core/mem.h"

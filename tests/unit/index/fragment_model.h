@@ -128,8 +128,23 @@ static inline struct filter *random_filter(struct rng *r, struct arena *a, const
         f->kind = docs[rng_below(r, re->n < 64 ? 5 : 3)];
         f->text = random_needle(r, a, m);
         if (f->kind == FILTER_DOC_REGEX || f->kind == FILTER_DOC_NOT_REGEX) {
-            static const struct str patterns[] = {{"abc", 3}, {"a", 1}, {"xyza", 4}, {"", 0}, {"b c", 3}};
-            must_ok(regex_new(patterns[rng_below(r, 5)], &re->list[re->n], NULL));
+            static const char *const patterns[] = {"abc",
+                                                   "a",
+                                                   "xyza",
+                                                   "",
+                                                   "b c",
+                                                   "ab+c",
+                                                   "(?i)ABC",
+                                                   "^a|xyzb$",
+                                                   "[bc]abc",
+                                                   "(abc|xyz)(a|b)",
+                                                   "[\xc3\xbc\xc3\xbd] ?a",
+                                                   "\xc3\xbc.*abc",
+                                                   "^$",
+                                                   "a.c",
+                                                   "(?s)\xe2\x82\xac.b"};
+            uint32_t which = rng_below(r, sizeof patterns / sizeof patterns[0]);
+            must_ok(regex_new(str_from_c(patterns[which]), &re->list[re->n], NULL));
             f->regex = re->list[re->n++];
         }
     } else {

@@ -1,5 +1,5 @@
-/* must.h - checks for inner loops: Check writes every ck_assert it passes to a file, which would take longer than what is
- * tested here.
+/* must.h - checks for inner loops: Check writes every ck_assert it passes to a file, which would take longer than what
+ * is tested here.
  */
 #ifndef TESTS_MUST_H
 #define TESTS_MUST_H

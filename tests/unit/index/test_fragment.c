@@ -211,7 +211,7 @@ START_TEST(nearest_through_codes)
 }
 END_TEST
 
-/* --- large ones, and many readers ----------------------------------------------------------------------------------- */
+/* --- large ones, and many readers ----------------------------------------------------------------------------- */
 
 static enum err count_name(void *ctx, struct str name, bool is_dir)
 {
