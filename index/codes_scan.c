@@ -7,6 +7,7 @@
 #include "index/codes_internal.h"
 
 typedef float lanes4 __attribute__((vector_size(16)));
+typedef int32_t whole4 __attribute__((vector_size(16)));
 
 static void sums_portable(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
@@ -55,38 +56,34 @@ const struct codes_kernels *codes_kernels_at(enum simd_level level)
     }
 }
 
-/* The 16 values of a group, in order of the pattern: base + 2 * (sum of the w whose bit is one). */
-static inline void group_values(const float *w, float base, lanes4 v[4])
+/* The 16 entries of a group: base + 2 * (sum of the w whose bit is one), as whole steps. Lane i of the m-th vector has
+ * pattern 4 i + m, so that bytes m of the words come out in order. Values are from 0 to 63 steps up to rounding; half is
+ * added to round to nearest. */
+static inline void group_entries(const float *w, float base, float per_step, uint8_t *entries)
 {
-    lanes4 low = {0, 2 * w[0], 2 * w[1], 2 * w[0] + 2 * w[1]};
-    v[0] = low + base;
-    v[1] = v[0] + 2 * w[2];
-    v[2] = v[0] + 2 * w[3];
-    v[3] = v[1] + 2 * w[3];
+    lanes4 v0 = (lanes4){0, w[2], w[3], w[2] + w[3]} * (2 * per_step) + (base * per_step + 0.5f);
+    lanes4 v1 = v0 + w[0] * (2 * per_step), v2 = v0 + w[1] * (2 * per_step), v3 = v1 + w[1] * (2 * per_step);
+    whole4 words = __builtin_convertvector(v0, whole4) | __builtin_convertvector(v1, whole4) << 8 |
+                   __builtin_convertvector(v2, whole4) << 16 | __builtin_convertvector(v3, whole4) << 24;
+    words &= 0x3f3f3f3f; /* CODES_ENTRY_MAX in every byte, whatever the input */
+    memcpy(entries, &words, sizeof words);
 }
 
 void codes_table(const float *w, uint32_t padded_dim, uint8_t *table, struct codes_scan *s)
 {
     uint32_t n_groups = padded_dim / 4;
     float widest = 0, l1 = 0;
-    for (uint32_t g = 0; g < n_groups; g++, w += 4) {
-        float sum = (fabsf(w[0]) + fabsf(w[1])) + (fabsf(w[2]) + fabsf(w[3]));
+    for (uint32_t d = 0; d < padded_dim; d += 4) {
+        float sum = (fabsf(w[d]) + fabsf(w[d + 1])) + (fabsf(w[d + 2]) + fabsf(w[d + 3]));
         l1 += sum;
         widest = sum > widest ? sum : widest;
     }
-    w -= padded_dim;
     float step = 2 * widest / CODES_ENTRY_MAX, per_step = step > 0 ? 1 / step : 0;
     if (!isfinite(per_step)) per_step = 0, step = 0; /* a query on the centroid: all products vanish */
-    for (uint32_t g = 0; g < n_groups; g++, w += 4) {
-        float sum = (w[0] + w[1]) + (w[2] + w[3]);
-        float abs_sum = (fabsf(w[0]) + fabsf(w[1])) + (fabsf(w[2]) + fabsf(w[3]));
-        lanes4 v[4];
-        group_values(w, abs_sum - sum, v);
-        for (unsigned i = 0; i < 16; i++) {
-            /* Values are from 0 to 2 * widest up to rounding; half is added to round to nearest. */
-            int entry = (int)(v[i / 4][i % 4] * per_step + 0.5f);
-            table[(size_t)g * 16 + i] = (uint8_t)(entry < CODES_ENTRY_MAX ? entry : CODES_ENTRY_MAX);
-        }
+    for (uint32_t d = 0; d < padded_dim; d += 4) {
+        float sum = (w[d] + w[d + 1]) + (w[d + 2] + w[d + 3]);
+        float abs_sum = (fabsf(w[d]) + fabsf(w[d + 1])) + (fabsf(w[d + 2]) + fabsf(w[d + 3]));
+        group_entries(w + d, abs_sum - sum, per_step, table + (size_t)d * 4);
     }
     s->table = table;
     s->n_groups = n_groups;

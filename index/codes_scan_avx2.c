@@ -14,6 +14,8 @@
 
 #define TARGET __attribute__((target("avx2")))
 
+enum { PREFETCH_BYTES = 1024 }; /* ahead; beyond the section it is a hint that nothing follows */
+
 /* 16 rows' 16-bit sums: even rows in `even`, odd rows in `odd`, two lanes of different groups. */
 struct halves {
     __m256i even, odd;
@@ -39,19 +41,28 @@ TARGET static inline __m256i load(const uint8_t *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-/* At most a chunk of groups, a multiple of 8. */
+/* Table entries of two groups for 16 rows each: rows 0 to 15 to *low, rows 16 to 31 to *high. */
+TARGET static inline void look_up(const uint8_t *block, const uint8_t *table, __m256i *low, __m256i *high)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    __m256i codes = load(block), entries = load(table);
+    *low = _mm256_add_epi8(*low, _mm256_shuffle_epi8(entries, _mm256_and_si256(codes, nibble)));
+    *high = _mm256_add_epi8(*high, _mm256_shuffle_epi8(entries, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble)));
+}
+
+/* At most a chunk of groups, a multiple of 8. The four steps are written out: the compiler does not unroll at -O2. */
 TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table, size_t n_bytes, __m256i *rows_0,
                                      __m256i *rows_16)
 {
-    const __m256i nibble = _mm256_set1_epi8(15);
     struct halves low = {_mm256_setzero_si256(), _mm256_setzero_si256()}, high = low;
     for (size_t i = 0; i < n_bytes; i += 128) {
         __m256i l = _mm256_setzero_si256(), h = l;
-        for (size_t j = i; j < i + 128; j += 32) {
-            __m256i codes = load(block + j), entries = load(table + j);
-            l = _mm256_add_epi8(l, _mm256_shuffle_epi8(entries, _mm256_and_si256(codes, nibble)));
-            h = _mm256_add_epi8(h, _mm256_shuffle_epi8(entries, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble)));
-        }
+        __builtin_prefetch(block + i + PREFETCH_BYTES);
+        __builtin_prefetch(block + i + PREFETCH_BYTES + 64);
+        look_up(block + i, table + i, &l, &h);
+        look_up(block + i + 32, table + i + 32, &l, &h);
+        look_up(block + i + 64, table + i + 64, &l, &h);
+        look_up(block + i + 96, table + i + 96, &l, &h);
         add_bytes(&low, l);
         add_bytes(&high, h);
     }
@@ -60,46 +71,67 @@ TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table,
 }
 
 /* 32-bit sums of 32 rows, 8 a vector. */
-TARGET static inline void all_sums(const uint8_t *block, const struct codes_scan *s, __m256i sums[4])
+struct sums {
+    __m256i v[4];
+};
+
+TARGET static inline struct sums widen(__m256i rows_0, __m256i rows_16)
 {
-    for (int i = 0; i < 4; i++) sums[i] = _mm256_setzero_si256();
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES;
+    return (struct sums){{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(rows_0)),
+                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(rows_0, 1)),
+                          _mm256_cvtepu16_epi32(_mm256_castsi256_si128(rows_16)),
+                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(rows_16, 1))}};
+}
+
+TARGET static inline struct sums all_sums(const uint8_t *block, const struct codes_scan *s)
+{
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    for (size_t i = 0; i < n_bytes; i += chunk) {
-        __m256i r[2];
-        chunk_sums(block + i, s->table + i, n_bytes - i < chunk ? n_bytes - i : chunk, &r[0], &r[1]);
-        for (int j = 0; j < 4; j++) {
-            __m128i half = j % 2 == 0 ? _mm256_castsi256_si128(r[j / 2]) : _mm256_extracti128_si256(r[j / 2], 1);
-            sums[j] = _mm256_add_epi32(sums[j], _mm256_cvtepu16_epi32(half));
-        }
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, at = 0;
+    struct sums sums = {
+        {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()}};
+    __m256i rows_0, rows_16;
+    for (; n_bytes - at > chunk; at += chunk) {
+        chunk_sums(block + at, s->table + at, chunk, &rows_0, &rows_16);
+        struct sums part = widen(rows_0, rows_16);
+        for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], part.v[i]);
     }
+    chunk_sums(block + at, s->table + at, n_bytes - at, &rows_0, &rows_16);
+    struct sums last = widen(rows_0, rows_16);
+    if (at == 0) return last;
+    for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], last.v[i]);
+    return sums;
 }
 
 TARGET static void sums_avx2(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
-    __m256i v[4];
-    all_sums(block, s, v);
-    for (size_t i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(sums + 8 * i), v[i]);
+    struct sums all = all_sums(block, s);
+    for (size_t i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(sums + 8 * i), all.v[i]);
+}
+
+/* Estimates and lower bounds of 8 rows; a bit for each whose lower bound is not above the limit. */
+TARGET static inline uint32_t finish(__m256i sums, const float *factors, const struct codes_scan *s, __m256 limit,
+                                     float *estimate, float *lower)
+{
+    __m256 product =
+        _mm256_sub_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(s->step)), _mm256_set1_ps(s->shift));
+    __m256 e = _mm256_add_ps(_mm256_add_ps(_mm256_set1_ps(s->base), _mm256_loadu_ps(factors)),
+                             _mm256_mul_ps(_mm256_loadu_ps(factors + CODES_BLOCK_ROWS), product));
+    __m256 margin = _mm256_mul_ps(_mm256_set1_ps(s->margin), _mm256_loadu_ps(factors + 2 * CODES_BLOCK_ROWS));
+    __m256 l = _mm256_sub_ps(e, margin);
+    _mm256_storeu_ps(estimate, e);
+    _mm256_storeu_ps(lower, l);
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(l, limit, _CMP_NGT_UQ));
 }
 
 TARGET static uint32_t scan_avx2(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
                                  float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
-    const __m256 step = _mm256_set1_ps(s->step), shift = _mm256_set1_ps(s->shift), base = _mm256_set1_ps(s->base);
-    const __m256 margin = _mm256_set1_ps(s->margin), bound = _mm256_set1_ps(limit);
-    __m256i sums[4];
-    all_sums(block, s, sums);
-    uint32_t hits = 0;
-    for (size_t i = 0; i < 4; i++) {
-        const float *f = factors + 8 * i;
-        __m256 product = _mm256_sub_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[i]), step), shift);
-        __m256 e = _mm256_add_ps(_mm256_add_ps(base, _mm256_loadu_ps(f)),
-                                 _mm256_mul_ps(_mm256_loadu_ps(f + CODES_BLOCK_ROWS), product));
-        __m256 l = _mm256_sub_ps(e, _mm256_mul_ps(margin, _mm256_loadu_ps(f + 2 * CODES_BLOCK_ROWS)));
-        _mm256_storeu_ps(estimate + 8 * i, e);
-        _mm256_storeu_ps(lower + 8 * i, l);
-        hits |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(l, bound, _CMP_NGT_UQ)) << (8 * i);
-    }
+    struct sums sums = all_sums(block, s);
+    __m256 bound = _mm256_set1_ps(limit);
+    uint32_t hits = finish(sums.v[0], factors, s, bound, estimate, lower);
+    hits |= finish(sums.v[1], factors + 8, s, bound, estimate + 8, lower + 8) << 8;
+    hits |= finish(sums.v[2], factors + 16, s, bound, estimate + 16, lower + 16) << 16;
+    hits |= finish(sums.v[3], factors + 24, s, bound, estimate + 24, lower + 24) << 24;
     return hits;
 }
 

@@ -17,11 +17,11 @@
 #include "index/rotation.h"
 
 enum {
-    CANDIDATES_MIN = 1024,
+    CANDIDATES_MIN = 512,
     CANDIDATES_MAX = 1 << 15, /* beyond it candidates are measured rather than kept */
     FIRST_MEASURED = 16,      /* beyond k */
-    PREFETCH_AHEAD = 6,
-    PREFETCH_LINES = 4, /* of a row; the processor's own prefetch does the rest */
+    PREFETCH_AHEAD = 3,
+    PREFETCH_LINES = 24, /* of a row, at most */
 };
 
 struct candidate {
@@ -59,7 +59,7 @@ struct search {
 static void prefetch_row(const struct codes_rows *rows, const struct query_vector *q, uint32_t row)
 {
     const float *v = rows->vectors + (size_t)row * q->dim;
-    for (size_t i = 0; i < PREFETCH_LINES; i++) __builtin_prefetch(v + 16 * i);
+    for (size_t i = 0; i < PREFETCH_LINES && 16 * i < q->dim; i++) __builtin_prefetch(v + 16 * i);
     if (q->space == SPACE_COSINE) __builtin_prefetch(rows->norm2 + row);
 }
 
