@@ -9,4 +9,8 @@
 void put_collection(struct buf *b, const struct catalog_collection *col, const struct collection *live,
                     struct arena *a);
 
+/* Adds the metadata keys of a block that is about to be written to the schema of its collection, where they are new. The
+ * caller holds `col`; what goes wrong is logged and of no consequence. May commit to the catalog: not on the loop. */
+void schema_learn(struct api_request *r, const struct catalog_collection *col, struct bytes block);
+
 #endif

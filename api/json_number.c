@@ -52,7 +52,7 @@ static inline const char *gather(const char *p, const char *end, struct literal 
     while (*n_digits <= DIGITS_MAX - 8 && end - p >= 8 && eight_digits(p, &v)) {
         l->m = l->m * UINT64_C(100000000) + v;
         /* zeros in front of the first significant digit do not count */
-        if (*n_digits > 0) {
+        if (*n_digits > 0 || *p != '0') {
             *n_digits += 8;
         } else {
             for (uint64_t rest = v; rest != 0; rest /= 10) ++*n_digits;
@@ -134,7 +134,8 @@ static inline bool scale(uint64_t m, int e, double *out)
     uint64_t kept = (uint64_t)(p >> shift);
     if (t->lo != 0 && (rest > mask - 2 || (rest == 0 && (kept & 1) != 0))) return false;
     uint64_t mantissa = kept >> 1;
-    if ((kept & 1) != 0 && (rest != 0 || (mantissa & 1) != 0)) mantissa++;
+    /* Digits of embeddings are random: branches on them and on the sign would be guessed wrong every other time. */
+    mantissa += kept & 1 & ((uint64_t)(rest != 0) | mantissa);
     int exponent = json_log2_pow10(e) - 63 - n_zeros + shift + 1;
     if (mantissa == UINT64_C(1) << 53) {
         mantissa >>= 1;
@@ -173,7 +174,10 @@ static inline bool to_double(struct arena *arena, const struct literal *l, doubl
     } else if (l->is_cut || l->e < JSON_POW10_MIN || l->e > JSON_POW10_MAX || !scale(l->m, l->e, &v)) {
         return by_strtod(arena, l, out);
     }
-    *out = l->is_negative ? -v : v;
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    bits |= (uint64_t)l->is_negative << 63;
+    memcpy(out, &bits, sizeof bits);
     return true;
 }
 

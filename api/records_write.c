@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 
+#include "api/collections.h"
 #include "core/epoch.h"
 #include "core/mem.h"
 
@@ -247,6 +248,7 @@ static enum api_outcome write_checked(struct api_request *r, struct rows_in *in,
             goto refused;
         }
     }
+    schema_learn(r, col, block);
     return records_submit(r, col, block, &outcome);
 refused:
     catalog_collection_unref(col);

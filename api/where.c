@@ -90,12 +90,13 @@ static bool parse_children(struct json_reader *j, enum filter_kind kind, member_
 
 /* --- values ------------------------------------------------------------------------------------------------------- */
 
-/* A string, bool or number. Anything else is read and *is_scalar is false; so is an integer that fits only 64 bits
- * without a sign, which upstream refuses in filters (larger ones are doubles there, and here). */
+/* A string, bool or number. Anything else is read, and is VALUE_NULL and no scalar. An integer that fits 64 bits only
+ * without a sign is no scalar either: upstream refuses it in filters (larger ones are doubles there, and here). */
 static bool parse_scalar(struct json_reader *j, struct value *v, bool *is_scalar)
 {
-    *is_scalar = true;
     struct json_number number;
+    *is_scalar = true;
+    v->type = VALUE_NULL;
     switch (json_peek(j)) {
     case JSON_STRING:
         v->type = VALUE_STR;

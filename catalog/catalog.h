@@ -26,7 +26,8 @@
 struct catalog;
 
 /* First member of what is attached to a collection: its live object. Every state of the collection that anyone holds
- * keeps it; with the last of them it is freed, on whichever thread gives that one back. */
+ * keeps it; with the last of them it is freed, on whichever thread gives that one back. That may be the catalog itself
+ * with its locks held (a deletion, closing), so free_runtime must not call the catalog. */
 struct catalog_runtime {
     _Atomic(size_t) n_states;                        /* the catalog's; zero at first */
     void (*free_runtime)(struct catalog_runtime *r); /* immutable */

@@ -1,7 +1,7 @@
 /* regex.c - patterns and their matchers: see regex.h, and regex_internal.h for the way through the other files.
  *
- * HAPPY PATH  regex_new: parse, compile, find the needs. regex_matches: quick answers first (a text too short, a literal
- *             that is missing), then an automaton from the pool.
+ * HAPPY PATH  regex_new: parse, compile, find the needs. regex_matches: quick answers first (a text too short, a missing
+ *             literal), then an automaton from the pool.
  * FAILURE     regex_new: ERR_INVALID, ERR_NOMEM; everything is released. regex_matches: ERR_NOMEM; ERR_INVALID beyond
  *             the limit of steps.
  * INVARIANTS  all but the pool is unchanged after regex_new. Each matcher is in the pool or with one thread. As many

@@ -2,7 +2,7 @@
  *
  * A pattern is parsed into a tree (which refuses what upstream refuses: look-around, back-references, byte mode ...),
  * compiled for an automaton whose time is linear in the text, and asked for the literals that every match must contain,
- * which the text index uses as a prefilter. PCRE2 supplies the tables of Unicode properties. docs/regex.md has the rest.
+ * which the text index uses as a prefilter. PCRE2 supplies the tables of Unicode properties. More: docs/regex.md.
  * THREADS  regex_new, regex_free: the owner. regex_matches: any number of threads at once.
  */
 #ifndef CORE_REGEX_H
@@ -17,7 +17,7 @@ struct regex;
 enum err regex_new(struct str pattern, struct regex **r, struct errmsg *em);
 void regex_free(struct regex *r); /* NULL is fine */
 
-/* Unanchored search. ERR_INVALID when the search would take more than 2^30 steps (a text of megabytes with a pattern of
+/* Unanchored search. ERR_INVALID when the search would take more than 2^29 steps (a text of megabytes with a pattern of
  * thousands of states can); ERR_NOMEM. */
 enum err regex_matches(const struct regex *r, struct str text, bool *matches, struct errmsg *em);
 

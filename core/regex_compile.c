@@ -158,7 +158,7 @@ enum err rx_compile(const struct rx_node *tree, struct arena *a, struct rx_props
                     struct errmsg *em)
 {
     struct emitter m = {.em = em};
-    struct rx_program result = {.min_len = tree->min_len, .is_anchored = is_anchored(tree)};
+    struct rx_program result = {.min_len = tree->min_len, .steps_max = RX_STEPS_MAX, .is_anchored = is_anchored(tree)};
     enum err e = emit_node(&m, tree);
     if (e == ERR_OK) e = emit(&m, RX_OP_MATCH, 0, 0);
     if (e != ERR_OK) goto out;

@@ -91,13 +91,14 @@ static enum err parse_property(struct rx_parser *p, struct rx_escape *e)
     e->is_unicode = true;
     e->at.to = p->pos;
     const struct rx_set *s = NULL;
+    const char *why = NULL;
     enum err err = spelled.err;
-    if (err == ERR_OK) err = rx_prop_by_name(p->props, p->a, name, (p->flags & RX_I) != 0, &s);
+    if (err == ERR_OK) err = rx_prop_by_name(p->props, p->a, name, (p->flags & RX_I) != 0, &s, &why);
     buf_free(&spelled);
     if (err != ERR_OK) return err;
     if (!(p->flags & RX_U)) rx_late(p, e->at, "Unicode not allowed here");
     if (s == NULL) {
-        rx_late(p, e->at, "Unicode property not found");
+        rx_late(p, e->at, why);
         s = rx_set_range(p->a, 0, 0); /* stands in until the complaint is reported */
     }
     e->set = is_negated ? rx_set_not(p->a, s) : s;

@@ -19,8 +19,8 @@ enum {
     RX_NEST_MAX = 250,         /* upstream's own limit */
     RX_PATTERN_MAX = 1 << 20,  /* bytes */
     RX_PROGRAM_MAX = 1 << 18,  /* instructions */
-    RX_STEPS_MAX = 1 << 30,    /* instructions looked at in one text */
-    RX_EFFORT_MAX = 8 << 20,   /* questions asked to find out whether sets are empty */
+    RX_STEPS_MAX = 1 << 29,    /* instructions looked at in one text */
+    RX_EFFORT_MAX = 12 << 20,  /* questions asked to find out whether sets are empty */
     RX_MEMORY_MAX = 256 << 20, /* bytes of tree, program and needs */
 };
 
@@ -82,9 +82,10 @@ struct rx_props {
 /* The property that PCRE2 writes as `text` (a class or an escape). *p is NULL when PCRE2 knows none. */
 enum err rx_prop_get(struct rx_props *ps, struct arena *a, const char *text, const struct rx_prop **p);
 
-/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none; with `fold` the
- * set is closed under case folding. */
-enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s);
+/* The property that Rust calls `name` (what stands between \p{ and }). *s is NULL when there is none, and *why says
+ * the reason; with `fold` the set is closed under case folding. */
+enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s,
+                         const char **why);
 
 enum err rx_prop_word(struct rx_props *ps, struct arena *a, const struct rx_prop **p); /* \w */
 bool rx_prop_has(const struct rx_prop *p, uint32_t cp, struct rx_probe *pb);
@@ -199,6 +200,7 @@ struct rx_program {
     uint32_t n_classes;
     uint32_t asserts;           /* bit set of what the program asks: 1 << enum rx_assert */
     uint32_t min_len;           /* bytes of the shortest text that can match */
+    uint32_t steps_max;         /* RX_STEPS_MAX; tests lower it */
     bool is_anchored;           /* every match starts at the start of the text */
     const struct rx_prop *word; /* \w, when an assertion needs it */
 };
@@ -214,8 +216,8 @@ void rx_matcher_free(struct rx_matcher *m);
 enum err rx_search(struct rx_matcher *m, struct str text, bool *matches, struct errmsg *em);
 
 /* ------------------------------------------------------------------------------------------------ needs */
-/* What a match contains; NULL when memory is short. *whole: the one text that the characters of every match make up, with
- * .p == NULL when there is none or more than one (assertions are not looked at). */
+/* What a match contains; NULL when memory is short. *whole: the one text that the characters of every match make up,
+ * with .p == NULL when there is none or more than one (assertions are not looked at). */
 const struct regex_need *rx_needs(const struct rx_node *tree, struct arena *a, struct str *whole);
 
 /* ------------------------------------------------------------------------------------------------ UTF-8 */

@@ -8,7 +8,7 @@
  * both neighbours; matches end as soon as they are known, for only their existence is asked.)
  *
  * HAPPY PATH  rx_search follows remembered steps; step_slow works out a new one.
- * FAILURE     ERR_INVALID beyond RX_STEPS_MAX instructions for one text. Nothing is allocated after rx_matcher_new.
+ * FAILURE     ERR_INVALID beyond steps_max instructions for one text. Nothing is allocated after rx_matcher_new.
  * INVARIANTS  I1 states lie in `slab`; a state's number is its offset / 8, at least FIRST.
  *             I2 when slab or table is full everything is forgotten, and the search goes on from the state it needs.
  *             I3 the start instruction is in every state of an unanchored search, unwritten.
@@ -353,9 +353,9 @@ enum err rx_search(struct rx_matcher *m, struct str text, bool *matches, struct 
             to = o->from == number && o->cp == c ? o->to : UNKNOWN;
         }
         if (to == UNKNOWN) {
-            if (m->steps > RX_STEPS_MAX) {
-                return errmsg_set(em, ERR_INVALID, "the regular expression takes more than %d steps on a document",
-                                  (int)RX_STEPS_MAX);
+            if (m->steps > m->prog->steps_max) {
+                return errmsg_set(em, ERR_INVALID, "the regular expression takes more than %u steps on a document",
+                                  (unsigned)m->prog->steps_max);
             }
             to = step_slow(m, number, c);
         }

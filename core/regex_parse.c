@@ -175,16 +175,17 @@ static enum err parse_repeat_count(struct rx_parser *p, struct node_list *l)
     if (e != ERR_OK) return e;
     if (!rx_bump_space(p)) goto unclosed;
     if ((e = parse_decimal(p, &min, &is_empty)) != ERR_OK) return e;
+    struct rx_span number = {p->pos, p->pos};
     if (rx_at_end(p)) goto unclosed;
+    bool has_comma = rx_char(p) == ',';
+    if (has_comma && !rx_bump_space(p)) goto unclosed;
+    if (is_empty) return rx_fail(p, number, no_number);
     max = min;
-    if (is_empty) return rx_fail(p, (struct rx_span){p->pos, p->pos}, no_number);
-    if (rx_char(p) == ',') {
-        if (!rx_bump_space(p)) goto unclosed;
+    if (has_comma && rx_char(p) == '}') {
         max = RX_INFINITE;
-        if (rx_char(p) != '}') {
-            if ((e = parse_decimal(p, &max, &is_empty)) != ERR_OK) return e;
-            if (is_empty) return rx_fail(p, (struct rx_span){p->pos, p->pos}, no_number);
-        }
+    } else if (has_comma) {
+        if ((e = parse_decimal(p, &max, &is_empty)) != ERR_OK) return e;
+        if (is_empty) return rx_fail(p, (struct rx_span){p->pos, p->pos}, no_number);
     }
     if (rx_at_end(p) || rx_char(p) != '}') goto unclosed;
     if (rx_bump_space(p) && rx_char(p) == '?') (void)rx_bump(p);

@@ -100,11 +100,12 @@ static void check_bytes(struct rx_parser *p, const struct rx_set *s, struct rx_s
 }
 
 /* ------------------------------------------------------------------------------------------------ nodes */
-static uint32_t set_size(const struct rx_set *s)
+/* Questions to PCRE2 that one rx_set_has may take. */
+static uint32_t n_props(const struct rx_set *s)
 {
-    uint32_t n = 1;
+    uint32_t n = s->kind == RX_SET_PROP;
     for (uint32_t i = 0; i < s->n_kids; i++) {
-        uint32_t kid = set_size(s->kids[i]);
+        uint32_t kid = n_props(s->kids[i]);
         n = n > UINT32_MAX - kid ? UINT32_MAX : n + kid;
     }
     return n;
@@ -127,7 +128,7 @@ static bool has_members(const struct rx_set *s)
 static bool is_empty(struct rx_parser *p, const struct rx_set *s)
 {
     if (s->kind == RX_SET_RANGES || has_members(s)) return !has_members(s);
-    uint32_t cost = set_size(s);
+    uint32_t cost = n_props(s);
     for (uint32_t c = 0x80; c <= RX_CP_MAX; c++) {
         if (c == 0xD800) c = 0xE000;
         if (rx_set_has(s, c, &p->props->probe)) return false;
@@ -242,13 +243,13 @@ static enum err parse_one(struct rx_parser *p, struct rx_escape *one)
     return ERR_OK;
 }
 
-static enum err parse_range(struct rx_parser *p, struct items *u, size_t open)
+static enum err parse_range(struct rx_parser *p, struct items *u, struct rx_span open)
 {
     struct rx_escape from, to;
     enum err e = parse_one(p, &from);
     if (e != ERR_OK) return e;
     rx_skip_space(p);
-    if (rx_at_end(p)) return unclosed(p, open, open + 1);
+    if (rx_at_end(p)) return unclosed(p, open.from, open.to);
     bool is_range = rx_char(p) == '-' && rx_peek_space(p) != ']' && rx_peek_space(p) != '-';
     if (!is_range) {
         if (from.kind == RX_ESC_ASSERT) return rx_fail(p, from.at, "invalid escape sequence found in character class");
@@ -256,7 +257,7 @@ static enum err parse_range(struct rx_parser *p, struct items *u, size_t open)
         struct rx_range one = {from.cp, from.cp};
         return add_ranges(p->a, &u->raw, &one, 1) ? ERR_OK : ERR_NOMEM;
     }
-    if (!rx_bump_space(p)) return unclosed(p, open, open + 1);
+    if (!rx_bump_space(p)) return unclosed(p, open.from, open.to);
     if ((e = parse_one(p, &to)) != ERR_OK) return e;
     if (from.kind != RX_ESC_CHAR) return rx_fail(p, from.at, "invalid range boundary, must be a literal");
     if (to.kind != RX_ESC_CHAR) return rx_fail(p, to.at, "invalid range boundary, must be a literal");
@@ -317,9 +318,10 @@ static enum err parse_brackets(struct rx_parser *p, const struct rx_set **s, uin
     p->nest++;
     enum err e = parse_opening(p, &u, at.from, &is_negated);
     if (e != ERR_OK) return e;
+    struct rx_span open = {at.from, p->pos};
     for (;;) {
         rx_skip_space(p);
-        if (rx_at_end(p)) return unclosed(p, at.from, at.from + 1);
+        if (rx_at_end(p)) return unclosed(p, open.from, open.to);
         if (rx_char(p) == '[') {
             const struct rx_set *inner;
             uint32_t inner_depth = 0;
@@ -331,7 +333,7 @@ static enum err parse_brackets(struct rx_parser *p, const struct rx_set **s, uin
         }
         bool is_end = rx_char(p) == ']';
         if (!is_end && !parse_operator(p, &next_op)) {
-            if ((e = parse_range(p, &u, at.from)) != ERR_OK) return e;
+            if ((e = parse_range(p, &u, open)) != ERR_OK) return e;
             continue;
         }
         const struct rx_set *whole = union_of(p, &u);

@@ -264,13 +264,24 @@ static enum err by_value(struct rx_props *ps, struct arena *a, const char *name,
     return rx_prop_get(ps, a, text, p);
 }
 
+static bool has_values(const char *name)
+{
+    static const char *const names[] = {
+        "gc",  "generalcategory",      "sc", "script",    "scx", "scriptextensions", "age",
+        "gcb", "graphemeclusterbreak", "wb", "wordbreak", "sb",  "sentencebreak"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) == 0) return true;
+    }
+    return false;
+}
+
 /* What folding adds: characters outside of p with an equal inside. Asked once for each character that has equals. */
 static enum err prop_fold(struct rx_props *ps, struct arena *a, const struct rx_prop *p, const struct rx_set **s)
 {
     struct rx_prop *mine = ps->first;
     while (mine != p) mine = mine->next;
     if (mine->with_fold == NULL) {
-        enum { MOST = 4096 }; /* there are 2863 characters with equals */
+        enum { MOST = 4096 }; /* there are 2878 characters with equals */
         struct rx_range *r = arena_array(a, MOST, sizeof *r);
         const struct rx_set **kids = arena_array(a, 2, sizeof *kids);
         if (r == NULL || kids == NULL) return ERR_NOMEM;
@@ -290,7 +301,8 @@ static enum err prop_fold(struct rx_props *ps, struct arena *a, const struct rx_
     return *s != NULL ? ERR_OK : ERR_NOMEM;
 }
 
-enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s)
+enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, bool fold, const struct rx_set **s,
+                         const char **why)
 {
     char key[NAME_MAX_ + 1], value[NAME_MAX_ + 1];
     bool is_negated = false, has_value = false;
@@ -311,7 +323,10 @@ enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, 
         has_value = true;
     }
     *s = NULL;
-    if (!normalise(left, key) || (has_value && !normalise(right, value))) return ERR_OK;
+    *why = "Unicode property not found";
+    if (!normalise(left, key)) return ERR_OK;
+    if (has_value && has_values(key)) *why = "Unicode property value not found";
+    if (has_value && !normalise(right, value)) return ERR_OK;
     bool is_category = !has_value || strcmp(key, "gc") == 0 || strcmp(key, "generalcategory") == 0;
     const char *category = has_value ? value : key;
     const struct rx_prop *p = NULL;

@@ -3,7 +3,7 @@
  * HAPPY PATH  the parser builds a set from its leaves; an operation whose operands are all ranges is carried out at
  *             once, so that only what depends on a property stays an expression. rx_set_has answers for one character.
  * FAILURE     NULL when memory is short; NULL operands give NULL.
- * INVARIANTS  ranges are canonical (sorted, not touching); expressions are as deep as the pattern nests: 3 * RX_NEST_MAX.
+ * INVARIANTS  ranges are canonical (sorted, not touching); expressions are at most 3 * RX_NEST_MAX deep.
  * Surrogates are members like others: no text has them.
  */
 #include "core/regex_internal.h"

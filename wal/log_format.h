@@ -23,8 +23,8 @@
  *            R4 it is data: type != LOG_MARK and durable_lsn < lsn; or a mark: type == LOG_MARK, no payload,
  *               durable_lsn == lsn.
  *            It is the next record of the log iff also
- *            R5 it begins where the one before it ends, and lsn is one more (a mark: the same; in a segment without
- *               a record before it: prev_lsn).
+ *            R5 it begins where the one before it ends, and lsn is one more (the first record of a segment: first_lsn).
+ *               A mark has the lsn of the record before it, and nothing follows a mark.
  * MARK       Written, without a sync of its own, behind a batch that is durable when nothing else waits, and overwritten
  *            by the next batch. It says that everything before it had been acknowledged, so that damage to the last
  *            batch is not taken for a torn tail.

@@ -18,6 +18,8 @@
  *                however it is torn.
  *             R2 a torn batch is never followed by records in the same file: they go to another segment with another
  *                salt, so no part of that batch can become a record later.
+ *             M  a mark may have been read from the page cache only, too, and nothing makes it durable. So, as in a running
+ *                process, the next batch overwrites it: no record ever stands behind a mark.
  * CRASH LOOPS A start without writes adds no segment: an untorn last segment is continued, also an empty one. A start
  *             after a torn batch adds one; the former then has a record, and its file is cut to what it holds, or has
  *             none, and is removed by the helper or the next start. Spares beyond keep_segments are removed by both.
@@ -160,10 +162,11 @@ struct walk {
     const struct wal_recovery *r;
     uint64_t last_lsn; /* of the last record accepted */
     /* of the last segment: */
-    uint64_t end;      /* behind the last record or mark */
+    uint64_t end;      /* behind the last record: where the next one goes */
+    uint64_t mark_at;  /* of the mark, if is_marked */
     uint64_t batch_at; /* where the last batch begins that nothing says to have been durable; == end: none */
-    bool is_marked;    /* the last thing before `end` is a mark */
-    bool is_torn;      /* there is something behind `end` */
+    bool is_marked;    /* a mark follows the last record */
+    bool is_torn;      /* there is something else behind the last record */
 };
 
 /* What to say if no valid next record is at `at`: the end of the log, or damage. `until`: it must go on to there. */
@@ -187,7 +190,8 @@ static enum err judge_end(struct walk *k, struct segment_reader *reader, const s
                          at, missing);
         return damaged(k->w, g, em);
     }
-    k->end = at;
+    k->end = k->is_marked ? k->mark_at : at; /* M: the mark is overwritten */
+    if (k->batch_at > k->end) k->batch_at = k->end;
     k->is_torn = !is_zero;
     return ERR_OK;
 }
@@ -207,7 +211,8 @@ static enum err walk_segment(struct walk *k, struct wal_segment *g, struct segme
         if (e != ERR_OK) return e;
         bool is_mark = is_valid && rec.header.type == LOG_MARK;
         uint64_t expected = is_mark ? k->last_lsn : k->last_lsn == g->prev_lsn ? g->first_lsn : k->last_lsn + 1;
-        if (!is_valid || rec.header.lsn != expected) return judge_end(k, reader, g, at, until, em); /* R5 */
+        if (!is_valid || k->is_marked || rec.header.lsn != expected) /* R5 */
+            return judge_end(k, reader, g, at, until, em);
 
         uint64_t next = at + log_record_bytes(rec.header.n);
         if (next > reader->end) next = reader->end; /* only the padding of the last record was cut off */
@@ -222,6 +227,7 @@ static enum err walk_segment(struct walk *k, struct wal_segment *g, struct segme
         }
         k->last_lsn = rec.header.lsn;
         k->is_marked = is_mark;
+        k->mark_at = at;
         at = next;
     }
     g->used = at; /* of one with a successor; overwritten by what the caller knows of the last */
@@ -296,7 +302,7 @@ static enum err settle_tail(struct wal *w, const struct walk *k, struct errmsg *
     if (e == ERR_OK && k->is_torn) {
         e = leave_torn(w, g, f, k->end, em);
     } else if (e == ERR_OK && w->next_lsn == (k->last_lsn >= g->first_lsn ? k->last_lsn + 1 : g->first_lsn)) {
-        g->used = k->end;
+        g->used = k->end + (k->is_marked ? log_record_bytes(0) : 0);
         w->file = f;
         f = NULL;
         w->salt = g->salt;

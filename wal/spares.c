@@ -66,8 +66,6 @@ enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_
     e = w->vfs->allocate(s->file, size, em);
     /* Without syncs there is no journal to spare, and in memory zeros only cost memory. */
     if (e == ERR_OK && is_filled && !w->options.no_sync) e = write_zeros(w, s->file, 0, size, em);
-    if (e == ERR_OK) e = wal_sync_file(w, s->file, false, em);
-    if (e == ERR_OK) e = wal_sync_dir(w, em);
     if (e != ERR_OK) {
         errmsg_wrap(em, "make %s", path);
         wal_spare_discard(w, s);
@@ -185,7 +183,13 @@ static void prepare_one(struct wal *w)
         s = NULL;
         log_warn("a spare log segment could not be reused: %s: %s", err_text(e), em.text);
     }
-    if (s == NULL) e = wal_spare_new(w, w->options.segment_bytes, true, &s, &em);
+    if (s == NULL) {
+        e = wal_spare_new(w, w->options.segment_bytes, true, &s, &em);
+        /* now, so that the flusher's sync of the header finds little to write */
+        if (e == ERR_OK) e = wal_sync_file(w, s->file, false, &em);
+        if (e == ERR_OK) e = wal_sync_dir(w, &em);
+        if (e != ERR_OK && s != NULL) wal_spare_discard(w, s);
+    }
     (void)pthread_mutex_lock(&w->mu);
     if (e == ERR_OK) {
         add_clean(w, s);

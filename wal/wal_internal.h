@@ -112,7 +112,7 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em);
 /* --- spares.c */
 void *wal_helper_main(void *wal);
 
-/* A new clean spare of `size` bytes, not in any list. `is_filled`: with zeros, so that overwriting needs no journal. */
+/* A new spare of `size` bytes that reads as zeros, not in any list and not yet synced (wal_activate does). `is_filled`: with zeros, so that overwriting needs no journal. */
 enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_spare **s, struct errmsg *em);
 void wal_spare_free(struct wal *w, struct wal_spare *s);    /* closes; the file stays. NULL is fine. */
 void wal_spare_discard(struct wal *w, struct wal_spare *s); /* removes the file too */

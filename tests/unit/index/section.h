@@ -3,7 +3,7 @@
 #define TESTS_SECTION_H
 
 #include "index/sink.h"
-#include "tests/lib/suite.h"
+#include "tests/unit/index/must.h"
 
 struct section {
     struct vfs *vfs;
@@ -15,16 +15,16 @@ struct section {
 static inline void section_begin(struct section *s)
 {
     *s = (struct section){0};
-    ck_ok(vfs_mem_new(&s->vfs, NULL));
-    ck_ok(s->vfs->open(s->vfs->ctx, "section", VFS_WRITE | VFS_CREATE, &s->file, NULL));
-    ck_ok(sink_init(&s->sink, s->vfs, s->file, 0, NULL));
+    must_ok(vfs_mem_new(&s->vfs, NULL));
+    must_ok(s->vfs->open(s->vfs->ctx, "section", VFS_WRITE | VFS_CREATE, &s->file, NULL));
+    must_ok(sink_init(&s->sink, s->vfs, s->file, 0, NULL));
     sink_begin(&s->sink, 64);
 }
 
 static inline struct bytes section_end(struct section *s)
 {
-    ck_ok(sink_flush(&s->sink, NULL));
-    ck_ok(s->vfs->map(s->file, &s->map, NULL));
+    must_ok(sink_flush(&s->sink, NULL));
+    must_ok(s->vfs->map(s->file, &s->map, NULL));
     return s->map;
 }
 

@@ -8,9 +8,9 @@ static struct bytes build(struct section *s, const struct bytes *metas, uint32_t
 {
     struct meta_index_builder *b;
     section_begin(s);
-    ck_ok(meta_index_builder_new(&b, NULL));
-    for (uint32_t i = 0; i < n; i++) ck_ok(meta_index_builder_add(b, i, metas[i], NULL));
-    ck_ok(meta_index_builder_finish(b, n, &s->sink, NULL));
+    must_ok(meta_index_builder_new(&b, NULL));
+    for (uint32_t i = 0; i < n; i++) must_ok(meta_index_builder_add(b, i, metas[i], NULL));
+    must_ok(meta_index_builder_finish(b, n, &s->sink, NULL));
     meta_index_builder_free(b);
     return section_end(s);
 }
@@ -20,14 +20,14 @@ static void check_filter(const struct meta_index *m, const struct bytes *metas, 
 {
     struct arena a = {0};
     struct bitset found;
-    ck_assert(bitset_init(&found, &a, n));
-    ck_ok(meta_index_eval(m, f, &found, NULL));
+    must(bitset_init(&found, &a, n));
+    must_ok(meta_index_eval(m, f, &found, NULL));
     for (uint32_t row = 0; row < n; row++) {
         struct row parts = {.meta = metas[row]};
         bool expected;
-        ck_ok(filter_matches(f, &parts, &a, &expected, NULL));
-        ck_assert_msg(bitset_get(&found, row) == expected, "seed %llu: row %u, kind %d, key %.*s: index says %d",
-                      (unsigned long long)seed, row, (int)f->kind, STR_ARG(f->key), !expected);
+        must_ok(filter_matches(f, &parts, &a, &expected, NULL));
+        must_msg(bitset_get(&found, row) == expected, "seed %llu: row %u, kind %d, key %.*s: index says %d",
+                 (unsigned long long)seed, row, (int)f->kind, STR_ARG(f->key), !expected);
     }
     arena_free(&a);
 }
@@ -43,7 +43,7 @@ START_TEST(agrees_with_the_definition)
         for (uint32_t i = 0; i < n; i++) metas[i] = random_meta(&r, &a);
         struct section s;
         struct meta_index m;
-        ck_ok(meta_index_open(&m, build(&s, metas, n), n, NULL));
+        must_ok(meta_index_open(&m, build(&s, metas, n), n, NULL));
         for (int i = 0; i < 300; i++) check_filter(&m, metas, n, random_meta_filter(&r, &a), seed);
         section_free(&s);
         arena_free(&a);
@@ -78,7 +78,7 @@ START_TEST(many_values_and_many_keys)
     }
     struct section s;
     struct meta_index m;
-    ck_ok(meta_index_open(&m, build(&s, metas, N), N, NULL));
+    must_ok(meta_index_open(&m, build(&s, metas, N), N, NULL));
     ck_assert_uint_eq(m.n_lists, 3 + N / 2);
     struct value values[4] = {{.type = VALUE_INT, .i = 3},
                               {.type = VALUE_FLOAT, .f = 0.25},
@@ -112,7 +112,7 @@ START_TEST(no_rows_and_no_metadata)
     for (uint32_t n = 0; n <= 3; n += 3) {
         struct section s;
         struct meta_index m;
-        ck_ok(meta_index_open(&m, build(&s, metas, n), n, NULL));
+        must_ok(meta_index_open(&m, build(&s, metas, n), n, NULL));
         check_filter(&m, metas, n, &eq, 0);
         check_filter(&m, metas, n, &ne, 0);
         section_free(&s);
@@ -123,7 +123,7 @@ END_TEST
 START_TEST(damaged_metadata_are_refused)
 {
     struct meta_index_builder *b;
-    ck_ok(meta_index_builder_new(&b, NULL));
+    must_ok(meta_index_builder_new(&b, NULL));
     ck_assert_int_eq(meta_index_builder_add(b, 0, (struct bytes){"\x05zz", 3}, NULL), ERR_CORRUPT);
     meta_index_builder_free(b);
 }
@@ -152,10 +152,10 @@ START_TEST(damaged_sections_are_survived)
         enum err e = meta_index_open(&m, (struct bytes){copy, section.n}, N, NULL);
         for (int i = 0; e == ERR_OK && i < 10; i++) {
             struct bitset found;
-            ck_assert(bitset_init(&found, &scratch, N));
+            must(bitset_init(&found, &scratch, N));
             e = meta_index_eval(&m, random_meta_filter(&r, &scratch), &found, NULL);
         }
-        ck_assert(e == ERR_OK || e == ERR_CORRUPT);
+        must(e == ERR_OK || e == ERR_CORRUPT);
         n_refused += e == ERR_CORRUPT;
         mem_free(copy);
         arena_free(&scratch);
@@ -197,7 +197,7 @@ START_TEST(short_memory_is_reported)
         if (e == ERR_OK) e = meta_index_builder_finish(b, 40, &s.sink, NULL);
         mem_set_hook(NULL, NULL);
         meta_index_builder_free(b);
-        ck_assert(e == (left == 0 ? ERR_NOMEM : ERR_OK));
+        must(e == (left == 0 ? ERR_NOMEM : ERR_OK));
         done = e == ERR_OK;
         section_free(&s);
     }

@@ -441,6 +441,20 @@ static void disk_free(struct disk *d)
     free(d);
 }
 
+/* Arms the fault while the log is running: the operation after `after` more of the kinds in `mask` fails, and, if it
+ * stays, all after it. `size`: of writes, only those of this size count; 0: all. */
+static inline void disk_arm(struct disk *d, int mask, enum err fault, long after, bool stays, size_t size)
+{
+    (void)pthread_mutex_lock(&d->mu);
+    d->fault_mask = mask;
+    d->fault = fault;
+    d->fault_after = after;
+    d->fault_stays = stays;
+    d->fault_size = size;
+    d->sync_forgets = (mask & OP_SYNC) != 0 && !stays;
+    (void)pthread_mutex_unlock(&d->mu);
+}
+
 /* The process is gone; what it wrote is still in the page cache. */
 static void disk_kill(struct disk *d)
 {

@@ -164,7 +164,16 @@ static void client_wait(struct client *c)
     (void)pthread_mutex_unlock(&c->mu);
 }
 
-static enum err client_trim(struct client *c, uint64_t lsn)
+/* The last position acknowledged so far; more may be on their way. */
+static inline uint64_t client_last(struct client *c)
+{
+    (void)pthread_mutex_lock(&c->mu);
+    uint64_t last = c->last_lsn;
+    (void)pthread_mutex_unlock(&c->mu);
+    return last;
+}
+
+static inline enum err client_trim(struct client *c, uint64_t lsn)
 {
     if (lsn > c->trim_lsn) c->trim_lsn = lsn;
     return wal_trim(c->w, lsn, NULL);

@@ -42,9 +42,7 @@ static void live(struct client *c, struct disk *d, int n_steps)
         } else if (what < 18) {
             client_wait(c);
         } else {
-            (void)pthread_mutex_lock(&c->mu);
-            uint64_t last = c->last_lsn;
-            (void)pthread_mutex_unlock(&c->mu);
+            uint64_t last = client_last(c);
             (void)client_trim(c, what == 18 ? last : last - last / 8);
         }
     }
@@ -145,7 +143,9 @@ static void write_some(struct client *c, struct disk *d, bool closes)
     client_wait(c);
     if (!closes) {
         wait_for_mark(d);
+        (void)pthread_mutex_lock(&d->mu);
         d->is_off = true;
+        (void)pthread_mutex_unlock(&d->mu);
     }
     client_close(c);
     disk_kill(d);
@@ -287,10 +287,7 @@ START_TEST(a_torn_batch_is_not_completed_by_later_records)
         torn[i] = (struct gate){.r = {.type = 2 + i, .payload = {text, sizeof text}, .done = note_done}};
         ck_ok(wal_submit(w, &torn[i].r));
     }
-    d->fault = ERR_IO; /* their sync never happens */
-    d->fault_mask = OP_SYNC;
-    d->fault_after = 0;
-    d->fault_stays = true;
+    disk_arm(d, OP_SYNC, ERR_IO, 0, true, 0); /* their sync never happens */
     (void)pthread_mutex_unlock(&g.mu);
     wal_close(w);
     ck_assert(g.is_reached && !torn[0].is_reached && !torn[2].is_reached);
@@ -306,11 +303,8 @@ START_TEST(a_torn_batch_is_not_completed_by_later_records)
     ck_ok(wal_open(&w, &d->table, "/wal", &small, 0, 0, note_lsn, seen, NULL));
     ck_assert_uint_eq(seen[1], 1);
     ck_assert_uint_eq(seen[2], 0);
-    d->fault = ERR_IO; /* no mark over what follows: the salt alone must keep it out */
-    d->fault_mask = OP_WRITE;
-    d->fault_size = MARK_BYTES;
-    d->fault_after = 0;
-    d->fault_stays = true;
+    /* no mark over what follows: the salt alone must keep it out */
+    disk_arm(d, OP_WRITE, ERR_IO, 0, true, MARK_BYTES);
     struct gate again = {.r = {.type = 9, .payload = {text, sizeof text}, .done = note_done}};
     ck_ok(wal_submit(w, &again.r));
     wal_close(w);

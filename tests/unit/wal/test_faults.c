@@ -1,0 +1,218 @@
+/* test_faults.c - every operation of the log fails once, or from then on; every allocation fails once; the disk is full. */
+#include "tests/unit/wal/crash_disk.h"
+#include "tests/unit/wal/log_client.h"
+
+#include "core/logger.h"
+#include "core/mem.h"
+
+static const struct wal_options small = {.segment_bytes = 20 << 10, .keep_segments = 2};
+
+/* Opens, writes over several segments, trims, closes. Whatever fails, what was acknowledged is there afterwards. */
+static void run_with_fault(struct disk *d, struct client *c)
+{
+    struct errmsg em = {{0}};
+    enum err e = client_open(c, &d->table, "/wal", &small, &em);
+    if (e != ERR_OK) {
+        /* no space for a name that may or may not be on the disk is not of the kind that clears by itself */
+        ck_assert(e == d->fault || (d->fault == ERR_NO_SPACE && e == ERR_IO));
+        ck_assert_str_ne(em.text, "");
+        return;
+    }
+    for (int i = 0; i < 30; i++) {
+        e = client_submit(c, i == 20 ? 30000 : 1700);
+        ck_assert(e == ERR_OK || e == ERR_READ_ONLY);
+        if (i % 3 == 0) client_wait(c);
+        if (i % 12 == 11) (void)client_trim(c, client_last(c));
+    }
+    client_wait(c);
+    struct wal_stats s;
+    wal_stats(c->w, &s);
+    for (const struct client_record *r = c->records; r != NULL; r = r->next)
+        if (r->e != ERR_OK) ck_assert_int_eq(r->e, d->fault == ERR_NO_SPACE && r->e == ERR_IO ? ERR_IO : d->fault);
+    if (s.is_failed) ck_assert_int_eq(client_submit(c, 10), ERR_READ_ONLY);
+    client_close(c);
+}
+
+static void fail_each(int mask, enum err fault, bool stays, bool forgets)
+{
+    for (long at = 0;; at++) {
+        struct disk *d = disk_new((uint64_t)at + 1);
+        struct client *c = client_new();
+        d->fault = fault;
+        d->fault_mask = mask;
+        d->fault_stays = stays;
+        d->sync_forgets = forgets;
+        d->fault_after = at;
+        run_with_fault(d, c);
+        bool fired = d->fault_fired;
+        disk_kill(d);
+        struct errmsg em = {{0}};
+        ck_assert_msg(client_open(c, &d->table, "/wal", &small, &em) == ERR_OK, "after fault %ld of %d: %s", at, mask,
+                      em.text);
+        ck_ok(client_submit(c, 10)); /* it writes again */
+        client_wait(c);
+        ck_assert_uint_eq(c->n_failed, 0);
+        client_close(c);
+        disk_cut(d, 1); /* what was recovered is durable, even if its sync had failed before */
+        ck_assert_msg(client_open(c, &d->table, "/wal", &small, &em) == ERR_OK, "later, %ld of %d: %s", at, mask,
+                      em.text);
+        client_close(c);
+        client_free(c);
+        disk_free(d);
+        if (!fired) break;
+    }
+}
+
+START_TEST(each_operation_may_fail_once)
+{
+    logger_set_level(LOG_NONE);
+    fail_each(OP_WRITE, ERR_IO, false, false);
+    fail_each(OP_SYNC, ERR_IO, false, false);
+    fail_each(OP_SYNC, ERR_IO, false, true);
+    fail_each(OP_NAME | OP_SYNC_DIR | OP_OPEN | OP_ALLOCATE, ERR_IO, false, false);
+    fail_each(OP_READ, ERR_IO, false, false);
+}
+END_TEST
+
+START_TEST(each_operation_may_fail_for_good)
+{
+    logger_set_level(LOG_NONE);
+    fail_each(OP_ANY, ERR_IO, true, true);
+    fail_each(OP_CHANGES, ERR_NO_SPACE, true, false);
+}
+END_TEST
+
+START_TEST(a_failed_sync_is_not_tried_again)
+{
+    logger_set_level(LOG_NONE);
+    struct disk *d = disk_new(3);
+    struct client *c = client_new();
+    ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
+    ck_ok(client_submit(c, 100));
+    client_wait(c);
+    for (int n = 0;; wait_a_moment(&n)) { /* the helper has made its spare: the next sync is the log's */
+        struct wal_stats s;
+        wal_stats(c->w, &s);
+        if (s.disk_bytes >= 2 * (20 << 10)) break;
+    }
+    disk_arm(d, OP_SYNC, ERR_IO, 0, false, 0); /* once: the next one would succeed, and lie */
+    ck_ok(client_submit(c, 100));
+    client_wait(c);
+    ck_assert_uint_eq(c->n_failed, 1);
+    uint64_t n_syncs = d->n_syncs;
+    ck_assert_int_eq(client_submit(c, 100), ERR_READ_ONLY);
+    ck_ok(client_trim(c, 1));
+    struct wal_stats s;
+    wal_stats(c->w, &s);
+    ck_assert(s.is_failed);
+    ck_assert_uint_eq(s.durable_lsn, 1);
+    client_close(c);
+    ck_assert_uint_eq(d->n_syncs, n_syncs);
+    disk_cut(d, 1);
+    ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
+    ck_assert_uint_eq(c->n_replayed, 1);
+    client_close(c);
+    client_free(c);
+    disk_free(d);
+}
+END_TEST
+
+START_TEST(a_full_disk_clears_by_itself)
+{
+    logger_set_level(LOG_NONE);
+    struct disk *d = disk_new(4);
+    struct client *c = client_new();
+    d->fault = ERR_NO_SPACE; /* no space to reserve, what is reserved can be written */
+    d->fault_mask = OP_ALLOCATE;
+    d->fault_after = 0;
+    d->fault_stays = true;
+    ck_ok(client_open(c, &d->table, "/wal", &small, NULL)); /* opens even so */
+    ck_ok(client_submit(c, 100));
+    client_wait(c);
+    ck_assert_uint_eq(c->n_failed, 1);
+    ck_assert_int_eq(c->records->e, ERR_NO_SPACE);
+    (void)pthread_mutex_lock(&d->mu);
+    d->fault_after = 4; /* room for some segments */
+    (void)pthread_mutex_unlock(&d->mu);
+    uint64_t n_failed = 1;
+    for (int i = 0; i < 100; i++) {
+        ck_ok(client_submit(c, 1900));
+        client_wait(c);
+        if (c->n_failed == n_failed) continue;
+        n_failed = c->n_failed;
+        ck_assert_int_eq(c->records->e, ERR_NO_SPACE);
+    }
+    ck_assert_uint_gt(n_failed, 10);
+    ck_assert_uint_gt(c->last_lsn, 10);
+    struct wal_stats s;
+    wal_stats(c->w, &s);
+    ck_assert(!s.is_failed);
+    (void)pthread_mutex_lock(&d->mu);
+    d->fault_after = -1; /* somebody made space */
+    (void)pthread_mutex_unlock(&d->mu);
+    uint64_t last = c->last_lsn;
+    for (int i = 0; i < 20; i++) ck_ok(client_submit(c, 1900));
+    client_wait(c);
+    ck_assert_uint_eq(c->n_failed, n_failed);
+    ck_assert_uint_eq(c->last_lsn, last + 20); /* refused records use up no positions */
+    client_close(c);
+    disk_cut(d, 1);
+    ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
+    ck_assert_uint_eq(c->n_replayed, last + 20);
+    client_close(c);
+    client_free(c);
+    disk_free(d);
+}
+END_TEST
+
+/* --- memory ------------------------------------------------------------------------------------------------------------ */
+
+struct shortage {
+    _Atomic long after;
+    _Atomic bool fired;
+};
+
+static bool allow_memory(void *ctx, size_t size)
+{
+    struct shortage *s = ctx;
+    (void)size;
+    if (s->after-- != 0) return true;
+    s->fired = true;
+    return false;
+}
+
+START_TEST(each_allocation_may_fail)
+{
+    logger_set_level(LOG_NONE);
+    bool fired = true;
+    for (long at = 0; fired; at++) {
+        struct disk *d = disk_new(5);
+        struct client *c = client_new();
+        for (int round = 0; round < 2; round++) { /* the second finds files */
+            struct shortage s = {at, false};
+            struct errmsg em = {{0}};
+            mem_set_hook(allow_memory, &s);
+            enum err e = client_open(c, &d->table, "/wal", &small, &em);
+            if (e == ERR_OK) {
+                for (int i = 0; i < 15; i++) ck_ok(client_submit(c, 3000));
+                client_wait(c);
+                ck_ok(client_trim(c, c->last_lsn));
+                for (const struct client_record *r = c->records; r != NULL; r = r->next)
+                    ck_assert(r->e == ERR_OK || r->e == ERR_NOMEM);
+                client_close(c);
+            } else {
+                ck_assert_int_eq(e, ERR_NOMEM);
+            }
+            mem_set_hook(NULL, NULL);
+            fired = s.fired;
+        }
+        ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
+        client_close(c);
+        client_free(c);
+        disk_free(d);
+    }
+}
+END_TEST
+
+TESTS(faults, each_operation_may_fail_once, each_operation_may_fail_for_good, a_failed_sync_is_not_tried_again,
+      a_full_disk_clears_by_itself, each_allocation_may_fail)
