@@ -86,6 +86,7 @@ struct query_vector {
     uint32_t dim;
     enum space space;
     float norm2;         /* squared length of v */
+    bool is_exact;       /* few candidates in all: no estimate may leave out a row */
     void *rotated;       /* owned by index/: the rotated vector and its tables, made on first use; NULL at first */
     struct arena *arena; /* of the request: where `rotated` lives */
 };
