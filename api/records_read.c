@@ -167,6 +167,10 @@ static enum err run_query(const struct snapshot *s, const struct read_in *in, st
     } else {
         enum err e = exec_query(s, &sel, vectors_floats(v), v->n_vectors, k, a, &hits, &out->n, em);
         if (e != ERR_OK) return e;
+        /* Upstream refuses a query that names an unknown id. Ours refuses it when none is known (a client's mistake that
+         * an empty answer would hide) and otherwise leaves the unknown ones out, as `get` does. */
+        if (sel.ids != NULL && sel.n_ids > 0 && sel.filter == NULL && out->n[0] == 0)
+            return errmsg_set(em, ERR_INVALID, "Error finding id: none of the ids is in the collection");
     }
     return list_hits(hits, a, out);
 }

@@ -11,8 +11,6 @@
 
 #include <uv.h>
 
-#include "core/arena.h" /* before catalog.h, which needs it */
-
 #include "api/api.h"
 #include "core/pool.h"
 
