@@ -1,7 +1,8 @@
 /* records_delete.c - delete, by ids or by what matches a filter.
  *
- * HAPPY PATH  ids alone go to the log as they are. With a filter the rows are selected on a snapshot first, and their ids
- * go to the log with the snapshot's position: a row written since then is another one than was selected, and stays.
+ * HAPPY PATH  ids alone go to the log as they are. With a filter the rows are selected on a snapshot first, and
+ * their ids go to the log with the snapshot's position: a row written since then is another one than was selected,
+ * and stays.
  * FAILURE  as for every write: what can be refused is refused first. Nothing selected: answered without a write.
  */
 #include "api/records.h"
