@@ -226,12 +226,17 @@ enum api_outcome handle_fork_count(struct api_request *r)
     return api_fail(r, ERR_UNSUPPORTED, "Count forks is unsupported for local chroma");
 }
 
-/* What upstream's identifier parser says of the usual mistake; false: answered. */
+/* Checks the path of a function's route; false: answered. Of a wrong identifier it says what upstream's parser says of
+ * the usual mistake. */
 static bool check_function_collection(struct api_request *r, const char *prefix)
 {
     struct uuid id;
     struct str s = r->params[2];
     if (!api_check_database_name(r, r->params[1])) return false;
+    if (memchr(r->params[1].p, '+', r->params[1].n) != NULL) {
+        (void)api_fail(r, ERR_INVALID, "multi-region databases do not support attached functions");
+        return false;
+    }
     if (uuid_parse(s, &id)) return true;
     size_t i = 0;
     while (i < s.n && (s.p[i] == '-' || (s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f') ||

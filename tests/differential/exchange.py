@@ -79,6 +79,7 @@ class Peer:
             if is_fresh:
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
                 self.connection._validate_path = lambda _: None  # paths go out byte for byte
+                self.connection._encode_request = lambda text: text.encode("latin-1")
                 self.connection._validate_method = lambda _: None
             try:
                 return self._exchange(self.connection, request, path)

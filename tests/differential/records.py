@@ -12,7 +12,8 @@ PARTS = ["documents", "metadatas", "embeddings", "uris", "distances"]
 
 def vector(rng, dim):
     if rng.random() < 0.05:
-        return [rng.choice([0, Raw("1e-46"), Raw("-0.0"), Raw("16777217"), Raw("1e-40"), Raw("0.1"), Raw("3e18")]) for _ in range(dim)]
+        return [rng.choice([0, Raw("1e-46"), Raw("-0.0"), Raw("16777217"), Raw("1e-40"), Raw("0.1"), Raw("3e18")])
+                for _ in range(dim - 1)] + [round(rng.uniform(0.1, 1), 4)]  # upstream's cosine loses what is tiny as a whole
     return [round(rng.uniform(-1, 1), 4) for _ in range(dim)]
 
 
@@ -88,10 +89,13 @@ def write_body(rng, verb, handle, is_odd):
     ids = [rng.choice(IDS) if not is_odd or rng.random() < 0.9 else string(rng) for _ in range(n)]
     if rng.random() < 0.6:
         ids = list(dict.fromkeys(ids))
+    has_vectors = verb != "update" or rng.random() < 0.4
+    if verb == "update" and has_vectors and not is_odd:  # upstream may apply a vector for an unknown id later, to whoever gets it
+        ids = [i for i in ids if i in handle.present]
     n, patch = len(ids), verb != "add"
     dim = handle.dim if rng.random() < 0.95 else rng.choice([1, 2, handle.dim + 1])
     body = obj(ids=ids)
-    if verb != "update" or rng.random() < 0.4:
+    if has_vectors:
         body.append(("embeddings", embeddings(rng, n, dim, is_odd)))
     if rng.random() < 0.7:
         body.append(("documents", maybe(rng, 0.8, lambda: document(rng), n)))
@@ -203,12 +207,18 @@ def odd_request(rng, world):
     return Request(verb, "POST", f"{path}/{verb}", text, handle=handle, is_write=verb not in ("get", "query"), is_foreign=is_foreign)
 
 
+def everything(handle):
+    return Request("get", "POST", f"{handle.base}/get", dump(obj(include=PARTS[:4])), handle=handle, is_census=True)
+
+
 def steps(rng, handle):
     """A sequence on one collection: a few writes, then everything about it is asked."""
     for _ in range(rng.choice([1, 1, 2, 4])):
         verb = rng.choices(["add", "upsert", "update", "delete"], [4, 4, 4, 2])[0]
         yield Request(verb, "POST", f"{handle.base}/{verb}", dump(record_body(rng, verb, handle, False), rng), handle=handle, is_write=True)
-    yield Request("get", "POST", f"{handle.base}/get", dump(obj(include=PARTS[:4])), handle=handle)
+        if verb != "update":
+            yield everything(handle)
+    yield everything(handle)
     if rng.random() < 0.3:
         yield Request("count", "GET", f"{handle.base}/count", handle=handle)
     q = obj(query_embeddings=[vector(rng, handle.dim)], n_results=50, include=PARTS)

@@ -9,16 +9,17 @@ ABSENT_ID = "11111111-2222-4333-8444-555555555555"
 
 
 class Request:
-    """`path` names a collection's id as @@N@@; `scratch`: what the write does to the collection is not compared."""
+    """`path` names a collection's id as @@N@@; `is_foreign`: through a database that does not have the collection;
+    `creates`: (tenant, database) of the collection that it may create; `is_census`: asks for all rows."""
 
     def __init__(self, kind, method, path, body=None, headers=None, handle=None, is_write=False, is_foreign=False,
-                 creates=None):
+                 creates=None, is_census=False):
         self.kind, self.method, self.path = kind, method, path
         self.body = body if body is None or isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         if headers is None:
             headers = [] if self.body is None else [("content-type", "application/json")]
         self.headers, self.handle, self.is_write = headers, handle, is_write
-        self.is_foreign, self.creates = is_foreign, creates
+        self.is_foreign, self.creates, self.is_census = is_foreign, creates, is_census
 
     def json(self):
         try:
@@ -33,11 +34,11 @@ class Request:
 
 
 class Handle:
-    """A collection that both servers have, with its id on each. `keeps_types`: no key changes the type of its values."""
+    """A collection that both servers have, with its id on each. `present`: its rows at the last census."""
 
     def __init__(self, number, ids, tenant, database, name, space):
         self.number, self.ids, self.tenant, self.database, self.name = number, ids, tenant, database, name
-        self.space, self.is_alive, self.dim, self.keeps_types = space, True, 3, True
+        self.space, self.dim, self.present = space, 3, set()
 
     @property
     def base(self):
