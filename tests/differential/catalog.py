@@ -249,7 +249,8 @@ def collections(rng, world):
                        None if is_get else body(rng, value), is_foreign=True)
     value = Obj()
     if rng.random() < 0.4:
-        value.append(("new_name", rng.choice([a_name(rng), f"c{rng.randrange(1000)}", None])))
+        other = world.any_handle(rng)
+        value.append(("new_name", rng.choice([a_name(rng), f"c{rng.randrange(1000)}", None, other.name if other else "x"])))
     if rng.random() < 0.5:
         value.append(("new_metadata", metadata(rng) if rng.random() < 0.9 else None))
     if rng.random() < 0.4:

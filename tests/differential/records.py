@@ -93,7 +93,7 @@ def write_body(rng, verb, handle, is_odd):
     if verb == "update" and has_vectors and not is_odd:  # upstream may apply a vector for an unknown id later, to whoever gets it
         ids = [i for i in ids if i in handle.present]
     n, patch = len(ids), verb != "add"
-    dim = handle.dim if rng.random() < 0.95 else rng.choice([1, 2, handle.dim + 1])
+    dim = handle.dim if rng.random() < 0.95 or not handle.present else rng.choice([1, 2, handle.dim + 1])
     body = obj(ids=ids)
     if has_vectors:
         body.append(("embeddings", embeddings(rng, n, dim, is_odd)))

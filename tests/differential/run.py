@@ -114,9 +114,15 @@ def episode(world, rng, count):
     def refill():
         world.send(post("add", world.prey.base + "/add", records.rows(random.Random(5), 20, world.prey.dim), handle=world.prey))
 
+    def new_scratch():
+        """With a row, so that it has its dimension: upstream takes it from refused requests too."""
+        handle = world.new_collection(**settings())
+        world.send(post("add", handle.base + "/add", obj(ids=["a"], embeddings=[[0.5] * handle.dim]), handle=handle))
+        return handle
+
     def settings():
         return {"configuration": {"hnsw": {"space": rng.choice(["l2", "cosine", "ip"])}}}
-    world.scratch, world.static, world.prey = world.new_collection(**settings()), world.new_collection(**settings()), world.new_collection()
+    world.scratch, world.static, world.prey = new_scratch(), world.new_collection(**settings()), world.new_collection()
     world.send(post("add", world.static.base + "/add", records.rows(rng, 60, world.static.dim), handle=world.static))
     refill()
     world.sequence = [world.new_collection(**settings()) for _ in range(2)]
@@ -135,7 +141,7 @@ def episode(world, rng, count):
             else:
                 look = records.everything(world.scratch)
                 if not (world.send(look) and agreed) or rng.random() < 0.02:
-                    world.scratch = world.new_collection(**settings())
+                    world.scratch = new_scratch()
         elif k < 0.72:
             i = rng.randrange(len(world.sequence))
             ok = True

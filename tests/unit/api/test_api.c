@@ -188,7 +188,18 @@ START_TEST(bodies_are_refused_before_they_are_read)
                  {"text/plain", false},
                  {"", false},
                  {"application/jsonx", false},
-                 {"application/json;x", true},
+                 {"application/json;", true},
+                 {"application/json; a=b; c=\"d \\\" e\"", true},
+                 {"application/json;a=", true},
+                 {"application/json+x", true},
+                 {"application/a+b+json", true},
+                 {"application/json;x", false},
+                 {"application/json;;", false},
+                 {"application/json ;a=b", false},
+                 {"application/json;a=\"b", false},
+                 {"application/json;a=b,c", false},
+                 {"application/(+json", false},
+                 {"application/a/b+json", false},
                  {"json", false}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         unsigned status =

@@ -151,6 +151,8 @@ START_TEST(what_a_configuration_may_not_say)
         {"{\"hnsw\":{\"space\":5}}", "hnsw.space: expected value at line 1 column 18"},
         {"{\"hnsw\":[]}",
          "hnsw: invalid length 0, expected struct HnswConfiguration with 8 elements at line 1 column 10"},
+        {"{\"spann\":{\"search_nprobe\":4294967296}}",
+         "spann.search_nprobe: invalid value: integer `4294967296`, expected u32 at line 1 column 36"},
         {"{\"spann\":{\"search_nprobe\":-1}}",
          "spann.search_nprobe: invalid value: integer `-1`, expected u32 at line 1 column 28"},
         {"\"x\"", "invalid type: string \"x\", expected struct CollectionConfiguration at line 1 column 3"},
