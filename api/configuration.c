@@ -339,7 +339,7 @@ bool configuration_resolve(const struct configuration *c, struct bytes metadata,
         *fault = STR("Multiple vector index configurations provided");
         return false;
     }
-    if (!legacy_settings(metadata, a, &legacy)) {
+    if (!c->has_spann && !legacy_settings(metadata, a, &legacy)) {
         *fault = STR("Failed to parse hnsw parameters from segment metadata");
         return false;
     }

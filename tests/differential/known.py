@@ -69,8 +69,8 @@ def failed_read(request, theirs, ours):
     return theirs.status == 500 and ours.status == 200 and any(t in text(theirs) for t in troubles)
 
 
-def big_double(request, theirs, ours):
-    """A double of 2^63 or more in a filter; upstream compares it as the integer 2^63 - 1."""
+def truncated(request, theirs, ours):
+    """A double with a fraction, or of 2^63 or more, in a filter; upstream makes an integer of it for stored integers."""
     if theirs.status != 200 or ours.status != 200 or request.kind not in ("get", "query", "delete"):
         return False
 
@@ -79,8 +79,25 @@ def big_double(request, theirs, ours):
             return any(is_in(x) for x in v.values())
         if isinstance(v, list):
             return any(is_in(x) for x in v)
-        return isinstance(v, float) and abs(v) >= 2.0**63 or isinstance(v, int) and abs(v) >= 2**63
+        return isinstance(v, float) and (abs(v) >= 2.0**63 or v != int(v)) or isinstance(v, int) and abs(v) >= 2**63
     return isinstance(request.json(), dict) and is_in(request.json().get("where"))
+
+
+def several_schema_faults(request, theirs, ours):
+    """Which fault of a schema is named: upstream goes through the keys in an order of chance."""
+    if theirs.status != 400 or ours.status != 400 or request.kind != "create":
+        return False
+    a, b = ([line.removeprefix("Validation error: ") for line in text(x).split("\n")] for x in (theirs, ours))
+    schema = (request.json() or {}).get("schema") if isinstance(request.json(), dict) else None
+    n_parts = sum(isinstance(v, dict) and len(v) or 0 for v in schema.values()) if isinstance(schema, dict) else 2
+    rest = [sorted(line for line in x if not line.startswith("schema: ")) for x in (a, b)]
+    return n_parts > 1 and rest[0] == rest[1] and len(a) == len(b)
+
+
+def name_in_message(request, theirs, ours):
+    a, b = text(theirs), text(ours)
+    return theirs.status == ours.status == 400 and "Validation error: length [" in a and "\\u{" in a and \
+        "Validation error: length [" in b
 
 
 def variant_object(request, theirs, ours):
@@ -134,11 +151,13 @@ KNOWN = [
     Known("rows a request, ids a get", pre_flight),
     Known("`#id` in `where`", select_by_id),
     Known("reads that fail within upstream", failed_read),
-    Known("doubles of 2^63 and beyond in a filter", big_double),
+    Known("doubles in a filter against stored integers", truncated),
     Known("an enumeration's value written as an object", variant_object),
     Known("what a refused or skipped write leaves behind", traces),
     Known("broken values in members that are ignored", ignored_member),
     Known("several faults in one filter", several_faults),
+    Known("several faults in one schema", several_schema_faults),
+    Known("a name quoted in a message", name_in_message),
     Known("sparse vectors in metadata", sparse_metadata),
     Known("sparse indexes in a schema", sparse_schema),
     Known("sparse indexes in a schema", several_sparse),

@@ -171,6 +171,7 @@ START_TEST(legacy_metadata_count_when_nothing_else_does)
     ck_assert_str_eq(settle("{\"hnsw\":{\"ef_search\":55}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
     check_configuration(HNSW("l2", "55") "null}");
     ck_assert_str_eq(settle("{\"spann\":{}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
+    ck_assert_str_eq(settle("{\"spann\":{}}", "{\"hnsw:M\":-1}", "null"), ""); /* next to spann nobody reads them */
     check_configuration(HNSW("l2", "100") "null}");
     static const char *const bad[] = {"{\"hnsw:foo\":1}",
                                       "{\"hnsw:space\":\"manhattan\"}",
