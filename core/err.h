@@ -54,6 +54,11 @@ enum err errmsg_set(struct errmsg *em, enum err e, const char *fmt, ...) PRINTF_
 /* Sets "<fmt>: <strerror(err_no)>" and returns ERR_NO_SPACE for ENOSPC/EDQUOT, ERR_NOMEM for ENOMEM, else ERR_IO. */
 enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+#ifdef __clang_analyzer__ /* lets clang-tidy see that these never return ERR_OK */
+#define errmsg_set(em, e, ...) ((void)(errmsg_set)((em), (e), __VA_ARGS__), (e))
+#define errmsg_errno(em, err_no, ...) ((void)(errmsg_errno)((em), (err_no), __VA_ARGS__), ERR_IO)
+#endif
+
 /* Puts "<fmt>: " in front of what is there. `em` may be NULL. */
 void errmsg_wrap(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
