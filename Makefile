@@ -168,9 +168,11 @@ format-check: ## is it laid out so? (make deps-dev first; lint too)
 	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
 
 lint: ## clang-tidy and cppcheck
-	clang-tidy --quiet $(wildcard $(addsuffix /*.c,$(FOLDERS))) -- $(CPPFLAGS) -std=c11
+	@rc=0; printf '%s\n' $(wildcard $(addsuffix /*.c,$(FOLDERS))) | \
+	  xargs -P $(JOBS) -n 8 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=c11' lint || rc=1; \
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem --suppress=incorrectStringBooleanError -I. -D_GNU_SOURCE $(FOLDERS) # CHECK(x && "words")
+	  --suppress=missingIncludeSystem --suppress=incorrectStringBooleanError -I. -D_GNU_SOURCE $(FOLDERS) || rc=1; \
+	exit $$rc # the suppressed one: CHECK(x && "words")
 
 headers-check: ## every header compiles alone
 	@for h in $(wildcard $(addsuffix /*.h,$(FOLDERS))); do \
