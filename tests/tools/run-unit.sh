@@ -17,7 +17,7 @@ if [ "$1" = --one ]; then
         p=0; f=1
     else
         n=$(printf '%s' "$line" | sed -E 's/.*Checks: ([0-9]+).*/\1/')
-        f=$(printf '%s' "$line" | sed -E 's/.*Failures: ([0-9]+), Errors: ([0-9]+).*/\1 + \2/'); f=$((f))
+        f=$(printf '%s' "$line" | sed -E 's/.*Failures: ([0-9]+), Errors: ([0-9]+).*/\1 + \2/'); f=$(($f))
         p=$((n - f))
         # a sanitizer that complains at the end, or a program with no test in it
         if [ "$f" -eq 0 ] && { [ "$rc" -ne 0 ] || [ "$n" -eq 0 ]; }; then f=1; fi
