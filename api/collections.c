@@ -113,7 +113,7 @@ enum api_outcome handle_list_collections(struct api_request *r)
     uint32_t limit, offset;
     const struct catalog_collection **list;
     size_t n;
-    if (!api_check_database_name(r, r->params[1]) || !api_limit_offset(r, &limit, &offset)) return API_DONE;
+    if (!api_limit_offset(r, &limit, &offset) || !api_check_database_name(r, r->params[1])) return API_DONE;
     epoch_enter();
     enum err e = catalog_list_collections(store_catalog(r->api->store), r->params[0], r->params[1], limit, offset,
                                           &r->arena, &list, &n);
