@@ -56,7 +56,7 @@ static void options_init(struct store *s, const struct store_options *o)
 static enum err open_files(struct store *s, const char *path, struct errmsg *em)
 {
     char name[STORE_PATH_MAX];
-    s->vfs = vfs_posix();
+    s->vfs = s->options.vfs != NULL ? s->options.vfs : vfs_posix();
     if (path == NULL) {
         enum err e = vfs_mem_new(&s->own_vfs, em);
         if (e != ERR_OK) return e;

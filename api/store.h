@@ -24,6 +24,7 @@ struct store_options { /* zero = default */
     uint64_t flush_bytes;        /* 24 MiB: or of so many bytes */
     uint64_t log_bytes;          /* 128 MiB: beyond it quiet collections are flushed too */
     bool no_compactor;           /* tests: nothing happens in the background */
+    const struct vfs *vfs;       /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;
 };
 

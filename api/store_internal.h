@@ -24,8 +24,17 @@ struct live {
 
     /* guarded by store.publish_mu */
     uint64_t version;
+    uint64_t last_tried; /* version that anything was published as, or may have been; never used twice */
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
+    struct leftover *leftovers;
+    bool is_ahead; /* the version has rows that are still in a sealed tail here: no merge before the flush is repeated */
+};
+
+/* A file that must stay until the next version is published: see publish.c. */
+struct leftover {
+    struct leftover *next;
+    char path[];
 };
 
 struct compactor {

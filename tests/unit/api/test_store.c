@@ -43,13 +43,6 @@ START_TEST(ephemeral_follows_the_model)
 }
 END_TEST
 
-static enum err count_entry(void *ctx, struct str name, bool is_dir)
-{
-    (void)name, (void)is_dir;
-    ++*(int *)ctx;
-    return ERR_OK;
-}
-
 START_TEST(deleted_collections_leave_nothing)
 {
     struct fixture f;
