@@ -6,10 +6,10 @@
  *   3. one SQLite transaction makes (manifest, log position) current
  *   4. the collection swaps segments in memory
  *   5. files that only the former version named are removed (readers that map them keep them)
- * A failure before 3 removes the new files and leaves everything as it was. A failure of 3 may turn out to have been none,
- * if the process dies before the catalog's next change (catalog.h), and after a failure of 4 the catalog names files that
- * memory does not. So the files of both are left over until the next version is published, and no number of a version
- * or fragment is used twice: what a crash may bring to light always finds its files, as they were.
+ * A failure before 3 removes the new files and leaves everything as it was. A failure of 3 may turn out to have been
+ * none, if the process dies before the catalog's next change (catalog.h), and after a failure of 4 the catalog names
+ * files that memory does not. So the files of both are left over until the next version is published, and no number of
+ * a version or fragment is used twice: what a crash may bring to light always finds its files, as they were.
  *
  * DEAD ROWS in a manifest are those of the version's log position P, no later ones: replay starts at P, and a row that
  * died after P is still needed when the write that replaced it is applied again.
@@ -22,7 +22,7 @@
 #include "core/mem.h"
 #include "core/tail.h"
 
-enum { MANIFEST_PATH_MAX = STORE_PATH_MAX + 64 };
+enum { MANIFEST_PATH_MAX = STORE_PATH_MAX + 64, STOP_CHECK_ROWS = 64 };
 
 /* One fragment being built from one or more segments. */
 struct build {
@@ -95,6 +95,7 @@ static enum err write_rows(struct build *b, struct fragment_writer *w, const str
         if (e == ERR_OK) ((uint32_t *)(uintptr_t)b->sources[rows[i].source].row_map)[rows[i].row] = b->n_rows++;
         if (scratch.used_bytes > (1U << 18)) arena_free(&scratch);
         if (collection_is_dropped(b->live->collection)) e = errmsg_set(em, ERR_NOT_FOUND, "deleted meanwhile");
+        if (i % STOP_CHECK_ROWS == 0 && compactor_is_stopping(b->s)) e = errmsg_set(em, ERR_BUSY, "stopping");
     }
     arena_free(&scratch);
     return e;
