@@ -391,9 +391,13 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
         arena_free(&b.arena);
         return errmsg_set(em, ERR_NOMEM, "merge %u fragments", n);
     }
-    for (uint32_t i = 0; i < n; i++) {
+    enum err e = ERR_OK;
+    for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
         b.sources[i].segment = fragments[i];
         n_rows[i] = fragment_n_rows(fragments[i]);
+        e = fragment_verify(fragments[i], em); /* damage must not get a fresh checksum */
     }
-    return build_and_publish(&b, n_rows, NULL, em);
+    if (e == ERR_OK) return build_and_publish(&b, n_rows, NULL, em);
+    arena_free(&b.arena);
+    return e;
 }

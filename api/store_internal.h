@@ -120,8 +120,8 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
-void compactor_wake(struct store *s, bool flush, bool merge);     /* any thread */
-void compactor_discard(struct store *s, uint64_t number);         /* the files of a deleted collection */
+void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
+void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
 bool compactor_is_stopping(struct store *s);
 /* Writers, while a tail is far too big: waits a while. False: it is still so big that another write must be refused (flushing
  * has failed for long). */
