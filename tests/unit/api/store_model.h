@@ -37,7 +37,8 @@ static inline void open_store(struct fixture *f)
     struct errmsg em = {{0}};
     enum err e = store_open(&f->s, &f->o, &em);
     ck_assert_msg(e == ERR_OK, "open: %s", em.text);
-    f->col = catalog_collection_by_name(store_catalog(f->s), STR("default_tenant"), STR("default_database"), STR("docs"));
+    f->col =
+        catalog_collection_by_name(store_catalog(f->s), STR("default_tenant"), STR("default_database"), STR("docs"));
 }
 
 static inline void close_store(struct fixture *f)
@@ -54,8 +55,12 @@ static inline void setup(struct fixture *f, uint64_t seed, const char *path)
     *f = (struct fixture){.rng = {seed}, .o = {.path = path, .flush_rows = 150}, .model = records};
     open_store(f);
     const struct catalog_new_collection in = {
-        .tenant = STR("default_tenant"), .database = STR("default_database"), .name = STR("docs"),
-        .configuration = STR("{}"), .schema = STR("{}"), .space = SPACE_L2,
+        .tenant = STR("default_tenant"),
+        .database = STR("default_database"),
+        .name = STR("docs"),
+        .configuration = STR("{}"),
+        .schema = STR("{}"),
+        .space = SPACE_L2,
     };
     ck_ok(store_create_collection(f->s, &in, &f->col, NULL));
 }
@@ -136,8 +141,14 @@ static inline void step(struct fixture *f)
         }
     }
     const struct batch_input in = {
-        .kind = kind, .n_rows = n, .dim = n_vectors > 0 ? DIM : 0, .ids = ids, .vectors = n_vectors > 0 ? vectors : NULL,
-        .has_vector = has_vector, .documents = documents, .metas = metas,
+        .kind = kind,
+        .n_rows = n,
+        .dim = n_vectors > 0 ? DIM : 0,
+        .ids = ids,
+        .vectors = n_vectors > 0 ? vectors : NULL,
+        .has_vector = has_vector,
+        .documents = documents,
+        .metas = metas,
     };
     struct bytes block;
     ck_ok(batch_build(&in, &block, NULL));
@@ -184,7 +195,8 @@ static inline void compare(struct fixture *f)
         before = r->order;
         ck_assert_mem_eq(row.vector, r->v, sizeof r->v);
         ck_assert_int_eq(row.document.p != NULL, r->document >= 0);
-        if (row.document.p != NULL) ck_assert(str_eq(row.document, str_of(text, (size_t)sprintf(text, "text number %d.", r->document))));
+        if (row.document.p != NULL)
+            ck_assert(str_eq(row.document, str_of(text, (size_t)sprintf(text, "text number %d.", r->document))));
         ck_assert_int_eq(meta_find(row.meta, STR("k"), &e), r->value >= 0);
         if (r->value >= 0) ck_assert_int_eq((int)le64_get(e.payload.p), r->value);
         bool hundreds = r->document == 9 || (r->document >= 90 && r->document < 100) || r->document >= 900;
