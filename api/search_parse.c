@@ -123,7 +123,7 @@ static bool read_keys(struct json_reader *j, const struct str **keys, uint32_t *
 
 /* --- filter ---------------------------------------------------------------------------------------------------------- */
 
-/* An array that holds `v` is an idea for metadata; the id as one is just equality. */
+/* `$contains` asks what an array holds; an id is no array, and holds just itself. */
 static void contain_ids(struct filter *f)
 {
     for (uint32_t i = 0; i < f->n_children; i++) contain_ids(f->children[i]);

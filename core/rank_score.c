@@ -123,6 +123,17 @@ static void flatten(struct program *p, const struct rank *r)
     }
 }
 
+/* The larger; a number where the other is NaN; the left of two zeros, which fmaxf leaves to the machine. */
+static float larger(float a, float b)
+{
+    return isnan(b) || a >= b ? a : b;
+}
+
+static float smaller(float a, float b)
+{
+    return isnan(b) || a <= b ? a : b;
+}
+
 static float run(const struct program *p, const float *numbers, float *stack)
 {
     float *top = stack; /* behind the last operand */
@@ -148,10 +159,10 @@ static float run(const struct program *p, const float *numbers, float *stack)
             top--, top[-1] = top[-1] / top[0];
             break;
         case STEP_MAX:
-            top--, top[-1] = fmaxf(top[-1], top[0]);
+            top--, top[-1] = larger(top[-1], top[0]);
             break;
         case STEP_MIN:
-            top--, top[-1] = fminf(top[-1], top[0]);
+            top--, top[-1] = smaller(top[-1], top[0]);
             break;
         case STEP_ABS:
             top[-1] = fabsf(top[-1]);
