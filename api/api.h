@@ -22,7 +22,7 @@ struct api_options { /* zero = default */
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes;  /* 1 GiB: ceiling of one request's arena */
+    uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -41,20 +41,20 @@ enum { API_PARAMS_MAX = 6 };
 struct api_request {
     /* set by the server before api_begin; views hold until api_end */
     struct str method;
-    struct str path;          /* as sent, before '?', not decoded */
-    struct str query;         /* after '?', not decoded; may be empty */
-    struct str content_type;  /* .p == NULL: no such header */
-    struct str origin;        /* likewise */
+    struct str path;         /* as sent, before '?', not decoded */
+    struct str query;        /* after '?', not decoded; may be empty */
+    struct str content_type; /* .p == NULL: no such header */
+    struct str origin;       /* likewise */
     bool has_length;
     uint64_t content_length;
     void (*done)(struct api_request *r); /* any thread */
-    void *server;             /* the server's own */
+    void *server;                        /* the server's own */
 
     /* set by the server before api_run */
-    struct str body;          /* all of it; the memory is the server's until api_end */
+    struct str body; /* all of it; the memory is the server's until api_end */
 
     /* set by api_begin */
-    uint64_t body_max;        /* a body that grows beyond it: api_refuse_body, then answer */
+    uint64_t body_max; /* a body that grows beyond it: api_refuse_body, then answer */
 
     /* the answer, valid when done is called (or API_ANSWERED) */
     unsigned status;
@@ -66,7 +66,7 @@ struct api_request {
     bool has_trace_id;        /* status >= 400 from the router: send chroma-trace-id */
     char trace_id[33];
     bool close_connection;
-    bool is_head;             /* send headers and length, no body */
+    bool is_head; /* send headers and length, no body */
 
     /* the api's own */
     const struct api_route *route;
@@ -74,7 +74,7 @@ struct api_request {
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;
     struct store_write write;
-    void *state;              /* of the handler between api_run and done */
+    void *state; /* of the handler between api_run and done */
 };
 
 enum api_place api_begin(struct api *a, struct api_request *r);

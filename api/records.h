@@ -1,8 +1,8 @@
 /* records.h - what the files of the record routes share: bodies in columns, the checks of the contract, and answers.
  * Internal to api/records_*.c, api/where*.c and their tests.
  *
- * A body is read once, into columns, before anything else is looked at. What is wrong with its values is noted, not said,
- * because the contract's order of checks asks for the collection first.
+ * A body is read once, into columns, before anything else is looked at. What is wrong with its values is noted, not
+ * said, because the contract's order of checks asks for the collection first.
  * THREADS  the one that runs the request.
  */
 #ifndef API_RECORDS_H
@@ -16,8 +16,8 @@
 
 enum body_null { BODY_NO_NULL, BODY_NULL_ITEMS = 1, BODY_NULL_LIST = 2 }; /* bits: where null is allowed */
 
-/* An array of strings, appended to `out` as struct str (a null item has .p == NULL). *is_given stays false for a null in
- * place of the array. False: the reader has failed. */
+/* An array of strings, appended to `out` as struct str (a null item has .p == NULL). *is_given stays false for a
+ * null in place of the array. False: the reader has failed. */
 bool body_strings(struct json_reader *j, unsigned nulls, struct buf *out, bool *is_given);
 
 /* An unsigned 32-bit number, or null, which leaves both alone. */
@@ -96,7 +96,7 @@ bool selection_check_indexes(struct api_request *r, const struct selection_in *i
                              const struct catalog_collection *col);
 
 struct selection selection_of(const struct selection_in *in); /* views into `in` */
-void selection_free(struct selection_in *in);
+void selection_free(struct selection_in *in); /* before the request's arena goes; a second time does nothing */
 
 /* The message for a filter that needs an index which the schema switches off, in the arena; .p == NULL when there is no
  * such thing, or (*e) memory is short. */

@@ -1,7 +1,7 @@
 /* records_count.c - how many rows a collection has. Runs on the loop: the number is kept, nothing is counted.
  *
- * `read_level` says how fresh the number must be. Ours is always that of every acknowledged write, so each level gets it;
- * only what it may be called is checked.
+ * `read_level` says how fresh the number must be. Ours is always that of every acknowledged write, so each level
+ * gets it; only what it may be called is checked.
  */
 #include "api/answer.h"
 #include "api/records.h"

@@ -1,7 +1,7 @@
 /* records_select.c - which rows a get, query or delete is about: ids and the two filters, checked and joined.
  *
- * The order is the contract's: `where` is a clause, then `where_document` is one, then regular expressions compile, those
- * of `where` first; whether the schema has the needed indexes switched on comes after all other checks.
+ * The order is the contract's: `where` is a clause, then `where_document` is one, then regular expressions compile,
+ * those of `where` first; whether the schema has the needed indexes switched on comes after all other checks.
  * INVARIANT  after selection_check `filter` is the conjunction of what was given.
  */
 #include "api/records.h"
@@ -76,4 +76,5 @@ void selection_free(struct selection_in *in)
     where_free(in->where); /* `filter` consists of these two */
     where_free(in->where_document);
     buf_free(&in->ids);
+    *in = (struct selection_in){0};
 }

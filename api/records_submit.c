@@ -1,8 +1,9 @@
 /* records_submit.c - hands a block to the log, and answers when the log is done with it.
  *
- * HAPPY PATH  store_submit takes the block; later write_done, on the log's thread, fills the answer and calls the server.
- * FAILURE  a refused submit leaves block and reference with us. A write that the log took and could not make durable left
- * no trace; the client is told.
+ * HAPPY PATH  store_submit takes the block; later write_done, on the log's thread, fills the answer and calls the
+ * server.
+ * FAILURE  a refused submit leaves block and reference with us. A write that the log took and could not make durable
+ * left no trace; the client is told.
  * INVARIANT  the request is not touched after a successful store_submit: it may be answered and freed already.
  */
 #include "api/records.h"

@@ -3,8 +3,8 @@
  * HAPPY PATH  every array of numbers is appended by json_f32_array, every string by base64_decode; only lengths are
  * watched on the way. Values are looked at in one sweep afterwards.
  * FAILURE  wrong JSON fails the reader at once. A value that has the wrong shape is, for upstream, one value that fits
- * none of its alternatives: it is read to its end (finding wrong JSON in it first) and then refused as a whole. Text that
- * is no base64 is noted for its turn in the order of checks; the rest of the list is still read.
+ * none of its alternatives: it is read to its end (finding wrong JSON in it first) and then refused as a whole. Text
+ * that is no base64 is noted for its turn in the order of checks; the rest of the list is still read.
  */
 #include "api/records.h"
 

@@ -2,10 +2,11 @@
  *
  * HAPPY PATH  the body becomes columns; the collection is found; values are checked; the columns become one block
  * (core/batch.h); the collection's dimension is settled; the block goes to the log (records_submit).
- * FAILURE  everything that can be refused is refused before the block is handed over: a refused request changes nothing.
+ * FAILURE  everything that can be refused is refused before the block is handed over: a refused request changes
+ * nothing.
  * INVARIANTS  the collection's live object is used only inside the epoch entered before the collection was looked up.
- * Between the check of the dimension and its reservation another request may have fixed it, so what the reservation says
- * counts.
+ * Between the check of the dimension and its reservation another request may have fixed it, so what the reservation
+ * says counts.
  */
 #include "api/records.h"
 

@@ -2,10 +2,11 @@
  *
  * HAPPY PATH  one pass of the pulling reader; each clause becomes a node in the arena.
  *     where          := {key: scalar} | {key: {op: operand}} | {"$and"|"$or": [where...]}
- *     where_document := {"$contains"|"$not_contains"|"$regex"|"$not_regex": string} | {"$and"|"$or": [where_document...]}
- * FAILURE  two kinds. Text that is no JSON fails the reader, at once. JSON that is no clause is read to its end and comes
- * out as "no node": the contract wants it said later, after the collection was found. Where memory is short the reader
- * fails with ERR_NOMEM.
+ *     where_document := {"$contains"|"$not_contains"|"$regex"|"$not_regex": string}
+ *                     | {"$and"|"$or": [where_document...]}
+ * FAILURE  two kinds. Text that is no JSON fails the reader, at once. JSON that is no clause is read to its end and
+ * comes out as "no node": the contract wants it said later, after the collection was found. Where memory is short
+ * the reader fails with ERR_NOMEM.
  * INVARIANTS  a clause has exactly one member; of members with the same key the last one counts, as in the map that
  * upstream reads a clause into. Depth is bounded by the reader (JSON_DEPTH_MAX), so recursion here is too.
  */
@@ -193,6 +194,7 @@ static bool parse_text(struct json_reader *j, enum filter_kind kind, struct filt
     struct str text;
     if (!json_string(j, &text, "a string")) return false;
     if (!new_node(j, kind, f)) return false;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set by new_node */
     (*f)->text = text; /* of a regular expression until where_compile */
     return true;
 }
@@ -253,8 +255,8 @@ static bool operator_member(struct json_reader *j, struct str name, const void *
     return no_clause(j, f);
 }
 
-/* Ids are no metadata: equality and sets of strings on `#id` become a selection by id. What else is asked of `#id` stays
- * a filter on metadata that no row can have. */
+/* Ids are no metadata: equality and sets of strings on `#id` become a selection by id. What else is asked of `#id`
+ * stays a filter on metadata that no row can have. */
 static void select_by_id(struct filter *f)
 {
     if (!str_eq(f->key, STR("#id")) || f->n_values == 0 || f->values[0].type != VALUE_STR) return;

@@ -30,7 +30,7 @@ unsigned err_status(enum err e)
     return (unsigned)e < ERR_COUNT_ ? err_rows[e].status : 500;
 }
 
-enum err errmsg_set(struct errmsg *em, enum err e, const char *fmt, ...)
+enum err(errmsg_set)(struct errmsg *em, enum err e, const char *fmt, ...)
 {
     if (em != NULL) {
         va_list ap;
@@ -41,7 +41,7 @@ enum err errmsg_set(struct errmsg *em, enum err e, const char *fmt, ...)
     return e;
 }
 
-enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...)
+enum err(errmsg_errno)(struct errmsg *em, int err_no, const char *fmt, ...)
 {
     if (em != NULL) {
         va_list ap;

@@ -7,6 +7,9 @@
 #include "core/distance.h"
 #include "core/executor_internal.h"
 
+/* Up to so many candidates in all segments together every distance is computed: the answer is exact. */
+enum { EXACT_CANDIDATES = 4096 };
+
 enum err exec_nearest(const struct snapshot *s, const struct segment_rows *rows, const float *v, uint32_t k,
                       struct arena *a, struct topk *top, struct errmsg *em)
 {
@@ -14,6 +17,7 @@ enum err exec_nearest(const struct snapshot *s, const struct segment_rows *rows,
     query_vector_init(&q, v, s->dim, s->space, a);
     uint64_t n_rows = 0;
     for (uint32_t i = 0; i < s->n_segments; i++) n_rows += rows[i].n;
+    q.is_exact = n_rows <= EXACT_CANDIDATES;
     if (!topk_init(top, a, k < n_rows ? k : (uint32_t)n_rows)) return errmsg_set(em, ERR_NOMEM, "the best %u rows", k);
     for (uint32_t i = s->n_segments; i-- > 0;) {
         const struct segment *segment = s->segments[i].segment;

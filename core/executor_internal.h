@@ -12,8 +12,8 @@ struct segment_rows {
 };
 
 /* One entry a segment of the snapshot, in the arena. */
-enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a,
-                     struct segment_rows **rows, struct errmsg *em);
+enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a, struct segment_rows **rows,
+                     struct errmsg *em);
 
 /* The k nearest to `v` (s->dim floats) among the selected rows, sorted, in the arena. */
 enum err exec_nearest(const struct snapshot *s, const struct segment_rows *rows, const float *v, uint32_t k,

@@ -113,7 +113,7 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
     };
     CHECK(n_rows == f->n_rows && "a fragment is seen whole");
     CHECK(q->dim == f->dim && "a query of the collection's dimension");
-    if (f->codes.n > 0) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
+    if (f->codes.n > 0 && !q->is_exact) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
     exact_search(&rows, n_rows, q, mask, top);
     return ERR_OK;
 }

@@ -36,7 +36,8 @@ static inline void call_done(struct api_request *r)
     (void)pthread_mutex_unlock(&c->mu);
 }
 
-/* Status of the answer; its text is in c->answer. `before` and `after` surround api_run (fault injection); may be NULL. */
+/* Status of the answer; its text is in c->answer. `before` and `after` surround api_run (fault injection); may be
+ * NULL. */
 static inline unsigned call_with(struct caller *c, const char *method, const char *path, struct str body,
                                  void (*before)(void *), void (*after)(void *), void *ctx)
 {

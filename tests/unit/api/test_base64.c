@@ -1,5 +1,5 @@
-/* test_base64.c - decoding against a plain encoder, the wording of every kind of fault, and that exactly one spelling of a
- * sequence of bytes is accepted.
+/* test_base64.c - decoding against a plain encoder, the wording of every kind of fault, and that exactly one
+ * spelling of a sequence of bytes is accepted.
  */
 #include "api/base64.h"
 

@@ -1,6 +1,6 @@
 /* test_records.c - the record routes through api_run: the shapes of answers, the order of checks, and that a refused
- * request changes nothing. The recorded cases of the real server are replayed elsewhere, over HTTP; here is what is easier to
- * see without it.
+ * request changes nothing. The recorded cases of the real server are replayed elsewhere, over HTTP; here is what is
+ * easier to see without it.
  */
 #include "tests/unit/api/call.h"
 

@@ -1,5 +1,5 @@
-/* test_records_model.c - the record routes against a trivial model, from several threads at once, and with memory that ends
- * at every possible moment.
+/* test_records_model.c - the record routes against a trivial model, from several threads at once, and with memory
+ * that ends at every possible moment.
  */
 #include "tests/unit/api/call.h"
 

@@ -327,81 +327,74 @@ END_TEST
 
 /* --- switches of the schema --------------------------------------------------------------------------------------- */
 
-#define SWITCH(name, on) "\"" name "\":{\"enabled\":" on ",\"config\":{}}"
-#define SCHEMA(string_on, fts_on, own)                                                                                                                              \
-    "{\"defaults\":{\"string\":{" SWITCH("fts_index", "false") "," SWITCH(                                                                                          \
-        "string_inverted_index",                                                                                                                                    \
-        string_on) "},\"int\":{" SWITCH("int_inverted_index",                                                                                                       \
-                                        "true") "},\"float\":{" SWITCH("float_inverted_index",                                                                      \
-                                                                       "true") "},\"bool\":{" SWITCH("bool_inverted_"                                               \
-                                                                                                     "index",                                                       \
-                                                                                                     "true") "}},"                                                  \
-                                                                                                             "\"keys"                                               \
-                                                                                                             "\":{\"#"                                              \
-                                                                                                             "documen"                                              \
-                                                                                                             "t\":{"                                                \
-                                                                                                             "\"strin"                                              \
-                                                                                                             "g\":"                                                 \
-                                                                                                             "{" SWITCH("fts_index",                                \
-                                                                                                                        fts_on) "," SWITCH("string_inverted_index", \
-                                                                                                                                           "false") "}}" own        \
-                                                                                                                                                    "}}"
+/* A schema text as the catalog stores it; `own` are further keys. */
+static struct str schema_text(struct arena *a, bool has_strings, bool has_fts, const char *own)
+{
+    return arena_printf(a,
+                        "{\"defaults\":{\"string\":{\"fts_index\":{\"enabled\":false,\"config\":{}},"
+                        "\"string_inverted_index\":{\"enabled\":%s,\"config\":{}}},"
+                        "\"int\":{\"int_inverted_index\":{\"enabled\":true,\"config\":{}}},"
+                        "\"float\":{\"float_inverted_index\":{\"enabled\":true,\"config\":{}}},"
+                        "\"bool\":{\"bool_inverted_index\":{\"enabled\":true,\"config\":{}}}},"
+                        "\"keys\":{\"#document\":{\"string\":{\"fts_index\":{\"enabled\":%s,\"config\":{}},"
+                        "\"string_inverted_index\":{\"enabled\":false,\"config\":{}}}}%s}}",
+                        has_strings ? "true" : "false", has_fts ? "true" : "false", own);
+}
 
 #define OFF(key, type) "Cannot filter using metadata key '" key "' with type '" type "' because indexing is disabled"
 #define NO_FTS         "Cannot filter using full-text search because FTS indexing is disabled"
 
-static const char plain[] = SCHEMA("true", "true", "");
-static const char no_strings[] =
-    SCHEMA("false", "true", ",\"k\":{\"string\":{" SWITCH("string_inverted_index", "true") "}}");
-static const char no_text[] =
-    SCHEMA("true", "false",
-           ",\"a\":{\"int\":{" SWITCH("int_inverted_index", "false") "}},\"b\":{\"bool\":{" SWITCH(
-               "bool_inverted_index", "false") "},\"float\":{" SWITCH("float_inverted_index", "false") "}}");
+static const char k_on[] = ",\"k\":{\"string\":{\"string_inverted_index\":{\"enabled\":true,\"config\":{}}}}";
+static const char ab_off[] = ",\"a\":{\"int\":{\"int_inverted_index\":{\"enabled\":false,\"config\":{}}}},"
+                             "\"b\":{\"bool\":{\"bool_inverted_index\":{\"enabled\":false,\"config\":{}}},"
+                             "\"float\":{\"float_inverted_index\":{\"enabled\":false,\"config\":{}}}}";
 
 static const struct {
-    const char *schema, *where, *message; /* NULL: allowed */
+    bool has_strings, has_fts;
+    const char *own, *where, *message; /* message NULL: allowed */
 } switched[] = {
-    {plain, "{\"a\":\"x\"}", NULL},
-    {plain, "{\"#document\":{\"$contains\":\"x\"}}", NULL},
-    {plain, "{\"#document\":\"x\"}", OFF("#document", "Str")},
-    {plain, "{\"#document\":{\"$nin\":[\"x\"]}}", OFF("#document", "Str")},
-    {plain, "{\"#document\":{\"$gt\":1}}", NULL},
-    {plain, "{\"$or\":[{\"a\":1},{\"$and\":[{\"#document\":{\"$ne\":\"x\"}}]}]}", OFF("#document", "Str")},
-    {no_strings, "{\"a\":\"x\"}", OFF("a", "Str")},
-    {no_strings, "{\"a\":{\"$contains\":\"x\"}}", OFF("a", "Str")},
-    {no_strings, "{\"a\":1}", NULL},
-    {no_strings, "{\"k\":\"x\"}", NULL},
-    {no_strings, "{\"#id\":\"x\"}", OFF("#id", "Str")},
-    {no_strings, "{\"#document\":{\"$regex\":\"x\"}}", NULL},
-    {no_text, "{\"a\":\"x\"}", NULL},
-    {no_text, "{\"a\":{\"$in\":[1]}}", OFF("a", "Int")},
-    {no_text, "{\"b\":true}", OFF("b", "Bool")},
-    {no_text, "{\"b\":{\"$lt\":1.5}}", OFF("b", "Float")},
-    {no_text, "{\"b\":{\"$lt\":1}}", NULL},
-    {no_text, "{\"#document\":{\"$not_contains\":\"x\"}}", NO_FTS},
-    {no_text, "{\"$and\":[{\"#document\":{\"$contains\":\"x\"}},{\"b\":true}]}", NO_FTS},
-    {no_text, "{\"$and\":[{\"b\":true},{\"#document\":{\"$contains\":\"x\"}}]}", OFF("b", "Bool")},
-    {no_text, "{\"$or\":[]}", NULL},
-    {"{}", "{\"a\":1}", NULL},
+    {true, true, "", "{\"a\":\"x\"}", NULL},
+    {true, true, "", "{\"#document\":{\"$contains\":\"x\"}}", NULL},
+    {true, true, "", "{\"#document\":\"x\"}", OFF("#document", "Str")},
+    {true, true, "", "{\"#document\":{\"$nin\":[\"x\"]}}", OFF("#document", "Str")},
+    {true, true, "", "{\"#document\":{\"$gt\":1}}", NULL},
+    {true, true, "", "{\"$or\":[{\"a\":1},{\"$and\":[{\"#document\":{\"$ne\":\"x\"}}]}]}", OFF("#document", "Str")},
+    {false, true, k_on, "{\"a\":\"x\"}", OFF("a", "Str")},
+    {false, true, k_on, "{\"a\":{\"$contains\":\"x\"}}", OFF("a", "Str")},
+    {false, true, k_on, "{\"a\":1}", NULL},
+    {false, true, k_on, "{\"k\":\"x\"}", NULL},
+    {false, true, k_on, "{\"#id\":\"x\"}", OFF("#id", "Str")},
+    {false, true, k_on, "{\"#document\":{\"$regex\":\"x\"}}", NULL},
+    {true, false, ab_off, "{\"a\":\"x\"}", NULL},
+    {true, false, ab_off, "{\"a\":{\"$in\":[1]}}", OFF("a", "Int")},
+    {true, false, ab_off, "{\"b\":true}", OFF("b", "Bool")},
+    {true, false, ab_off, "{\"b\":{\"$lt\":1.5}}", OFF("b", "Float")},
+    {true, false, ab_off, "{\"b\":{\"$lt\":1}}", NULL},
+    {true, false, ab_off, "{\"#document\":{\"$not_contains\":\"x\"}}", NO_FTS},
+    {true, false, ab_off, "{\"$and\":[{\"#document\":{\"$contains\":\"x\"}},{\"b\":true}]}", NO_FTS},
+    {true, false, ab_off, "{\"$and\":[{\"b\":true},{\"#document\":{\"$contains\":\"x\"}}]}", OFF("b", "Bool")},
+    {true, false, ab_off, "{\"$or\":[]}", NULL},
 };
 
 START_TEST(switches_of_the_schema)
 {
+    enum err e = ERR_INTERNAL;
     for (size_t i = 0; i < sizeof switched / sizeof switched[0]; i++) {
         struct arena a = {0};
-        enum err e = ERR_INTERNAL;
         struct filter *f = parse(switched[i].where, &a);
-        struct str got = where_disabled_index(f, str_from_c(switched[i].schema), &a, &e);
+        struct str schema = schema_text(&a, switched[i].has_strings, switched[i].has_fts, switched[i].own);
+        struct str got = where_disabled_index(f, schema, &a, &e);
         ck_ok(e);
-        if (switched[i].message == NULL)
-            ck_assert_msg(got.p == NULL, "%s: %.*s", switched[i].where, STR_ARG(got));
-        else
-            ck_assert_msg(str_eq(got, str_from_c(switched[i].message)), "%s: %.*s", switched[i].where, STR_ARG(got));
+        bool is_same = switched[i].message == NULL ? got.p == NULL : str_eq(got, str_from_c(switched[i].message));
+        ck_assert_msg(is_same, "%s: %.*s", switched[i].where, STR_ARG(got));
         arena_free(&a);
     }
-    enum err e = ERR_INTERNAL;
-    ck_assert_ptr_null(where_disabled_index(NULL, STR("{}"), NULL, &e).p);
+    ck_assert_ptr_null(where_disabled_index(NULL, STR("{}"), NULL, &e).p); /* no filter needs no index */
     ck_ok(e);
+    struct arena a = {0};
+    ck_assert_ptr_null(where_disabled_index(parse("{\"a\":1}", &a), STR("{}"), &a, &e).p); /* nor does it say any */
+    ck_ok(e);
+    arena_free(&a);
 }
 END_TEST
 
