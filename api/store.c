@@ -13,7 +13,7 @@
 #include "core/mem.h"
 
 enum {
-    DEFAULT_FLUSH_ROWS = 16384,
+    DEFAULT_FLUSH_ROWS = 8192,
     DEFAULT_FLUSH_BYTES = 24 << 20,
     DEFAULT_LOG_BYTES = 128 << 20,
 };
