@@ -70,7 +70,8 @@ def failed_read(request, theirs, ours):
 
 
 def truncated(request, theirs, ours):
-    """A double with a fraction, or of 2^63 or more, in a filter; upstream makes an integer of it for stored integers."""
+    """A double with a fraction, or of 2^63 or more, in a filter: upstream makes an integer of it for stored integers. Or
+    an integer beyond 2^53: it makes a double of it for stored doubles."""
     if theirs.status != 200 or ours.status != 200 or request.kind not in ("get", "query", "delete"):
         return False
 
@@ -79,7 +80,7 @@ def truncated(request, theirs, ours):
             return any(is_in(x) for x in v.values())
         if isinstance(v, list):
             return any(is_in(x) for x in v)
-        return isinstance(v, float) and (abs(v) >= 2.0**63 or v != int(v)) or isinstance(v, int) and abs(v) >= 2**63
+        return isinstance(v, float) and (abs(v) >= 2.0**63 or v != int(v)) or isinstance(v, int) and abs(v) >= 2**53
     return isinstance(request.json(), dict) and is_in(request.json().get("where"))
 
 
@@ -151,7 +152,7 @@ KNOWN = [
     Known("rows a request, ids a get", pre_flight),
     Known("`#id` in `where`", select_by_id),
     Known("reads that fail within upstream", failed_read),
-    Known("doubles in a filter against stored integers", truncated),
+    Known("doubles compared with integers in a filter", truncated),
     Known("an enumeration's value written as an object", variant_object),
     Known("what a refused or skipped write leaves behind", traces),
     Known("broken values in members that are ignored", ignored_member),
