@@ -5,8 +5,12 @@
 #   make WERROR=1 ...       warnings are errors (CI)
 
 MODE    ?= release
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+JOBS    ?= $(shell nproc)
 PORT    ?= 8000
+ROUNDS  ?= 500
 DATA    ?= ./chroma
 B       := build/$(MODE)
 
@@ -59,20 +63,18 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan check check-asan check-tsan e2e test crash format \
-        format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
+        gateway contract upstream format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # ------------------------------------------------------------------------------------------------ packages
 # Installs what is missing, and only then needs to be root.
 define install_debs
-	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
-	if [ -n "$$missing" ]; then echo "installing:$$missing"; sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; fi
+	@tests/tools/install-debs.sh $(1)
 endef
 
 deps: ## install the packages that building needs
@@ -106,7 +108,7 @@ $(BIN): $(B)/server/main.o $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 run: deps ## install what is missing, build, serve the data in ./chroma (DATA=dir PORT=n)
-	@$(MAKE) all # a make of its own: pkg-config may have been installed just now
+	@$(MAKE) -j$(JOBS) all # a make of its own: pkg-config may have been installed just now
 	./build/chroma run --path $(DATA) --port $(PORT)
 
 debug asan tsan: ## the binary in another build, in build/MODE/chroma
@@ -127,32 +129,50 @@ $(UNIT_BIN): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB_OBJ) $$(foreach f,$$(LIBS_OF
 
 unit-build: $(UNIT_BIN)
 
-check: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN)) ## unit tests (T=core/test_buf for one)
-	@tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
+check: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN)) ## unit tests (T=core/test_topk for one; SHARE=1000: ten times the rounds of the long ones)
+	@JOBS=$(JOBS) SUITE_SHARE=$(SHARE) tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
 
 check-asan: ## unit tests under AddressSanitizer and UBSan
 	$(MAKE) MODE=asan check
 
-check-tsan: ## unit tests under ThreadSanitizer
+check-tsan: ## unit tests under ThreadSanitizer, a quarter of the long ones' rounds (SHARE=100: all)
 	$(MAKE) MODE=tsan check
 
 # ------------------------------------------------------------------------------------------------ everything else
+# `make test` installs what it needs and tests the release build; the others need `make deps-test` once, and test that of
+# MODE.
+RUN_ON = CHROMA_BINARY=$(abspath $(BIN))
+
 test: deps-test ## build and run every test; ends with "N passed, N failed"
-	tests/tools/run-all.sh
+	@tests/tools/run-all.sh
 
 e2e: all ## tests through the real Python client
-	tests/tools/run-e2e.sh
+	$(RUN_ON) tests/tools/run-e2e.sh --ignore=test_gateway.py
+
+crash: all ## kill the server at random moments and look what it kept (ROUNDS=500)
+	$(RUN_ON) CRASH_ROUNDS=$(ROUNDS) tests/tools/run-e2e.sh -s test_crash.py
+
+gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
+	python3 tests/e2e/test_gateway.py $(BIN)
+
+contract: all ## replay the recorded cases of ../shared/contract
+	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/tools/run_contract.py
+
+upstream: all ## upstream's own tests from the chromadb wheel
+	$(RUN_ON) tests/tools/run-upstream.sh
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
 
-format-check:
+format-check: ## is it laid out so? (make deps-dev first; lint too)
 	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
 
 lint: ## clang-tidy and cppcheck
-	clang-tidy --quiet $(wildcard $(addsuffix /*.c,$(FOLDERS))) -- $(CPPFLAGS) -std=c11
+	@rc=0; printf '%s\n' $(wildcard $(addsuffix /*.c,$(FOLDERS))) | \
+	  xargs -P $(JOBS) -n 8 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=c11' lint || rc=1; \
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem --suppress=incorrectStringBooleanError -I. -D_GNU_SOURCE $(FOLDERS) # CHECK(x && "words")
+	  --suppress=missingIncludeSystem --suppress=incorrectStringBooleanError -I. -D_GNU_SOURCE $(FOLDERS) || rc=1; \
+	exit $$rc # the suppressed one: CHECK(x && "words")
 
 headers-check: ## every header compiles alone
 	@for h in $(wildcard $(addsuffix /*.h,$(FOLDERS))); do \

@@ -24,8 +24,8 @@ struct api_options { /* zero = default */
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes;  /* 1 GiB: ceiling of one request's arena */
-    struct auth *auth;              /* kept by the caller; NULL: everybody may do everything */
+    uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
+    struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -53,13 +53,13 @@ struct api_request {
     bool has_length;
     uint64_t content_length;
     void (*done)(struct api_request *r); /* any thread */
-    void *server;             /* the server's own */
+    void *server;                        /* the server's own */
 
     /* set by the server before api_run */
-    struct str body;          /* all of it; the memory is the server's until api_end */
+    struct str body; /* all of it; the memory is the server's until api_end */
 
     /* set by api_begin */
-    uint64_t body_max;        /* a body that grows beyond it: api_refuse_body, then answer */
+    uint64_t body_max; /* a body that grows beyond it: api_refuse_body, then answer */
 
     /* the answer, valid when done is called (or API_ANSWERED) */
     unsigned status;
@@ -71,7 +71,7 @@ struct api_request {
     bool has_trace_id;        /* status >= 400 from the router: send chroma-trace-id */
     char trace_id[33];
     bool close_connection;
-    bool is_head;             /* send headers and length, no body */
+    bool is_head; /* send headers and length, no body */
 
     /* the api's own */
     const struct api_route *route;
@@ -81,12 +81,16 @@ struct api_request {
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;
     struct store_write write;
-    void *state;              /* of the handler between api_run and done */
+    void *state; /* of the handler between api_run and done */
 };
 
 enum api_place api_begin(struct api *a, struct api_request *r);
 void api_refuse_body(struct api_request *r); /* fills the 413 of the route */
 void api_run(struct api_request *r);
 void api_end(struct api_request *r); /* frees arena and answer; the struct itself is the server's */
+
+/* "METHOD PATTERN ACTION\n" for every route: what the server answers to, and what a caller must be allowed to do.
+ * ACTION is "public", "identity" (any valid credentials), or one of Chroma's names. */
+void api_write_routes(struct buf *out);
 
 #endif

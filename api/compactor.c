@@ -44,7 +44,7 @@ static uint32_t live_rows(const struct segment *s)
 static unsigned size_class(uint32_t n_rows)
 {
     unsigned class = 0;
-    for (uint32_t limit = MERGE_SMALLEST; n_rows > limit && class < 15; limit *= 4) class++;
+    for (uint32_t limit = MERGE_SMALLEST; n_rows > limit && class < 15; limit *= 4) class ++;
     return class;
 }
 
@@ -93,7 +93,7 @@ static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_a
     }
     if (may_merge_all && n > 1 && total <= QUIET_MERGE_ROWS && (total - largest) * QUIET_MERGE_GAIN >= largest)
         return n;
-    for (unsigned class = 0; class < 16; class++) {
+    for (unsigned class = 0; class < 16; class ++) {
         uint32_t found = 0;
         for (uint32_t i = 0; i < n; i++) found += size_class(live_rows(list[i])) == class;
         if (found < MERGE_FAN_IN) continue;
@@ -149,8 +149,10 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
     struct errmsg em = {{0}};
     if (!wants_flush(s, live_of(col), r->flush_all, r->pinned_below)) return;
     enum err e = flush_collection(s, col, &em);
-    if (e == ERR_OK) r->has_flushed = true;
-    else if (e != ERR_NOT_FOUND) log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+    if (e == ERR_OK)
+        r->has_flushed = true;
+    else if (e != ERR_NOT_FOUND)
+        log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
     (void)pthread_mutex_lock(&s->compactor.mu);
     (void)pthread_cond_broadcast(&s->compactor.progress);
     (void)pthread_mutex_unlock(&s->compactor.mu);
@@ -227,7 +229,8 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
             again = e == ERR_OK;
         }
         for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
-        if (e != ERR_OK && e != ERR_NOT_FOUND) log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        if (e != ERR_OK && e != ERR_NOT_FOUND)
+            log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
         arena_free(&a);
     }
 }

@@ -11,7 +11,7 @@
 
 struct api {
     struct store *store;
-    struct api_options options; /* immutable */
+    struct api_options options;   /* immutable */
     pthread_mutex_t update_mutex; /* one at a time changes a collection's documents; held over the catalog's commit */
 };
 
@@ -22,7 +22,7 @@ enum api_outcome {
 typedef enum api_outcome (*api_handler)(struct api_request *r);
 
 /* The handlers, by file. Parameters: r->params in the order of the route's {...}. */
-enum api_outcome handle_heartbeat(struct api_request *r);      /* system.c */
+enum api_outcome handle_heartbeat(struct api_request *r); /* system.c */
 enum api_outcome handle_healthcheck(struct api_request *r);
 enum api_outcome handle_version(struct api_request *r);
 enum api_outcome handle_pre_flight(struct api_request *r);
@@ -32,7 +32,7 @@ enum api_outcome handle_docs(struct api_request *r);
 enum api_outcome handle_docs_redirect(struct api_request *r);
 enum api_outcome handle_openapi(struct api_request *r);
 enum api_outcome handle_v1(struct api_request *r);
-enum api_outcome handle_create_tenant(struct api_request *r);  /* tenants.c */
+enum api_outcome handle_create_tenant(struct api_request *r); /* tenants.c */
 enum api_outcome handle_get_tenant(struct api_request *r);
 enum api_outcome handle_update_tenant(struct api_request *r);
 enum api_outcome handle_list_databases(struct api_request *r);
@@ -53,11 +53,11 @@ enum api_outcome handle_indexing_status(struct api_request *r);
 enum api_outcome handle_attach_function(struct api_request *r);
 enum api_outcome handle_get_function(struct api_request *r);
 enum api_outcome handle_detach_function(struct api_request *r);
-enum api_outcome handle_add(struct api_request *r);            /* records_write.c; params: tenant, database, id */
+enum api_outcome handle_add(struct api_request *r); /* records_write.c; params: tenant, database, id */
 enum api_outcome handle_update(struct api_request *r);
 enum api_outcome handle_upsert(struct api_request *r);
 enum api_outcome handle_delete(struct api_request *r);
-enum api_outcome handle_get(struct api_request *r);            /* records_read.c */
+enum api_outcome handle_get(struct api_request *r); /* records_read.c */
 enum api_outcome handle_query(struct api_request *r);
 enum api_outcome handle_count(struct api_request *r);
 enum api_outcome handle_search(struct api_request *r);

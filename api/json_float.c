@@ -108,6 +108,7 @@ static char *put_decimal(char *to, const char *digits, int n, int exponent, cons
         memcpy(to, digits, (size_t)n);
         to += n;
     } else { /* 1.25e-9 */
+        /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): n >= 1 */
         *to++ = digits[0];
         if (n > 1) {
             *to++ = '.';
@@ -127,7 +128,7 @@ static char *put_decimal(char *to, const char *digits, int n, int exponent, cons
 
 static char *put_float(char *to, float v)
 {
-    char digits[10];
+    char digits[10] = {0};
     if (!isfinite(v)) {
         memcpy(to, "null", 4);
         return to + 4;
@@ -196,7 +197,7 @@ void json_put_double(struct buf *b, double v)
     const char *p = text;
     for (; *p != 'e'; p++)
         if (*p != '.') digits[n_digits++] = *p;
-    int exponent = atoi(p + 1) - (n_digits - 1);
+    int exponent = (int)strtol(p + 1, NULL, 10) - (n_digits - 1);
     while (n_digits > 1 && digits[n_digits - 1] == '0') {
         n_digits--;
         exponent++;

@@ -108,6 +108,7 @@ static bool read_escape(struct json_reader *r, char **to)
         return false;
     }
     if (!read_hex4(r, &c)) return false;
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): set by read_hex4 */
     if (c >= 0xdc00 && c <= 0xdfff) {
         json_fail_at(r, ERR_INVALID, r->at, "lone leading surrogate in hex escape");
         return false;

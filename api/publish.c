@@ -24,15 +24,15 @@ struct build {
     struct store *s;
     const struct catalog_collection *col;
     struct live *live;
-    uint64_t position;           /* rows dead at or before it are left out */
+    uint64_t position; /* rows dead at or before it are left out */
     uint64_t fragment_id;
     struct replaced *sources;
     uint32_t n_sources;
-    uint32_t n_rows;             /* written so far */
-    struct segment *fragment;    /* opened; NULL when no row is left */
-    bool is_current;             /* the catalog names it: its file must stay */
-    char path[STORE_PATH_MAX];   /* of the fragment; empty: no file was made */
-    struct arena arena;          /* row maps and lists */
+    uint32_t n_rows;           /* written so far */
+    struct segment *fragment;  /* opened; NULL when no row is left */
+    bool is_current;           /* the catalog names it: its file must stay */
+    char path[STORE_PATH_MAX]; /* of the fragment; empty: no file was made */
+    struct arena arena;        /* row maps and lists */
 };
 
 static uint64_t died_at(const struct segment *s, uint32_t row)
@@ -126,8 +126,10 @@ static enum err build_fragment(struct build *b, const uint32_t *n_rows, struct e
     if (e == ERR_OK) e = fragment_writer_finish(w, em);
     fragment_writer_free(w);
     if (e == ERR_OK) e = fragment_open(&f, b->s->vfs, b->path, em);
-    if (e == ERR_OK) b->fragment = fragment_segment(f);
-    else remove_file(b->s, b->path);
+    if (e == ERR_OK)
+        b->fragment = fragment_segment(f);
+    else
+        remove_file(b->s, b->path);
     return e;
 }
 
@@ -174,8 +176,8 @@ static bool is_source(const struct build *b, const struct segment *s)
     return false;
 }
 
-static enum err list_entries(const struct build *b, uint64_t position, struct arena *a,
-                             struct manifest_entry **out, uint32_t *n_out)
+static enum err list_entries(const struct build *b, uint64_t position, struct arena *a, struct manifest_entry **out,
+                             uint32_t *n_out)
 {
     struct segment **fragments = NULL;
     uint32_t n_fragments = 0, n = 0;

@@ -96,7 +96,7 @@ bool selection_check_indexes(struct api_request *r, const struct selection_in *i
                              const struct catalog_collection *col);
 
 struct selection selection_of(const struct selection_in *in); /* views into `in` */
-void selection_free(struct selection_in *in);
+void selection_free(struct selection_in *in); /* before the request's arena goes; a second time does nothing */
 
 /* The message for a filter that needs an index which the schema switches off, in the arena; .p == NULL when there is no
  * such thing, or (*e) memory is short. */

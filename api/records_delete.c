@@ -78,7 +78,7 @@ static enum err block_of_matches(const struct collection *live, const struct del
     return e;
 }
 
-/* Takes `col` over. The caller is inside an epoch. */
+/* Takes `col` over, and frees the selection if it submits. The caller is inside an epoch. */
 static enum api_outcome delete_checked(struct api_request *r, struct delete_in *in,
                                        const struct catalog_collection *col)
 {
@@ -99,7 +99,11 @@ static enum api_outcome delete_checked(struct api_request *r, struct delete_in *
             .kind = BATCH_DELETE, .n_rows = outcome.n_given, .ids = body_string_array(&in->selection.ids)};
         e = batch_build(&batch, &block, &em);
     }
-    if (e == ERR_OK && block.p != NULL) return records_submit(r, col, block, &outcome);
+    if (e == ERR_OK && block.p != NULL) {
+        selection_free(
+            &in->selection); /* its filter lies in the request's arena, which may be gone after the next line */
+        return records_submit(r, col, block, &outcome);
+    }
     if (e != ERR_OK)
         (void)records_fail(r, e, &em);
     else

@@ -76,4 +76,5 @@ void selection_free(struct selection_in *in)
     where_free(in->where); /* `filter` consists of these two */
     where_free(in->where_document);
     buf_free(&in->ids);
+    *in = (struct selection_in){0};
 }

@@ -166,7 +166,8 @@ void store_health(struct store *s, struct store_health *h)
 
 /* --- catalog changes ------------------------------------------------------------------------------------------- */
 
-static enum err attach_live(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime, struct errmsg *em)
+static enum err attach_live(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
+                            struct errmsg *em)
 {
     struct live *live = NULL;
     (void)ctx;

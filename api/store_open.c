@@ -1,7 +1,9 @@
 /* store_open.c - bringing one collection to life from its published version, replaying the log into it, and removing
  * files that no version names.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "api/store_internal.h"
 #include "core/logger.h"
@@ -74,8 +76,10 @@ enum err live_new(struct live **out, const struct catalog_collection *col, struc
     live->number = col->number;
     live->next_fragment_id = 1;
     enum err e = collection_new(&live->collection, col->number, (enum space)col->space, &empty, NULL, 0, em);
-    if (e == ERR_OK) *out = live;
-    else mem_free(live);
+    if (e == ERR_OK)
+        *out = live;
+    else
+        mem_free(live);
     return e;
 }
 
@@ -122,8 +126,7 @@ static void say_progress(struct store *s, uint64_t lsn)
     log_info("replaying the log: replayed=%llu at=%llu", (unsigned long long)s->n_replayed, (unsigned long long)lsn);
 }
 
-enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, struct bytes payload,
-                      struct errmsg *em)
+enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, struct bytes payload, struct errmsg *em)
 {
     struct store *s = ctx;
     if (type != STORE_RECORD_BATCH)
@@ -137,11 +140,15 @@ enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, s
         void *copy = mem_aligned(64, payload.n);
         struct bytes block = {copy, payload.n};
         uint32_t n_changed;
-        if (copy == NULL) e = errmsg_set(em, ERR_NOMEM, "replay");
-        else memcpy(copy, payload.p, payload.n);
+        if (copy == NULL)
+            e = errmsg_set(em, ERR_NOMEM, "replay");
+        else
+            memcpy(copy, payload.p, payload.n);
         if (e == ERR_OK) e = batch_validate(block, em);
-        if (e == ERR_OK) e = collection_apply(live->collection, lsn, block, &n_changed, em);
-        else mem_free(copy);
+        if (e == ERR_OK)
+            e = collection_apply(live->collection, lsn, block, &n_changed, em);
+        else
+            mem_free(copy);
         if (e != ERR_OK) errmsg_wrap(em, "log record %llu", (unsigned long long)lsn);
         s->n_replayed++;
         say_progress(s, lsn);
@@ -156,17 +163,26 @@ struct clean {
     struct store *s;
     uint64_t number;
     char dir[STORE_PATH_MAX];
-    char manifest[64];      /* the current one; empty: everything goes */
-    const uint64_t *keep;   /* fragment ids that the current version names */
+    char manifest[64];    /* the current one; empty: everything goes */
+    const uint64_t *keep; /* fragment ids that the current version names */
     uint32_t n_keep;
 };
 
+/* The number that `name` is, followed by `suffix` and nothing else. */
+static bool read_number(const char *name, const char *suffix, uint64_t *number)
+{
+    char *end;
+    if (name[0] < '0' || name[0] > '9') return false;
+    errno = 0;
+    *number = strtoull(name, &end, 10);
+    return errno == 0 && strcmp(end, suffix) == 0;
+}
+
 static bool is_kept(const struct clean *c, const char *name)
 {
-    unsigned long long id;
-    int end = 0;
+    uint64_t id;
     if (c->manifest[0] != '\0' && strcmp(name, c->manifest) == 0) return true;
-    if (sscanf(name, "%llu.fragment%n", &id, &end) != 1 || name[end] != '\0') return false;
+    if (!read_number(name, ".fragment", &id)) return false;
     for (uint32_t i = 0; i < c->n_keep; i++)
         if (c->keep[i] == id) return true;
     return false;
@@ -219,13 +235,12 @@ out:
 
 static enum err clean_dir(void *ctx, struct str name, bool is_dir)
 {
-    unsigned long long number;
-    int end = 0;
+    uint64_t number;
     char text[32];
     if (!is_dir || name.n >= sizeof text) return ERR_OK;
     memcpy(text, name.p, name.n);
     text[name.n] = '\0';
-    if (sscanf(text, "%llu%n", &number, &end) == 1 && text[end] == '\0') store_clean_collection(ctx, number, false);
+    if (read_number(text, "", &number)) store_clean_collection(ctx, number, false);
     return ERR_OK;
 }
 

@@ -125,7 +125,7 @@ enum api_outcome handle_list_databases(struct api_request *r)
 
 enum api_outcome handle_create_database(struct api_request *r)
 {
-    struct str name, fault;
+    struct str name = {NULL, 0}, fault = {NULL, 0};
     struct errmsg em = {{0}};
     if (!read_only_string(r, "name", "struct CreateDatabasePayload", &name)) return API_DONE;
     if (!auth_gate_covers_database(r, name)) return auth_gate_forbid(r);

@@ -131,7 +131,7 @@ static enum err first_row(struct sql *s, const char *text, sqlite3_stmt **out, s
 
 enum err sql_get_int(struct sql *s, const char *text, int64_t *value, struct errmsg *em)
 {
-    sqlite3_stmt *st;
+    sqlite3_stmt *st = NULL;
     enum err e = first_row(s, text, &st, em);
     if (e != ERR_OK) return e;
     *value = sqlite3_column_int64(st, 0);
@@ -141,7 +141,7 @@ enum err sql_get_int(struct sql *s, const char *text, int64_t *value, struct err
 
 enum err sql_get_text(struct sql *s, const char *text, char *out, size_t cap, struct errmsg *em)
 {
-    sqlite3_stmt *st;
+    sqlite3_stmt *st = NULL;
     enum err e = first_row(s, text, &st, em);
     if (e != ERR_OK) return e;
     struct bytes b;

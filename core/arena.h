@@ -18,12 +18,12 @@ struct arena {
     size_t max_bytes;           /* 0 = no ceiling */
 };
 
-void *arena_alloc(struct arena *a, size_t size);            /* uninitialised; NULL when memory is short or spent */
+void *arena_alloc(struct arena *a, size_t size); /* uninitialised; NULL when memory is short or spent */
 void *arena_zalloc(struct arena *a, size_t size);
-void *arena_array(struct arena *a, size_t n, size_t size);  /* zeroed; NULL if n * size overflows */
-struct str arena_str(struct arena *a, struct str s);        /* a copy, NUL-terminated; .p is NULL when memory is short */
-char *arena_cstr(struct arena *a, struct str s);            /* the same as a C string */
+void *arena_array(struct arena *a, size_t n, size_t size); /* zeroed; NULL if n * size overflows */
+struct str arena_str(struct arena *a, struct str s);       /* a copy, NUL-terminated; .p is NULL when memory is short */
+char *arena_cstr(struct arena *a, struct str s);           /* the same as a C string */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void arena_free(struct arena *a);                           /* back to all-zero, the ceiling kept */
+void arena_free(struct arena *a); /* back to all-zero, the ceiling kept */
 
 #endif

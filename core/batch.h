@@ -20,12 +20,12 @@
 
 #include "core/buf.h"
 
-enum batch_kind { /* numbers are part of the file format */
-    BATCH_ADD = 1,            /* rows whose id exists are skipped; an id twice: the first counts */
-    BATCH_UPDATE = 2,         /* rows whose id is absent are skipped */
-    BATCH_UPSERT = 3,
-    BATCH_DELETE = 4,         /* ids only */
-    BATCH_DELETE_MATCHED = 5, /* ids selected by a filter at as_of: a row written since then stays */
+enum batch_kind {                   /* numbers are part of the file format */
+                  BATCH_ADD = 1,    /* rows whose id exists are skipped; an id twice: the first counts */
+                  BATCH_UPDATE = 2, /* rows whose id is absent are skipped */
+                  BATCH_UPSERT = 3,
+                  BATCH_DELETE = 4,         /* ids only */
+                  BATCH_DELETE_MATCHED = 5, /* ids selected by a filter at as_of: a row written since then stays */
 };
 
 enum { BATCH_NONE = UINT32_MAX }; /* offset of an absent part, index of an absent vector */
@@ -45,11 +45,11 @@ struct batch_input {
     enum batch_kind kind;
     uint32_t n_rows, dim;
     uint64_t as_of;
-    const struct str *ids;           /* n_rows */
-    const float *vectors;            /* n_vectors x dim, row-major, in row order */
-    const uint8_t *has_vector;       /* n_rows flags, or NULL: every row has one if vectors != NULL */
+    const struct str *ids;     /* n_rows */
+    const float *vectors;      /* n_vectors x dim, row-major, in row order */
+    const uint8_t *has_vector; /* n_rows flags, or NULL: every row has one if vectors != NULL */
     const struct str *documents, *uris;
-    const struct bytes *metas;       /* packed; may contain NULLs for UPDATE and UPSERT */
+    const struct bytes *metas; /* packed; may contain NULLs for UPDATE and UPSERT */
 };
 
 /* A block in memory of its own (mem_aligned, free with mem_free). ERR_NOMEM; ERR_TOO_LARGE above 4 GiB. */

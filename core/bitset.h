@@ -37,11 +37,11 @@ static inline void bitset_remove(struct bitset *s, uint32_t i)
 /* All zero; false when memory is short. The words live in the arena. */
 bool bitset_init(struct bitset *s, struct arena *a, uint32_t n_bits);
 
-void bitset_fill(struct bitset *s);                                /* all ones */
-void bitset_and(struct bitset *s, const struct bitset *o);         /* s &= o; same n_bits */
-void bitset_or(struct bitset *s, const struct bitset *o);          /* s |= o */
-void bitset_andnot(struct bitset *s, const struct bitset *o);      /* s &= ~o */
-void bitset_not(struct bitset *s);                                 /* s = ~s */
+void bitset_fill(struct bitset *s);                           /* all ones */
+void bitset_and(struct bitset *s, const struct bitset *o);    /* s &= o; same n_bits */
+void bitset_or(struct bitset *s, const struct bitset *o);     /* s |= o */
+void bitset_andnot(struct bitset *s, const struct bitset *o); /* s &= ~o */
+void bitset_not(struct bitset *s);                            /* s = ~s */
 uint32_t bitset_count(const struct bitset *s);
 
 /* The first one at or after `from`, or n_bits when there is none. */

@@ -13,18 +13,18 @@
 struct buf {
     char *p;
     size_t n, cap;
-    size_t max;    /* 0 = no ceiling */
-    enum err err;  /* ERR_OK, ERR_NOMEM or ERR_TOO_LARGE; sticky */
+    size_t max;   /* 0 = no ceiling */
+    enum err err; /* ERR_OK, ERR_NOMEM or ERR_TOO_LARGE; sticky */
 };
 
 /* Makes room for `n` more bytes and returns where they go, or NULL (err is set). Does not change b->n. */
 char *buf_room(struct buf *b, size_t n);
 
 void buf_add(struct buf *b, const void *p, size_t n);
-void buf_zero(struct buf *b, size_t n);                  /* appends n zero bytes */
-void buf_align(struct buf *b, size_t align);             /* zero bytes up to a multiple of align */
+void buf_zero(struct buf *b, size_t n);      /* appends n zero bytes */
+void buf_align(struct buf *b, size_t align); /* zero bytes up to a multiple of align */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_free(struct buf *b);                            /* back to all-zero */
+void buf_free(struct buf *b); /* back to all-zero */
 
 /* Hands the bytes to the caller (mem_free them), leaving the buffer empty. */
 char *buf_take(struct buf *b, size_t *n);
@@ -38,8 +38,10 @@ static inline void buf_str(struct buf *b, struct str s)
 
 static inline void buf_char(struct buf *b, char c)
 {
-    if (b->n < b->cap && b->err == ERR_OK) b->p[b->n++] = c;
-    else buf_add(b, &c, 1);
+    if (b->n < b->cap && b->err == ERR_OK)
+        b->p[b->n++] = c;
+    else
+        buf_add(b, &c, 1);
 }
 
 static inline void buf_u8(struct buf *b, uint8_t v)

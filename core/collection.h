@@ -61,7 +61,7 @@ struct snapshot_segment {
 struct snapshot {
     const struct collection *collection;
     uint64_t lsn;
-    uint32_t dim;   /* 0: no vectors yet */
+    uint32_t dim; /* 0: no vectors yet */
     enum space space;
     uint32_t n_segments;
     const struct snapshot_segment *segments; /* oldest first: fragments, then tails */

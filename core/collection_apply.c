@@ -71,8 +71,10 @@ static enum err merge_meta(struct apply *ap, struct bytes old, struct bytes patc
     enum err e = out.err;
     if (e == ERR_OK) {
         void *copy = arena_alloc(tail_arena(ap->tail), out.n);
-        if (copy == NULL) e = ERR_NOMEM;
-        else if (out.n > 0) memcpy(copy, out.p, out.n);
+        if (copy == NULL)
+            e = ERR_NOMEM;
+        else if (out.n > 0)
+            memcpy(copy, out.p, out.n);
         *merged = (struct bytes){copy, out.n};
     }
     buf_free(&out);
@@ -178,8 +180,10 @@ static enum err apply_row(struct apply *ap, enum batch_kind kind, const struct b
         if (exists) e = replace_row(ap, f, r, em);
         break;
     case BATCH_UPSERT:
-        if (exists) e = replace_row(ap, f, r, em);
-        else e = insert_row(ap, r), *n_live += 1;
+        if (exists)
+            e = replace_row(ap, f, r, em);
+        else
+            e = insert_row(ap, r), *n_live += 1;
         break;
     case BATCH_DELETE:
         if (exists) e = delete_row(ap, f), *n_live -= 1;
@@ -210,7 +214,9 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
         if (batch_dim(block) != 0) {
             uint32_t fixed;
             collection_reserve_dim(c, batch_dim(block), &fixed); /* replay: the first block decides again */
-            if (fixed != batch_dim(block)) e = errmsg_set(em, ERR_CORRUPT, "a block of dimension %u in a collection of %u", batch_dim(block), fixed);
+            if (fixed != batch_dim(block))
+                e = errmsg_set(em, ERR_CORRUPT, "a block of dimension %u in a collection of %u", batch_dim(block),
+                               fixed);
         }
         ap.dim = atomic_load(&c->dim);
         const struct batch_row *rows = batch_rows(block);

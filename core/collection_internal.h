@@ -21,7 +21,7 @@ struct collection {
 
     /* published to readers */
     _Atomic(struct version *) version;
-    _Atomic uint64_t lsn;      /* every write up to here is applied and visible */
+    _Atomic uint64_t lsn; /* every write up to here is applied and visible */
     _Atomic uint64_t n_live;
     _Atomic uint32_t dim;
     _Atomic bool is_dropped;

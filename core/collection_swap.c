@@ -81,7 +81,8 @@ enum err collection_install(struct collection *c, const struct replaced *replace
     struct version *now = atomic_load(&c->version);
     struct version *v = version_new(now->n_segments + 1, 0);
     if (v == NULL) e = ERR_NOMEM;
-    for (uint32_t i = 0; i < n_replaced && e == ERR_OK && fragment != NULL; i++) e = carry_deaths(&replaced[i], fragment);
+    for (uint32_t i = 0; i < n_replaced && e == ERR_OK && fragment != NULL; i++)
+        e = carry_deaths(&replaced[i], fragment);
     if (e != ERR_OK) {
         mem_free(v);
         (void)errmsg_set(em, e, "install a fragment");

@@ -33,8 +33,8 @@ struct retired {
 static struct epoch_slot slots[EPOCH_SLOTS];
 static _Atomic uint64_t global_epoch = 1;
 static pthread_mutex_t retired_mu = PTHREAD_MUTEX_INITIALIZER;
-static struct retired *retired_head;  /* guarded by retired_mu */
-static unsigned retired_count;        /* guarded by retired_mu: since the last reclaim */
+static struct retired *retired_head; /* guarded by retired_mu */
+static unsigned retired_count;       /* guarded by retired_mu: since the last reclaim */
 static _Thread_local struct epoch_slot *my_slot;
 static pthread_key_t slot_key; /* gives the slot back when its thread ends */
 static pthread_once_t slot_once = PTHREAD_ONCE_INIT;

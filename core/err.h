@@ -16,7 +16,7 @@
 /* code, HTTP status, Chroma's error name (what clients map to an exception class), text for logs */
 #define ERR_TABLE(X)                                                                                                   \
     X(OK, 200, "", "ok")                                                                                               \
-    X(INVALID, 400, "InvalidArgumentError", "invalid argument")                                                       \
+    X(INVALID, 400, "InvalidArgumentError", "invalid argument")                                                        \
     X(NOT_FOUND, 404, "NotFoundError", "not found")                                                                    \
     X(EXISTS, 409, "ChromaError", "already exists")                                                                    \
     X(SHAPE, 422, "ChromaError", "wrong shape")                                                                        \
@@ -40,7 +40,7 @@ enum err { ERR_TABLE(ERR_ENUM_) ERR_COUNT_ };
 
 _Static_assert(ERR_OK == 0, "success must be zero");
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Detail of a failure; all-zero is empty. Always NUL-terminated; longer text is cut. */
@@ -55,16 +55,16 @@ enum err errmsg_set(struct errmsg *em, enum err e, const char *fmt, ...) PRINTF_
 enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #ifdef __clang_analyzer__ /* lets clang-tidy see that these never return ERR_OK */
-#define errmsg_set(em, e, ...) ((void)(errmsg_set)((em), (e), __VA_ARGS__), (e))
+#define errmsg_set(em, e, ...)        ((void)(errmsg_set)((em), (e), __VA_ARGS__), (e))
 #define errmsg_errno(em, err_no, ...) ((void)(errmsg_errno)((em), (err_no), __VA_ARGS__), ERR_IO)
 #endif
 
 /* Puts "<fmt>: " in front of what is there. `em` may be NULL. */
 void errmsg_wrap(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-const char *err_text(enum err e);   /* for logs */
-const char *err_name(enum err e);   /* Chroma's name: the "error" member of an answer */
-unsigned err_status(enum err e);    /* HTTP status */
+const char *err_text(enum err e); /* for logs */
+const char *err_name(enum err e); /* Chroma's name: the "error" member of an answer */
+unsigned err_status(enum err e);  /* HTTP status */
 
 /* A broken invariant: prints where and why, then aborts. The log makes the restart lose nothing. */
 _Noreturn void panic_at(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4);

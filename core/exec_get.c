@@ -15,10 +15,10 @@ struct cursor {
     const struct bitset *mask; /* NULL: all rows */
     uint32_t index;            /* of the segment in the snapshot */
     uint32_t n_rows;
-    uint32_t *sorted;          /* tails: visible rows by ordinal; NULL: row numbers are in order */
-    uint32_t n_sorted, at;     /* at: next place in `sorted`, or the present row */
-    uint64_t ordinal;          /* of the present row; UINT64_MAX: at the end */
-    bool is_dense;             /* every row is selected and visible */
+    uint32_t *sorted;      /* tails: visible rows by ordinal; NULL: row numbers are in order */
+    uint32_t n_sorted, at; /* at: next place in `sorted`, or the present row */
+    uint64_t ordinal;      /* of the present row; UINT64_MAX: at the end */
+    bool is_dense;         /* every row is selected and visible */
 };
 
 static uint32_t cursor_row(const struct cursor *c)
@@ -82,8 +82,10 @@ static uint32_t dense_run(const struct cursor *c, uint64_t bound)
     uint32_t lo = c->at, hi = c->n_rows;
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (c->segment->ops->ordinal(c->segment, mid) < bound) lo = mid + 1;
-        else hi = mid;
+        if (c->segment->ops->ordinal(c->segment, mid) < bound)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo - c->at;
 }

@@ -67,8 +67,8 @@ static enum err select_matching(const struct snapshot *s, const struct filter *f
     return ERR_OK;
 }
 
-enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a,
-                     struct segment_rows **out, struct errmsg *em)
+enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a, struct segment_rows **out,
+                     struct errmsg *em)
 {
     enum err e = ERR_OK;
     struct segment_rows *rows = arena_array(a, s->n_segments, sizeof *rows);

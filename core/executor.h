@@ -15,7 +15,7 @@
 #include "core/topk.h"
 
 struct selection {
-    const struct str *ids;       /* NULL: not restricted by id; n_ids == 0 with ids != NULL: nothing */
+    const struct str *ids; /* NULL: not restricted by id; n_ids == 0 with ids != NULL: nothing */
     uint32_t n_ids;
     const struct filter *filter; /* NULL: all */
 };

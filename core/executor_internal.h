@@ -12,7 +12,7 @@ struct segment_rows {
 };
 
 /* One entry a segment of the snapshot, in the arena. */
-enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a,
-                     struct segment_rows **rows, struct errmsg *em);
+enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a, struct segment_rows **rows,
+                     struct errmsg *em);
 
 #endif

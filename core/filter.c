@@ -4,13 +4,26 @@
 bool filter_is_negation(enum filter_kind kind, enum filter_kind *positive)
 {
     switch (kind) {
-    case FILTER_NE: *positive = FILTER_EQ; return true;
-    case FILTER_NIN: *positive = FILTER_IN; return true;
-    case FILTER_NOT_CONTAINS: *positive = FILTER_CONTAINS; return true;
-    case FILTER_DOC_NOT_CONTAINS: *positive = FILTER_DOC_CONTAINS; return true;
-    case FILTER_DOC_NOT_REGEX: *positive = FILTER_DOC_REGEX; return true;
-    case FILTER_ID_NOT_IN: *positive = FILTER_ID_IN; return true;
-    default: return false;
+    case FILTER_NE:
+        *positive = FILTER_EQ;
+        return true;
+    case FILTER_NIN:
+        *positive = FILTER_IN;
+        return true;
+    case FILTER_NOT_CONTAINS:
+        *positive = FILTER_CONTAINS;
+        return true;
+    case FILTER_DOC_NOT_CONTAINS:
+        *positive = FILTER_DOC_CONTAINS;
+        return true;
+    case FILTER_DOC_NOT_REGEX:
+        *positive = FILTER_DOC_REGEX;
+        return true;
+    case FILTER_ID_NOT_IN:
+        *positive = FILTER_ID_IN;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -26,20 +39,27 @@ unsigned filter_parts(const struct filter *f)
     case FILTER_DOC_CONTAINS:
     case FILTER_DOC_NOT_CONTAINS:
     case FILTER_DOC_REGEX:
-    case FILTER_DOC_NOT_REGEX: return ROW_DOCUMENT;
+    case FILTER_DOC_NOT_REGEX:
+        return ROW_DOCUMENT;
     case FILTER_ID_IN:
-    case FILTER_ID_NOT_IN: return ROW_ID;
-    default: return ROW_META;
+    case FILTER_ID_NOT_IN:
+        return ROW_ID;
+    default:
+        return ROW_META;
     }
 }
 
 static bool compares(enum filter_kind kind, int c)
 {
     switch (kind) {
-    case FILTER_GT: return c > 0;
-    case FILTER_GTE: return c >= 0;
-    case FILTER_LT: return c < 0;
-    default: return c <= 0;
+    case FILTER_GT:
+        return c > 0;
+    case FILTER_GTE:
+        return c >= 0;
+    case FILTER_LT:
+        return c < 0;
+    default:
+        return c <= 0;
     }
 }
 
@@ -62,8 +82,12 @@ static enum err meta_matches(const struct filter *f, enum filter_kind kind, cons
     if (is_list != (kind == FILTER_CONTAINS) || e.type == VALUE_SPARSE) return ERR_OK;
     if (!meta_value(&e, scratch, &v)) return errmsg_set(em, ERR_NOMEM, "decode metadata");
     switch (kind) {
-    case FILTER_CONTAINS: *matches = is_item(&v, &f->values[0]); break;
-    case FILTER_EQ: *matches = value_equal(&v, &f->values[0]); break;
+    case FILTER_CONTAINS:
+        *matches = is_item(&v, &f->values[0]);
+        break;
+    case FILTER_EQ:
+        *matches = value_equal(&v, &f->values[0]);
+        break;
     case FILTER_IN:
         for (uint32_t i = 0; i < f->n_values && !*matches; i++) *matches = value_equal(&v, &f->values[i]);
         break;
@@ -99,15 +123,21 @@ enum err filter_matches(const struct filter *f, const struct row *row, struct ar
     bool found = false;
     switch (kind) {
     case FILTER_AND:
-    case FILTER_OR: e = group_matches(f, row, scratch, &found, em); break;
-    case FILTER_DOC_CONTAINS: found = str_contains(row->document, f->text); break;
+    case FILTER_OR:
+        e = group_matches(f, row, scratch, &found, em);
+        break;
+    case FILTER_DOC_CONTAINS:
+        found = str_contains(row->document, f->text);
+        break;
     case FILTER_DOC_REGEX:
         if (row->document.p != NULL) e = regex_matches(f->regex, row->document, &found, em);
         break;
     case FILTER_ID_IN:
         for (uint32_t i = 0; i < f->n_values && !found; i++) found = str_eq(row->id, f->values[i].s);
         break;
-    default: e = meta_matches(f, kind, row, scratch, &found, em); break;
+    default:
+        e = meta_matches(f, kind, row, scratch, &found, em);
+        break;
     }
     if (e == ERR_OK) *matches = found != is_negated;
     return e;

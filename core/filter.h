@@ -12,11 +12,11 @@
 #include "core/value.h"
 
 enum filter_kind {
-    FILTER_AND,              /* no children: every row */
-    FILTER_OR,               /* no children: no row */
-    FILTER_EQ,               /* metadata: key, values[0]; scalars */
-    FILTER_NE,               /* not EQ: absent keys match */
-    FILTER_GT,               /* values[0] is a number; only numbers match */
+    FILTER_AND, /* no children: every row */
+    FILTER_OR,  /* no children: no row */
+    FILTER_EQ,  /* metadata: key, values[0]; scalars */
+    FILTER_NE,  /* not EQ: absent keys match */
+    FILTER_GT,  /* values[0] is a number; only numbers match */
     FILTER_GTE,
     FILTER_LT,
     FILTER_LTE,
@@ -28,18 +28,18 @@ enum filter_kind {
     FILTER_DOC_NOT_CONTAINS, /* not the former: rows without a document match */
     FILTER_DOC_REGEX,        /* document matches `regex` somewhere */
     FILTER_DOC_NOT_REGEX,
-    FILTER_ID_IN,            /* the row's id is one of values (strings) */
+    FILTER_ID_IN, /* the row's id is one of values (strings) */
     FILTER_ID_NOT_IN,
 };
 
 struct filter {
     enum filter_kind kind;
-    struct str key;               /* metadata kinds */
+    struct str key; /* metadata kinds */
     struct value *values;
     uint32_t n_values;
-    struct str text;              /* DOC_CONTAINS, DOC_NOT_CONTAINS */
-    const struct regex *regex;    /* DOC_REGEX, DOC_NOT_REGEX; owned by whoever built the filter */
-    struct filter **children;     /* AND, OR */
+    struct str text;           /* DOC_CONTAINS, DOC_NOT_CONTAINS */
+    const struct regex *regex; /* DOC_REGEX, DOC_NOT_REGEX; owned by whoever built the filter */
+    struct filter **children;  /* AND, OR */
     uint32_t n_children;
 };
 

@@ -26,7 +26,8 @@ void logger_write(enum log_level level, const char *fmt, ...)
     (void)gmtime_r(&now.tv_sec, &utc);
     (void)pthread_getname_np(pthread_self(), thread, sizeof thread);
     size_t n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    n += (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %-5s %-10s ", now.tv_nsec / 1000000, names[level], thread);
+    n +=
+        (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %-5s %-10s ", now.tv_nsec / 1000000, names[level], thread);
     va_list ap;
     va_start(ap, fmt);
     int body = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);

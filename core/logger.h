@@ -14,8 +14,8 @@ void logger_set_level(enum log_level level);
 void logger_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define log_debug(...) logger_write(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...) logger_write(LOG_INFO, __VA_ARGS__)
-#define log_warn(...) logger_write(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  logger_write(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  logger_write(LOG_WARN, __VA_ARGS__)
 #define log_error(...) logger_write(LOG_ERROR, __VA_ARGS__)
 
 #endif

@@ -14,11 +14,11 @@
 
 void *mem_alloc(size_t size);
 void *mem_zalloc(size_t size);
-void *mem_array(size_t n, size_t size);  /* zeroed; NULL if n * size overflows */
-void *mem_resize(void *p, size_t size);  /* like realloc: on NULL the old block stays */
+void *mem_array(size_t n, size_t size);       /* zeroed; NULL if n * size overflows */
+void *mem_resize(void *p, size_t size);       /* like realloc: on NULL the old block stays */
 void *mem_aligned(size_t align, size_t size); /* align: power of two; free with mem_free */
 void *mem_dup(const void *p, size_t size);
-void mem_free(void *p);                  /* NULL is fine */
+void mem_free(void *p); /* NULL is fine */
 
 /* Fault injection: called before every allocation; returning false makes that allocation fail. NULL removes it. */
 typedef bool (*mem_hook)(void *ctx, size_t size);

@@ -107,6 +107,7 @@ static enum err too_deep(struct rx_parser *p, struct rx_span at)
 /* ------------------------------------------------------------------------------------------------ repetition */
 static enum err repeat(struct rx_parser *p, struct node_list *l, uint32_t min, uint32_t max, struct rx_span at)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): need_operand saw one */
     struct rx_node *kid = l->p[l->n - 1];
     if (kid->depth >= RX_NEST_MAX) return too_deep(p, at);
     struct rx_node *node = rx_node_new(p, RX_REPEAT);
@@ -170,7 +171,7 @@ static enum err parse_repeat_count(struct rx_parser *p, struct node_list *l)
     static const char no_number[] = "repetition quantifier expects a valid decimal";
     struct rx_span at = {p->pos, p->pos};
     uint32_t min, max;
-    bool is_empty;
+    bool is_empty = false;
     enum err e = need_operand(p, l);
     if (e != ERR_OK) return e;
     if (!rx_bump_space(p)) goto unclosed;
@@ -180,6 +181,7 @@ static enum err parse_repeat_count(struct rx_parser *p, struct node_list *l)
     bool has_comma = rx_char(p) == ',';
     if (has_comma && !rx_bump_space(p)) goto unclosed;
     if (is_empty) return rx_fail(p, number, no_number);
+    /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): set by parse_decimal */
     max = min;
     if (has_comma && rx_char(p) == '}') {
         max = RX_INFINITE;
@@ -347,6 +349,7 @@ static enum err parse_group(struct rx_parser *p, struct rx_node **node)
     (void)rx_bump(p);
     p->flags = outer;
     struct rx_node *inside = *node;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set by parse_alternatives */
     if (inside->kind == RX_FLAGS) inside->kind = RX_EMPTY; /* "((?i))*" repeats something, "(?i)*" nothing */
     if (++inside->depth > RX_NEST_MAX) return too_deep(p, open);
     return ERR_OK;
@@ -462,7 +465,7 @@ static enum err parse_alternatives(struct rx_parser *p, struct rx_node **node)
         } else if (c == '{') {
             e = parse_repeat_count(p, &items);
         } else {
-            struct rx_node *item;
+            struct rx_node *item = NULL;
             e = parse_item(p, &item);
             if (e == ERR_OK && !list_add(p->a, &items, item)) e = ERR_NOMEM;
         }
@@ -478,6 +481,7 @@ enum err rx_parse(struct rx_parser *p, struct rx_node **tree)
     if (!rx_at_end(p)) return rx_fail(p, rx_here(p), "unopened group");
     if ((e = check_names(p)) != ERR_OK) return e;
     if (p->late != NULL) return rx_fail(p, p->late_at, p->late);
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set by parse_alternatives */
     if (node->is_bytes) return errmsg_set(p->em, ERR_INVALID, "Byte pattern is not allowed");
     *tree = node;
     return ERR_OK;

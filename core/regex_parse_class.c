@@ -364,8 +364,8 @@ static enum err parse_brackets(struct rx_parser *p, const struct rx_set **s, uin
 enum err rx_parse_class(struct rx_parser *p, struct rx_node **node)
 {
     struct rx_span at = rx_here(p);
-    const struct rx_set *s;
-    uint32_t depth;
+    const struct rx_set *s = NULL;
+    uint32_t depth = 0;
     enum err e = parse_brackets(p, &s, &depth);
     if (e != ERR_OK) return e;
     at.to = p->pos;

@@ -18,12 +18,12 @@
 enum { ROW_NONE = UINT32_MAX };
 
 enum row_part { /* bits: which parts of a row are wanted */
-    ROW_ID = 1,
-    ROW_DOCUMENT = 2,
-    ROW_URI = 4,
-    ROW_META = 8,
-    ROW_VECTOR = 16,
-    ROW_ALL = 31,
+                ROW_ID = 1,
+                ROW_DOCUMENT = 2,
+                ROW_URI = 4,
+                ROW_META = 8,
+                ROW_VECTOR = 16,
+                ROW_ALL = 31,
 };
 
 /* Views into the segment, or into the arena passed to `row` (decompressed documents). */
@@ -45,9 +45,9 @@ enum { DEATHS_CHUNK_ROWS = 1024 };
 
 struct deaths {
     uint32_t n_rows;
-    const uint64_t *base;                            /* dead since before the segment was opened; NULL: none. Owned. */
-    _Atomic(_Atomic uint64_t *) *chunks;             /* one a DEATHS_CHUNK_ROWS rows */
-    _Atomic uint32_t n_dead;                         /* base included */
+    const uint64_t *base;                /* dead since before the segment was opened; NULL: none. Owned. */
+    _Atomic(_Atomic uint64_t *) *chunks; /* one a DEATHS_CHUNK_ROWS rows */
+    _Atomic uint32_t n_dead;             /* base included */
 };
 
 enum err deaths_init(struct deaths *d, uint32_t n_rows);
@@ -82,7 +82,7 @@ struct topk;
 
 /* One vector to search for, prepared once a request (distance.h). */
 struct query_vector {
-    const float *v;      /* dim floats */
+    const float *v; /* dim floats */
     uint32_t dim;
     enum space space;
     float norm2;         /* squared length of v */

@@ -30,9 +30,12 @@ bool value_equal(const struct value *a, const struct value *b)
     if (value_is_number(a) && value_is_number(b)) return value_compare_numbers(a, b) == 0;
     if (a->type != b->type) return false;
     switch (a->type) {
-    case VALUE_BOOL: return a->b == b->b;
-    case VALUE_STR: return str_eq(a->s, b->s);
-    default: return false;
+    case VALUE_BOOL:
+        return a->b == b->b;
+    case VALUE_STR:
+        return str_eq(a->s, b->s);
+    default:
+        return false;
     }
 }
 
@@ -86,16 +89,24 @@ static bool skip_payload(const uint8_t **at, const uint8_t *end, enum value_type
 {
     uint64_t n;
     switch (type) {
-    case VALUE_NULL: return true;
-    case VALUE_BOOL: return skip_bytes(at, end, 1);
+    case VALUE_NULL:
+        return true;
+    case VALUE_BOOL:
+        return skip_bytes(at, end, 1);
     case VALUE_INT:
-    case VALUE_FLOAT: return skip_bytes(at, end, 8);
-    case VALUE_STR: return skip_strings(at, end, 1);
-    case VALUE_BOOLS: return skip_items(at, end, 1);
+    case VALUE_FLOAT:
+        return skip_bytes(at, end, 8);
+    case VALUE_STR:
+        return skip_strings(at, end, 1);
+    case VALUE_BOOLS:
+        return skip_items(at, end, 1);
     case VALUE_INTS:
-    case VALUE_FLOATS: return skip_items(at, end, 8);
-    case VALUE_STRS: return get_varint(at, end, &n) && skip_strings(at, end, n);
-    case VALUE_SPARSE: return skip_sparse(at, end);
+    case VALUE_FLOATS:
+        return skip_items(at, end, 8);
+    case VALUE_STRS:
+        return get_varint(at, end, &n) && skip_strings(at, end, n);
+    case VALUE_SPARSE:
+        return skip_sparse(at, end);
     }
     return false;
 }
@@ -114,7 +125,7 @@ bool meta_next(struct meta_iter *it, struct meta_entry *e)
     if (!get_varint(&at, it->end, &key_n)) goto bad;
     e->key = str_of((const char *)at, (size_t)key_n);
     if (!skip_bytes(&at, it->end, key_n) || at == it->end) goto bad;
-    e->type = (enum value_type)*at++;
+    e->type = (enum value_type) * at++;
     e->payload.p = at;
     if (!skip_payload(&at, it->end, e->type)) goto bad;
     e->payload.n = (size_t)(at - (const uint8_t *)e->payload.p);
@@ -162,10 +173,18 @@ static bool decode_list(const uint8_t *at, const uint8_t *end, enum value_type i
     for (uint64_t i = 0; i < n; i++) {
         items[i].type = item;
         switch (item) {
-        case VALUE_BOOL: items[i].b = *at++ != 0; break;
-        case VALUE_INT: items[i].i = (int64_t)le64_get(at), at += 8; break;
-        case VALUE_FLOAT: items[i].f = get_double(at), at += 8; break;
-        default: items[i].s = get_string(&at, end); break;
+        case VALUE_BOOL:
+            items[i].b = *at++ != 0;
+            break;
+        case VALUE_INT:
+            items[i].i = (int64_t)le64_get(at), at += 8;
+            break;
+        case VALUE_FLOAT:
+            items[i].f = get_double(at), at += 8;
+            break;
+        default:
+            items[i].s = get_string(&at, end);
+            break;
         }
     }
     v->list.n = (uint32_t)n;
@@ -200,16 +219,30 @@ bool meta_value(const struct meta_entry *e, struct arena *a, struct value *v)
     const uint8_t *at = e->payload.p, *end = at + e->payload.n;
     v->type = e->type;
     switch (e->type) {
-    case VALUE_NULL: return true;
-    case VALUE_BOOL: v->b = *at != 0; return true;
-    case VALUE_INT: v->i = (int64_t)le64_get(at); return true;
-    case VALUE_FLOAT: v->f = get_double(at); return true;
-    case VALUE_STR: v->s = get_string(&at, end); return true;
-    case VALUE_BOOLS: return decode_list(at, end, VALUE_BOOL, a, v);
-    case VALUE_INTS: return decode_list(at, end, VALUE_INT, a, v);
-    case VALUE_FLOATS: return decode_list(at, end, VALUE_FLOAT, a, v);
-    case VALUE_STRS: return decode_list(at, end, VALUE_STR, a, v);
-    case VALUE_SPARSE: return decode_sparse(at, end, a, &v->sparse);
+    case VALUE_NULL:
+        return true;
+    case VALUE_BOOL:
+        v->b = *at != 0;
+        return true;
+    case VALUE_INT:
+        v->i = (int64_t)le64_get(at);
+        return true;
+    case VALUE_FLOAT:
+        v->f = get_double(at);
+        return true;
+    case VALUE_STR:
+        v->s = get_string(&at, end);
+        return true;
+    case VALUE_BOOLS:
+        return decode_list(at, end, VALUE_BOOL, a, v);
+    case VALUE_INTS:
+        return decode_list(at, end, VALUE_INT, a, v);
+    case VALUE_FLOATS:
+        return decode_list(at, end, VALUE_FLOAT, a, v);
+    case VALUE_STRS:
+        return decode_list(at, end, VALUE_STR, a, v);
+    case VALUE_SPARSE:
+        return decode_sparse(at, end, a, &v->sparse);
     }
     return false;
 }
@@ -225,11 +258,21 @@ static void put_string(struct buf *out, struct str s)
 static void put_scalar(struct buf *out, const struct value *v)
 {
     switch (v->type) {
-    case VALUE_BOOL: buf_u8(out, v->b ? 1 : 0); break;
-    case VALUE_INT: buf_u64(out, (uint64_t)v->i); break;
-    case VALUE_FLOAT: buf_add(out, &v->f, sizeof v->f); break;
-    case VALUE_STR: put_string(out, v->s); break;
-    default: CHECK(v->type == VALUE_NULL && "a scalar"); break;
+    case VALUE_BOOL:
+        buf_u8(out, v->b ? 1 : 0);
+        break;
+    case VALUE_INT:
+        buf_u64(out, (uint64_t)v->i);
+        break;
+    case VALUE_FLOAT:
+        buf_add(out, &v->f, sizeof v->f);
+        break;
+    case VALUE_STR:
+        put_string(out, v->s);
+        break;
+    default:
+        CHECK(v->type == VALUE_NULL && "a scalar");
+        break;
     }
 }
 
@@ -254,8 +297,12 @@ void meta_put(struct buf *out, struct str key, const struct value *v)
         buf_varint(out, v->list.n);
         for (uint32_t i = 0; i < v->list.n; i++) put_scalar(out, &v->list.items[i]);
         break;
-    case VALUE_SPARSE: put_sparse(out, &v->sparse); break;
-    default: put_scalar(out, v); break;
+    case VALUE_SPARSE:
+        put_sparse(out, &v->sparse);
+        break;
+    default:
+        put_scalar(out, v);
+        break;
     }
 }
 

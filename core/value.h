@@ -17,16 +17,16 @@
 #include "core/buf.h"
 
 enum value_type { /* numbers are part of the file format */
-    VALUE_NULL = 0,
-    VALUE_BOOL = 1,
-    VALUE_INT = 2,
-    VALUE_FLOAT = 3,
-    VALUE_STR = 4,
-    VALUE_BOOLS = 5,
-    VALUE_INTS = 6,
-    VALUE_FLOATS = 7,
-    VALUE_STRS = 8,
-    VALUE_SPARSE = 9,
+                  VALUE_NULL = 0,
+                  VALUE_BOOL = 1,
+                  VALUE_INT = 2,
+                  VALUE_FLOAT = 3,
+                  VALUE_STR = 4,
+                  VALUE_BOOLS = 5,
+                  VALUE_INTS = 6,
+                  VALUE_FLOATS = 7,
+                  VALUE_STRS = 8,
+                  VALUE_SPARSE = 9,
 };
 
 struct value;
@@ -45,7 +45,7 @@ struct value {
         int64_t i;
         double f;
         struct str s;
-        struct {          /* BOOLS, INTS, FLOATS, STRS: n scalar values of the one type */
+        struct { /* BOOLS, INTS, FLOATS, STRS: n scalar values of the one type */
             uint32_t n;
             struct value *items;
         } list;
@@ -67,7 +67,7 @@ bool value_equal(const struct value *a, const struct value *b);
 /* --- packed metadata ------------------------------------------------------------------------------------------- */
 
 struct meta_entry {
-    struct str key;      /* views into the packed bytes */
+    struct str key; /* views into the packed bytes */
     enum value_type type;
     struct bytes payload;
 };

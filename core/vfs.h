@@ -17,11 +17,11 @@
 struct vfs_file; /* an open file; belongs to the table that made it */
 
 enum vfs_open_flags {
-    VFS_READ = 0,          /* existing file, reading only */
-    VFS_WRITE = 1,         /* existing file, reading and writing */
-    VFS_CREATE = 2,        /* with VFS_WRITE: make it if absent */
-    VFS_EXCLUSIVE = 4,     /* with VFS_CREATE: fail if it is there */
-    VFS_TRUNCATE = 8,      /* with VFS_WRITE: to length zero */
+    VFS_READ = 0,      /* existing file, reading only */
+    VFS_WRITE = 1,     /* existing file, reading and writing */
+    VFS_CREATE = 2,    /* with VFS_WRITE: make it if absent */
+    VFS_EXCLUSIVE = 4, /* with VFS_CREATE: fail if it is there */
+    VFS_TRUNCATE = 8,  /* with VFS_WRITE: to length zero */
 };
 
 /* Called for every entry of a directory except . and .. ; a non-zero return stops the walk and is passed on. */
@@ -44,10 +44,10 @@ struct vfs {
     enum err (*map)(struct vfs_file *f, struct bytes *map, struct errmsg *em);
     void (*unmap)(void *ctx, struct bytes map);
     enum err (*rename)(void *ctx, const char *from, const char *to, struct errmsg *em);
-    enum err (*remove)(void *ctx, const char *path, struct errmsg *em);      /* a file; absent: ERR_NOT_FOUND */
-    enum err (*make_dir)(void *ctx, const char *path, struct errmsg *em);    /* with parents; existing is fine */
-    enum err (*remove_dir)(void *ctx, const char *path, struct errmsg *em);  /* must be empty */
-    enum err (*sync_dir)(void *ctx, const char *path, struct errmsg *em);    /* names made or removed become durable */
+    enum err (*remove)(void *ctx, const char *path, struct errmsg *em);     /* a file; absent: ERR_NOT_FOUND */
+    enum err (*make_dir)(void *ctx, const char *path, struct errmsg *em);   /* with parents; existing is fine */
+    enum err (*remove_dir)(void *ctx, const char *path, struct errmsg *em); /* must be empty */
+    enum err (*sync_dir)(void *ctx, const char *path, struct errmsg *em);   /* names made or removed become durable */
     enum err (*list)(void *ctx, const char *path, vfs_visit visit, void *visit_ctx, struct errmsg *em);
     /* Takes the directory for this process by a lock on path/LOCK that dies with it. ERR_LOCKED if another one has it. */
     enum err (*lock_dir)(void *ctx, const char *path, struct vfs_file **lock, struct errmsg *em);

@@ -165,7 +165,8 @@ static enum err mem_list(void *ctx, const char *path, vfs_visit visit, void *vis
         entries = entry;
     }
     (void)pthread_mutex_unlock(&v->mu);
-    for (; entries != NULL && e == ERR_OK; entries = entries->next) e = visit(visit_ctx, entries->name, entries->is_dir);
+    for (; entries != NULL && e == ERR_OK; entries = entries->next)
+        e = visit(visit_ctx, entries->name, entries->is_dir);
     arena_free(&a);
     return e;
 }

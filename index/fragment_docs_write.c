@@ -56,6 +56,7 @@ static enum err close_block(struct docs_writer *d, struct errmsg *em)
             d->blocks = blocks;
             d->cap_blocks = cap;
         }
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): cap > n */
         d->blocks[d->n_blocks++] = (struct docs_block){
             .text_at = d->text_bytes - n,
             .stored_at = spill_size(&d->stored),

@@ -60,12 +60,12 @@ enum err id_hash_build(uint32_t *slots, uint32_t n_slots, const uint64_t *hashes
         uint32_t i = (uint32_t)hashes[row] & (n_slots - 1);
         for (; slots[i] != 0; i = (i + 1) & (n_slots - 1)) {
             uint32_t other = slot_row(slots[i], bits);
-            struct bytes a, b;
+            struct bytes a = {NULL, 0}, b = {NULL, 0};
             if (hashes[other] != hashes[row]) continue;
             enum err e = column_get(ids, row, &a, em);
             if (e == ERR_OK) e = column_get(ids, other, &b, em);
             if (e != ERR_OK) return e;
-            if (a.n == b.n && memcmp(a.p, b.p, a.n) == 0)
+            if (str_eq(str_of(a.p, a.n), str_of(b.p, b.n)))
                 return errmsg_set(em, ERR_CORRUPT, "rows %u and %u have the same id", other, row);
         }
         slots[i] = slot_value(row, hashes[row], bits);

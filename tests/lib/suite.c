@@ -2,6 +2,7 @@
 #include "tests/lib/suite.h"
 
 #include <ftw.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,31 @@ int suite_run(const char *name, const TTest *const *tests, int n)
     int failed = srunner_ntests_failed(sr);
     srunner_free(sr);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#ifdef __SANITIZE_THREAD__
+enum { SHARE_PERCENT = 25 };
+#else
+enum { SHARE_PERCENT = 100 };
+#endif
+
+static int share_percent(void)
+{
+    const char *text = getenv("SUITE_SHARE");
+    long v = text != NULL ? strtol(text, NULL, 10) : 0;
+    return v >= 10 && v <= 100000 ? (int)v : SHARE_PERCENT;
+}
+
+int suite_share(int n)
+{
+    long long v = (long long)n * share_percent() / 100;
+    return v < 1 ? 1 : v > INT_MAX ? INT_MAX : (int)v;
+}
+
+int suite_stride(void)
+{
+    int percent = share_percent();
+    return percent >= 100 ? 1 : 100 / percent;
 }
 
 static char tmp_dirs[64][128];
@@ -62,6 +88,7 @@ uint32_t rng_below(struct rng *r, uint32_t n)
 
 float rng_gauss(struct rng *r)
 {
-    double u = ((double)(rng_next(r) >> 11) + 1) / 9007199254740993.0, v = (double)(rng_next(r) >> 11) / 9007199254740992.0;
+    double u = ((double)(rng_next(r) >> 11) + 1) / 9007199254740993.0,
+           v = (double)(rng_next(r) >> 11) / 9007199254740992.0;
     return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
 }

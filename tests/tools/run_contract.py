@@ -14,8 +14,8 @@ from chroma_server import Server  # noqa: E402
 
 contract = os.path.join(os.environ.get("CHROMA_SHARED", os.path.join(here, "..", "..", "..", "shared")), "contract")
 if not os.path.exists(os.path.join(contract, "replay.py")):
-    print("contract: 0 passed, 0 failed (../shared/contract is not here)")
-    sys.exit(0)
+    print("contract: ../shared/contract is not here")
+    sys.exit(77)  # run-all.sh: cannot run here
 
 listed = {}
 with open(os.path.join(here, "..", "contract-differences.txt"), encoding="utf-8") as f:

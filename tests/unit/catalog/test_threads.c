@@ -109,7 +109,6 @@ static void *read_loop(void *arg)
     return NULL;
 }
 
-
 static void write_step(struct worker *w, struct rng *r)
 {
     struct catalog *c = w->s->c;

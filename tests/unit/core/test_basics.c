@@ -27,7 +27,10 @@ START_TEST(buffers_grow_and_keep_their_ceiling)
     buf_u32(&b, 7);
     buf_printf(&b, "%d-%s", 5, "five");
     ck_assert_uint_eq(b.n, 8 + 4 + 6);
-    ck_assert_mem_eq(b.p, "abc\0\0\0\0\0\7\0\0\0" "5-five", 18);
+    ck_assert_mem_eq(b.p,
+                     "abc\0\0\0\0\0\7\0\0\0"
+                     "5-five",
+                     18);
     size_t n;
     char *p = buf_take(&b, &n);
     ck_assert_uint_eq(n, 18);
@@ -83,11 +86,21 @@ START_TEST(bitmaps_follow_an_array)
             if (y[i]) bitset_add(&o, i);
         }
         switch (round % 5) {
-        case 0: bitset_and(&s, &o); break;
-        case 1: bitset_or(&s, &o); break;
-        case 2: bitset_andnot(&s, &o); break;
-        case 3: bitset_not(&s); break;
-        default: bitset_fill(&s); break;
+        case 0:
+            bitset_and(&s, &o);
+            break;
+        case 1:
+            bitset_or(&s, &o);
+            break;
+        case 2:
+            bitset_andnot(&s, &o);
+            break;
+        case 3:
+            bitset_not(&s);
+            break;
+        default:
+            bitset_fill(&s);
+            break;
         }
         uint32_t next = bitset_next(&s, 0);
         for (uint32_t i = 0; i < n; i++) {
@@ -139,10 +152,15 @@ START_TEST(identifiers_are_read_in_every_spelling)
         uuid_format(&u, text);
         ck_assert_str_eq(text, good[0]);
     }
-    const char *bad[] = {"", "zzz", " a5ef6948-c3c8-4b82-90cf-e2faeb008ca6", "a5ef6948-c3c8-4b82-90cf-e2faeb008ca",
-                         "a5ef6948+c3c8-4b82-90cf-e2faeb008ca6", "g5ef6948-c3c8-4b82-90cf-e2faeb008ca6",
+    const char *bad[] = {"",
+                         "zzz",
+                         " a5ef6948-c3c8-4b82-90cf-e2faeb008ca6",
+                         "a5ef6948-c3c8-4b82-90cf-e2faeb008ca",
+                         "a5ef6948+c3c8-4b82-90cf-e2faeb008ca6",
+                         "g5ef6948-c3c8-4b82-90cf-e2faeb008ca6",
                          "{a5ef6948-c3c8-4b82-90cf-e2faeb008ca6"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) ck_assert_msg(!uuid_parse(str_from_c(bad[i]), &u), "%s", bad[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        ck_assert_msg(!uuid_parse(str_from_c(bad[i]), &u), "%s", bad[i]);
     u = uuid_new();
     v = uuid_new();
     ck_assert(!uuid_eq(&u, &v));

@@ -15,8 +15,15 @@ static struct bytes sample(void)
     meta_put(&m, STR("key"), &v);
     const struct bytes metas[3] = {{NULL, 0}, {m.p, m.n}, {NULL, 0}};
     const struct batch_input in = {
-        .kind = BATCH_UPDATE, .n_rows = 3, .dim = 2, .as_of = 77, .ids = ids, .vectors = vectors,
-        .has_vector = has_vector, .documents = documents, .metas = metas,
+        .kind = BATCH_UPDATE,
+        .n_rows = 3,
+        .dim = 2,
+        .as_of = 77,
+        .ids = ids,
+        .vectors = vectors,
+        .has_vector = has_vector,
+        .documents = documents,
+        .metas = metas,
     };
     struct bytes block;
     ck_ok(batch_build(&in, &block, NULL));

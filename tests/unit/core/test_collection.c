@@ -78,7 +78,8 @@ static struct bytes build(enum batch_kind kind, const struct op *ops, uint32_t n
     for (uint32_t i = 0; i < n; i++) {
         ids[i] = id_text(text[i], ops[i].id);
         documents[i] = (struct str){NULL, 0};
-        if (ops[i].has_document) documents[i] = str_of(docs[i], (size_t)sprintf(docs[i], "document %d", ops[i].document));
+        if (ops[i].has_document)
+            documents[i] = str_of(docs[i], (size_t)sprintf(docs[i], "document %d", ops[i].document));
         struct value v = {.type = ops[i].removes_value ? VALUE_NULL : VALUE_INT, .i = ops[i].value};
         if (ops[i].has_value || ops[i].removes_value) meta_put(&packed[i], STR("k"), &v);
         metas[i] = (struct bytes){packed[i].p, packed[i].n};
@@ -86,8 +87,15 @@ static struct bytes build(enum batch_kind kind, const struct op *ops, uint32_t n
         if (ops[i].has_vector) memcpy(vectors + DIM * n_vectors++, ops[i].v, sizeof ops[i].v);
     }
     const struct batch_input in = {
-        .kind = kind, .n_rows = n, .dim = DIM, .as_of = as_of, .ids = ids, .vectors = vectors,
-        .has_vector = has_vector, .documents = documents, .metas = metas,
+        .kind = kind,
+        .n_rows = n,
+        .dim = DIM,
+        .as_of = as_of,
+        .ids = ids,
+        .vectors = vectors,
+        .has_vector = has_vector,
+        .documents = documents,
+        .metas = metas,
     };
     struct bytes block;
     ck_ok(batch_build(&in, &block, NULL));
@@ -162,7 +170,8 @@ static void compare(const struct snapshot *s, const struct model *m)
         before = r->order;
         ck_assert_mem_eq(row.vector, r->v, sizeof r->v);
         ck_assert_int_eq(row.document.p != NULL, r->document >= 0);
-        if (r->document >= 0) ck_assert(str_eq(row.document, str_of(text, (size_t)sprintf(text, "document %d", r->document))));
+        if (r->document >= 0)
+            ck_assert(str_eq(row.document, str_of(text, (size_t)sprintf(text, "document %d", r->document))));
         ck_assert_int_eq(meta_find(row.meta, STR("k"), &e), r->value >= 0);
         if (r->value >= 0) ck_assert_int_eq((int)le64_get(e.payload.p), r->value);
     }

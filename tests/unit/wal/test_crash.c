@@ -92,8 +92,9 @@ START_TEST(promises_survive_power_cuts)
 {
     int n_cuts = 0;
     logger_set_level(LOG_NONE);
-    for (uint64_t seed = 1; seed <= 60; seed++) run_lives(seed * 7919, 14, &n_cuts);
-    ck_assert_int_gt(n_cuts, 300);
+    int n = suite_share(60);
+    for (int seed = 1; seed <= n; seed++) run_lives((uint64_t)seed * 7919, 14, &n_cuts);
+    ck_assert_int_gt(n_cuts, 5 * n);
 }
 END_TEST
 
@@ -153,10 +154,10 @@ static void write_some(struct client *c, struct disk *d, bool closes)
 
 START_TEST(damage_is_refused_or_harmless)
 {
-    int n_refused = 0, n_harmless = 0;
+    int n_refused = 0, n_harmless = 0, n = suite_share(300);
     logger_set_level(LOG_NONE);
-    for (uint64_t seed = 1; seed <= 300; seed++) {
-        struct disk *d = disk_new(seed * 104729);
+    for (int seed = 1; seed <= n; seed++) {
+        struct disk *d = disk_new((uint64_t)seed * 104729);
         struct client *c = client_new();
         struct errmsg em = {{0}};
         write_some(c, d, seed % 2 == 0);
@@ -174,12 +175,12 @@ START_TEST(damage_is_refused_or_harmless)
         uint64_t before = disk_sum(d);
         enum err e = client_open(c, &d->table, "/wal", &small, &em);
         if (e == ERR_OK) {
-            ck_assert_msg(c->n_replayed == 40, "seed %llu: byte %zu of %s was changed, and %llu of 40 are left",
-                          (unsigned long long)seed, at, name->path, (unsigned long long)c->n_replayed);
+            ck_assert_msg(c->n_replayed == 40, "seed %d: byte %zu of %s was changed, and %llu of 40 are left", seed, at,
+                          name->path, (unsigned long long)c->n_replayed);
             client_close(c);
             n_harmless++;
         } else {
-            ck_assert_msg(e == ERR_CORRUPT, "seed %llu: %s", (unsigned long long)seed, em.text);
+            ck_assert_msg(e == ERR_CORRUPT, "seed %d: %s", seed, em.text);
             ck_assert_msg(strstr(em.text, name->path) != NULL && strstr(em.text, "byte ") != NULL,
                           "the message names file and byte: %s", em.text);
             ck_assert_msg(disk_sum(d) == before, "the files are left as they are");
@@ -188,7 +189,7 @@ START_TEST(damage_is_refused_or_harmless)
         client_free(c);
         disk_free(d);
     }
-    ck_assert_int_gt(n_refused, 150);
+    ck_assert_int_gt(n_refused, n / 2);
     ck_assert_int_gt(n_harmless, 0); /* padding, unused bytes of the header's block, the mark */
 }
 END_TEST
@@ -405,7 +406,7 @@ START_TEST(crash_loops_do_not_pile_up_files)
     logger_set_level(LOG_NONE);
     struct disk *d = disk_new(10);
     struct client *c = client_new();
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0, n = suite_share(300); i < n; i++) {
         d->cut_after = (long)pick(d, 40);
         bool is_open = client_open(c, &d->table, "/wal", &small, NULL) == ERR_OK;
         if (is_open) {
@@ -420,7 +421,8 @@ START_TEST(crash_loops_do_not_pile_up_files)
                       (unsigned long long)n_live, i);
     }
     /* without a write the number stays, however often it starts */
-    for (int i = 0; i < 100; i++) {
+    int n_starts = suite_share(100);
+    for (int i = 0; i < n_starts; i++) {
         d->cut_after = (long)pick(d, 25);
         if (client_open(c, &d->table, "/wal", &small, NULL) == ERR_OK) client_close(c);
         disk_cut(d, pick(d, 3));
@@ -429,7 +431,7 @@ START_TEST(crash_loops_do_not_pile_up_files)
     ck_ok(client_trim(c, c->last_lsn));
     client_close(c);
     int n = d->now.n;
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < n_starts; i++) {
         d->cut_after = (long)pick(d, 25);
         if (client_open(c, &d->table, "/wal", &small, NULL) == ERR_OK) client_close(c);
         disk_cut(d, pick(d, 3));

@@ -35,7 +35,7 @@ static void run_with_fault(struct disk *d, struct client *c)
 
 static void fail_each(int mask, enum err fault, bool stays, bool forgets)
 {
-    for (long at = 0;; at++) {
+    for (long at = 0;; at += suite_stride()) {
         struct disk *d = disk_new((uint64_t)at + 1);
         struct client *c = client_new();
         d->fault = fault;
@@ -185,7 +185,7 @@ START_TEST(each_allocation_may_fail)
 {
     logger_set_level(LOG_NONE);
     bool fired = true;
-    for (long at = 0; fired; at++) {
+    for (long at = 0; fired; at += suite_stride()) {
         struct disk *d = disk_new(5);
         struct client *c = client_new();
         for (int round = 0; round < 2; round++) { /* the second finds files */
