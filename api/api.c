@@ -158,6 +158,13 @@ void api_refuse_body(struct api_request *r)
         (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
 }
 
+void api_write_routes(struct buf *out)
+{
+    for (uint32_t i = 0; i < api_n_routes; i++)
+        buf_printf(out, "%s %s %s\n", api_routes[i].method, api_routes[i].pattern,
+                   auth_action_name(api_routes[i].action));
+}
+
 /* --- running and ending ------------------------------------------------------------------------------------------ */
 
 void api_run(struct api_request *r)
