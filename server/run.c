@@ -1,8 +1,9 @@
 /* run.c - the life of the server.
  *
  * START     read what guards the server; bind the port; look whether the directory is another program's; start threads;
- *           open the store; raise limits; listen; say so. Each step can fail with one sentence on stderr and status 1, and undoes those before it. The
- *           port comes before the store, so that a second server by mistake does not touch the data.
+ *           open the store; listen; raise limits; say so. Each step can fail with one sentence on stderr and status 1,
+ *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
+ *           touch the data.
  * SERVE     the loop runs until the first SIGTERM or SIGINT.
  * STOP      the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api and the store are
  *           closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever

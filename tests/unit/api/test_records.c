@@ -48,6 +48,16 @@ START_TEST(get_answers_column_by_column)
     check_answer(
         &c, 200,
         "{\"ids\":[\"b\"],\"embeddings\":null,\"documents\":null,\"uris\":null,\"metadatas\":null,\"include\":[]}");
+    post(&c, "update", "{\"ids\":[\"c\"],\"uris\":[\"u\"]}"); /* a row with a uri has metadata, if empty ones */
+    check_answer(&c, 200, "{}");
+    post(&c, "get", "{\"ids\":[\"c\"],\"include\":[\"metadatas\"]}");
+    check_answer(&c, 200,
+                 "{\"ids\":[\"c\"],\"embeddings\":null,\"documents\":null,\"uris\":null,\"metadatas\":[{}],"
+                 "\"include\":[\"metadatas\"]}");
+    post(&c, "get", "{\"include\":[null]}"); /* no name at all is taken for broken text */
+    ck_assert_uint_eq(c.status, 400);
+    post(&c, "get", "{\"include\":[\"x\"]}");
+    ck_assert_uint_eq(c.status, 422);
     get(&c, "count?read_level=index_only&x=1");
     check_answer(&c, 200, "3");
     caller_close(&c);
@@ -196,8 +206,6 @@ static const struct {
     {"search", "{\"searches\":[{}],\"read_level\":\"x\"}", 422,
      SHAPE "read_level: unknown variant `x`, expected one of `index_and_wal`, `index_only`, `index_and_bounded_wal` at "
            "line 1 column 33"},
-    {"search", "{\"searches\":[{\"rank\":{\"a\":[1]}},{}],\"read_level\":\"index_only\"}", 501,
-     "Error executing plan: Not implemented: Search operation is not implemented for local executor"},
     /* values, in the contract's order */
     {"add", "{\"ids\":[\"\"],\"embeddings\":[\"#\"],\"metadatas\":[{\"$x\":1}]}", 400,
      "Invalid base64 string: Invalid symbol 35, offset 0."},
