@@ -9,7 +9,7 @@
 FROM debian:12-slim AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
         gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
-        libpcre2-dev libzstd-dev libxxhash-dev \
+        libpcre2-dev libzstd-dev libxxhash-dev libcrypt-dev libgnutls28-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -17,7 +17,7 @@ RUN make -j"$(nproc)" && strip build/chroma
 
 FROM debian:12-slim
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        dumb-init libmicrohttpd12 libcjson1 libsqlite3-0 libuv1 libyaml-0-2 libpcre2-8-0 libzstd1 \
+        dumb-init libmicrohttpd12 libcjson1 libsqlite3-0 libuv1 libyaml-0-2 libpcre2-8-0 libzstd1 libcrypt1 libgnutls30 \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 chroma \
     && useradd --system --uid 10001 --gid chroma --home-dir /data --shell /usr/sbin/nologin chroma \

@@ -2,11 +2,13 @@
  *
  * ORDER OF REFUSALS (the first that applies answers)
  *   1. no such route 404   2. wrong method 405   3. a path parameter that is not UTF-8 400
- *   4. the announced body is too large 413   5. the content type is not JSON 415
+ *   4. who asks is not known 401, or may not do this 403 (auth_gate.c)
+ *   5. the announced body is too large 413   6. the content type is not JSON 415
  *   Everything else needs the body and is the handler's.
  * CORS, when configured, adds its headers to every answer and answers every OPTIONS request by itself.
  */
 #include "api/answer.h"
+#include "api/auth_gate.h"
 #include "api/routes.h"
 
 #include <strings.h>
@@ -167,6 +169,8 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->answer_type = r->allow = r->location = r->extra_headers = STR("");
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;
+    r->user = NULL;
+    r->is_unverified = false;
     r->is_head = str_eq(r->method, STR("HEAD"));
 
     bool is_options = str_eq(r->method, STR("OPTIONS"));
@@ -187,7 +191,7 @@ enum api_place api_begin(struct api *a, struct api_request *r)
         (void)answer_empty(r, 405);
         return API_ANSWERED;
     }
-    if (!decode_params(r, raw, n_params)) return API_ANSWERED;
+    if (!decode_params(r, raw, n_params) || !auth_gate_admit(r)) return API_ANSWERED;
     if (r->has_length && r->content_length > r->body_max) {
         api_refuse_body(r);
         return API_ANSWERED;
@@ -196,7 +200,7 @@ enum api_place api_begin(struct api *a, struct api_request *r)
         (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
         return API_ANSWERED;
     }
-    return r->route->place;
+    return r->is_unverified ? API_RUN_POOL : r->route->place;
 }
 
 void api_refuse_body(struct api_request *r)
@@ -208,16 +212,24 @@ void api_refuse_body(struct api_request *r)
         (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
 }
 
+void api_write_routes(struct buf *out)
+{
+    for (uint32_t i = 0; i < api_n_routes; i++)
+        buf_printf(out, "%s %s %s\n", api_routes[i].method, api_routes[i].pattern,
+                   auth_action_name(api_routes[i].action));
+}
+
 /* --- running and ending ------------------------------------------------------------------------------------------ */
 
 void api_run(struct api_request *r)
 {
     if (r->body.p == NULL) r->body = STR("");
-    if (r->route->handler(r) == API_DONE) r->done(r);
+    if (!auth_gate_confirm(r) || r->route->handler(r) == API_DONE) r->done(r);
 }
 
 void api_end(struct api_request *r)
 {
+    auth_gate_leave(r);
     arena_free(&r->arena);
     buf_free(&r->answer);
 }

@@ -16,6 +16,8 @@
 #include "core/buf.h"
 
 struct api;
+struct auth;      /* auth.h */
+struct auth_user; /* auth_internal.h */
 
 struct api_options { /* zero = default */
     bool allow_reset;
@@ -23,6 +25,7 @@ struct api_options { /* zero = default */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
     uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
+    struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -41,10 +44,12 @@ enum { API_PARAMS_MAX = 6 };
 struct api_request {
     /* set by the server before api_begin; views hold until api_end */
     struct str method;
-    struct str path;         /* as sent, before '?', not decoded */
-    struct str query;        /* after '?', not decoded; may be empty */
-    struct str content_type; /* .p == NULL: no such header */
-    struct str origin;       /* likewise */
+    struct str path;          /* as sent, before '?', not decoded */
+    struct str query;         /* after '?', not decoded; may be empty */
+    struct str content_type;  /* .p == NULL: no such header */
+    struct str origin;        /* likewise */
+    struct str authorization; /* likewise; empty when the header is there more than once */
+    struct str chroma_token;  /* x-chroma-token; likewise */
     bool has_length;
     uint64_t content_length;
     void (*done)(struct api_request *r); /* any thread */
@@ -70,6 +75,8 @@ struct api_request {
 
     /* the api's own */
     const struct api_route *route;
+    const struct auth_user *user; /* the caller; NULL: no authentication, or a public route */
+    bool is_unverified;           /* the password is to be verified by api_run */
     struct api *api;
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;
@@ -81,5 +88,9 @@ enum api_place api_begin(struct api *a, struct api_request *r);
 void api_refuse_body(struct api_request *r); /* fills the 413 of the route */
 void api_run(struct api_request *r);
 void api_end(struct api_request *r); /* frees arena and answer; the struct itself is the server's */
+
+/* "METHOD PATTERN ACTION\n" for every route: what the server answers to, and what a caller must be allowed to do.
+ * ACTION is "public", "identity" (any valid credentials), or one of Chroma's names. */
+void api_write_routes(struct buf *out);
 
 #endif

@@ -206,13 +206,17 @@ static bool read_tokens(struct json_reader *j, struct str **out, uint32_t *n, bo
     return j->err == ERR_OK;
 }
 
-/* {"#type":"sparse_vector","indices":[...],"values":[...],"tokens":[...]}. *is_bad: the parts do not agree. */
-static bool read_sparse(struct json_reader *j, struct value *v, bool *fits, bool *is_bad)
+bool parse_sparse(struct json_reader *j, struct sparse *s, bool *fits, enum sparse_fault *fault)
 {
     struct str key, text;
     bool has_indices = false, has_values = false, has_tokens = false;
     uint32_t n_indices = 0, n_values = 0, n_tokens = 0;
-    *v = (struct value){.type = VALUE_SPARSE};
+    *s = (struct sparse){0};
+    *fault = SPARSE_FINE;
+    if (json_peek(j) != JSON_OBJECT) {
+        *fits = false;
+        return json_skip(j);
+    }
     if (!json_enter_object(j, "a map")) return false;
     while (json_next_member(j, &key)) {
         bool ok;
@@ -227,18 +231,18 @@ static bool read_sparse(struct json_reader *j, struct value *v, bool *fits, bool
         } else if (str_eq(key, STR("indices"))) {
             if (has_indices) *fits = false;
             has_indices = true;
-            ok = read_indices(j, &v->sparse.indices, &n_indices, fits);
+            ok = read_indices(j, &s->indices, &n_indices, fits);
         } else if (str_eq(key, STR("values"))) {
             if (has_values) *fits = false;
             has_values = true;
-            ok = read_weights(j, &v->sparse.values, &n_values, fits);
+            ok = read_weights(j, &s->values, &n_values, fits);
         } else if (str_eq(key, STR("tokens"))) {
             if (json_peek(j) == JSON_NULL) {
                 ok = json_null(j);
             } else {
                 if (has_tokens) *fits = false;
                 has_tokens = true;
-                ok = read_tokens(j, &v->sparse.tokens, &n_tokens, fits);
+                ok = read_tokens(j, &s->tokens, &n_tokens, fits);
             }
         } else {
             ok = json_skip(j);
@@ -247,13 +251,16 @@ static bool read_sparse(struct json_reader *j, struct value *v, bool *fits, bool
     }
     if (j->err != ERR_OK) return false;
     if (!has_indices || !has_values) *fits = false;
-    if (n_indices != n_values || (has_tokens && n_tokens != n_indices)) *is_bad = true;
-    if (*is_bad || !*fits) return true;
-    v->sparse.n = n_indices;
-    if (n_indices == 0) v->sparse.tokens = NULL;
+    if (!*fits) return true;
+    if (n_indices != n_values || (has_tokens && n_tokens != n_indices)) {
+        *fault = SPARSE_LENGTHS;
+        return true;
+    }
+    s->n = n_indices;
+    if (n_indices == 0) s->tokens = NULL;
     for (uint32_t i = 0; i < n_indices; i++) {
-        if (i > 0 && v->sparse.indices[i] <= v->sparse.indices[i - 1]) *is_bad = true;
-        if (!isfinite(v->sparse.values[i])) *is_bad = true;
+        if (i > 0 && s->indices[i] <= s->indices[i - 1]) *fault = SPARSE_ORDER;
+        if (!isfinite(s->values[i]) && *fault == SPARSE_FINE) *fault = SPARSE_NOT_FINITE;
     }
     return true;
 }
@@ -267,6 +274,7 @@ struct findings {
 
 static bool read_value(struct json_reader *j, bool allow_null, struct value *v, struct findings *f)
 {
+    enum sparse_fault sparse_fault;
     bool fits = true, ok;
     *f = (struct findings){false, false, false};
     switch (json_peek(j)) {
@@ -284,7 +292,9 @@ static bool read_value(struct json_reader *j, bool allow_null, struct value *v, 
         f->is_empty_list = fits && v->type == VALUE_NULL;
         break;
     case JSON_OBJECT:
-        ok = read_sparse(j, v, &fits, &f->is_bad_sparse);
+        *v = (struct value){.type = VALUE_SPARSE};
+        ok = parse_sparse(j, &v->sparse, &fits, &sparse_fault);
+        f->is_bad_sparse = fits && sparse_fault != SPARSE_FINE;
         break;
     default:
         ok = read_scalar(j, v, &fits);

@@ -1,4 +1,5 @@
-/* metadata.h - metadata of collections as read from a request. (Of records: handler.h.) Internal to api/. */
+/* metadata.h - metadata of collections, and sparse vectors, as read from a request. (Metadata of records: handler.h.)
+ * Internal to api/. */
 #ifndef API_METADATA_H
 #define API_METADATA_H
 
@@ -15,5 +16,16 @@ struct collection_metadata {
 /* Reads null or an object. Type faults fail the reader (422); a list or a sparse vector, which only records can have,
  * is a fault in *m. */
 bool parse_collection_metadata(struct json_reader *j, bool allow_null, struct collection_metadata *m);
+
+enum sparse_fault {
+    SPARSE_FINE,
+    SPARSE_LENGTHS,    /* the parts differ in length; nothing but the parts' beginnings is kept */
+    SPARSE_ORDER,      /* indices do not ascend */
+    SPARSE_NOT_FINITE, /* a value beyond float32 */
+};
+
+/* {"#type":"sparse_vector","indices":[...],"values":[...],"tokens":[...]} to its end, into the arena. *fits turns false
+ * when the value has another shape; *fault is what is wrong with one that fits. False: the reader has failed. */
+bool parse_sparse(struct json_reader *j, struct sparse *s, bool *fits, enum sparse_fault *fault);
 
 #endif

@@ -160,6 +160,12 @@ static inline bool records_is_read_level(struct str s)
 /* Answers what a failed call of a lower module comes to; the detail may be empty. */
 enum api_outcome records_fail(struct api_request *r, enum err e, const struct errmsg *em);
 
+#define RECORDS_ANSWER_MAX ((size_t)2 << 30) /* bytes of an answer; beyond it clients fail anyway */
+
+/* The end of a read whose answer was put into r->answer with that ceiling: 200, or a refusal in its place. `e`: what
+ * putting it met, besides what the buffer itself knows. */
+enum api_outcome records_finish_read(struct api_request *r, enum err e, const struct errmsg *em);
+
 /* The reader has failed, or a column has (memory, size). */
 enum api_outcome records_fail_body(struct api_request *r, const struct json_reader *j);
 

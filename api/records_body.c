@@ -51,6 +51,18 @@ enum api_outcome records_fail(struct api_request *r, enum err e, const struct er
     return api_fail(r, e, "%s", has_detail ? em->text : err_text(e));
 }
 
+enum api_outcome records_finish_read(struct api_request *r, enum err e, const struct errmsg *em)
+{
+    if (e == ERR_OK) e = r->answer.err;
+    if (e == ERR_OK) return api_ok(r, 200);
+    buf_free(&r->answer);
+    if (e == ERR_TOO_LARGE) {
+        return api_fail(r, ERR_INVALID,
+                        "The answer is larger than 2 GiB: ask for fewer records or fewer parts of them");
+    }
+    return records_fail(r, e, em);
+}
+
 enum api_outcome records_fail_body(struct api_request *r, const struct json_reader *j)
 {
     if (j->err == ERR_INVALID || j->err == ERR_SHAPE) return api_fail_json(r, j);

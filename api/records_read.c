@@ -1,15 +1,13 @@
-/* records_read.c - get, query, count, and what search answers until it is built.
+/* records_read.c - get and query.
  *
  * HAPPY PATH  body into columns; collection; checks; a snapshot; the executor; the answer column by column; the
  * snapshot ends. Nothing blocks, and nothing of the snapshot outlives it.
- * FAILURE  refusals in the contract's order. An answer beyond ANSWER_MAX is refused in words instead of cut.
+ * FAILURE  refusals in the contract's order. An answer beyond RECORDS_ANSWER_MAX is refused in words instead of cut.
  * INVARIANT  the collection's live object is used only inside the epoch entered before the collection was looked up.
  */
 #include "api/records.h"
 
 #include "core/epoch.h"
-
-#define ANSWER_MAX (UINT64_C(2) << 30) /* bytes; beyond it clients fail anyway */
 
 struct read_in {
     struct selection_in selection;
@@ -31,16 +29,8 @@ static enum api_outcome answer_rows(struct api_request *r, const struct answer_r
                                     const struct include_in *include)
 {
     struct errmsg em = {0};
-    r->answer.max = ANSWER_MAX;
-    enum err e = answer_put(&r->answer, rows, include, &em);
-    if (e == ERR_OK) e = r->answer.err;
-    if (e == ERR_OK) return api_ok(r, 200);
-    buf_free(&r->answer);
-    if (e == ERR_TOO_LARGE) {
-        return api_fail(r, ERR_INVALID,
-                        "The answer is larger than 2 GiB: ask for fewer records or fewer parts of them");
-    }
-    return records_fail(r, e, &em);
+    r->answer.max = RECORDS_ANSWER_MAX;
+    return records_finish_read(r, answer_put(&r->answer, rows, include, &em), &em);
 }
 
 /* --- get ---------------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #ifndef API_ROUTES_H
 #define API_ROUTES_H
 
+#include "api/auth_action.h"
 #include "api/handler.h"
 
 enum route_body {
@@ -20,6 +21,7 @@ struct api_route {
     enum route_body body;
     const char *tag, *id, *summary; /* for openapi.json; tag NULL: not listed */
     const char *schema;             /* JSON schema of the body, NULL: none */
+    enum auth_action action;        /* what the caller must be allowed to do */
 };
 
 extern const struct api_route api_routes[];

@@ -3,6 +3,7 @@
  * All but reset only read memory and run on the loop.
  */
 #include "api/answer.h"
+#include "api/auth_gate.h"
 
 #include <inttypes.h>
 #include <time.h>
@@ -42,7 +43,7 @@ enum api_outcome handle_pre_flight(struct api_request *r)
 
 enum api_outcome handle_identity(struct api_request *r)
 {
-    buf_lit(&r->answer, "{\"user_id\":\"\",\"tenant\":\"default_tenant\",\"databases\":[\"default_database\"]}");
+    auth_gate_put_identity(r, &r->answer);
     return api_ok(r, 200);
 }
 

@@ -4,6 +4,7 @@
  * writes; the catalog says whether it was taken.
  */
 #include "api/answer.h"
+#include "api/auth_gate.h"
 #include "api/name.h"
 
 /* The one member of {"<name>": string}; false: answered. */
@@ -87,14 +88,31 @@ static void put_database(struct buf *b, const struct uuid *id, struct str name, 
     buf_char(b, '}');
 }
 
+/* Databases outside of the caller's scope are left out before paging: neither they nor their number shows. */
+static enum err list_covered(struct api_request *r, uint32_t limit, uint32_t offset, struct catalog_database **list,
+                             size_t *n)
+{
+    struct catalog *c = store_catalog(r->api->store);
+    if (auth_gate_covers_all_databases(r))
+        return catalog_list_databases(c, r->params[0], limit, offset, &r->arena, list, n);
+    enum err e = catalog_list_databases(c, r->params[0], UINT32_MAX, 0, &r->arena, list, n);
+    if (e != ERR_OK) return e;
+    size_t n_covered = 0, n_kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        if (!auth_gate_covers_database(r, (*list)[i].name)) continue;
+        if (n_covered++ >= offset && n_kept < limit) (*list)[n_kept++] = (*list)[i];
+    }
+    *n = n_kept;
+    return ERR_OK;
+}
+
 enum api_outcome handle_list_databases(struct api_request *r)
 {
     uint32_t limit, offset;
     struct catalog_database *list;
     size_t n;
     if (!api_limit_offset(r, &limit, &offset)) return API_DONE;
-    enum err e =
-        catalog_list_databases(store_catalog(r->api->store), r->params[0], limit, offset, &r->arena, &list, &n);
+    enum err e = list_covered(r, limit, offset, &list, &n);
     if (e != ERR_OK) return api_fail(r, e, "The databases could not be listed: %s", err_text(e));
     buf_char(&r->answer, '[');
     for (size_t i = 0; i < n; i++) {
@@ -110,6 +128,7 @@ enum api_outcome handle_create_database(struct api_request *r)
     struct str name = {NULL, 0}, fault = {NULL, 0};
     struct errmsg em = {{0}};
     if (!read_only_string(r, "name", "struct CreateDatabasePayload", &name)) return API_DONE;
+    if (!auth_gate_covers_database(r, name)) return auth_gate_forbid(r);
     if (!name_check(name, &r->arena, &fault))
         return fault.p != NULL ? api_fail_str(r, ERR_INVALID, fault) : api_fail(r, ERR_NOMEM, "out of memory");
     enum err e = catalog_create_database(store_catalog(r->api->store), r->params[0], name, &em);

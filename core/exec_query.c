@@ -10,8 +10,8 @@
 /* Up to so many candidates in all segments together every distance is computed: the answer is exact. */
 enum { EXACT_CANDIDATES = 4096 };
 
-static enum err query_one(const struct snapshot *s, const struct segment_rows *rows, const float *v, uint32_t k,
-                          struct arena *a, struct topk *top, struct errmsg *em)
+enum err exec_nearest(const struct snapshot *s, const struct segment_rows *rows, const float *v, uint32_t k,
+                      struct arena *a, struct topk *top, struct errmsg *em)
 {
     struct query_vector q;
     query_vector_init(&q, v, s->dim, s->space, a);
@@ -41,7 +41,7 @@ enum err exec_query(const struct snapshot *s, const struct selection *sel, const
     enum err e = exec_select(s, sel, a, &rows, em);
     for (uint32_t i = 0; i < n_queries && e == ERR_OK; i++) {
         struct topk top;
-        e = query_one(s, rows, queries + (size_t)i * s->dim, k, a, &top, em);
+        e = exec_nearest(s, rows, queries + (size_t)i * s->dim, k, a, &top, em);
         if (e != ERR_OK) break;
         hits[i] = top.heap;
         n_hits[i] = top.n;

@@ -15,4 +15,8 @@ struct segment_rows {
 enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a, struct segment_rows **rows,
                      struct errmsg *em);
 
+/* The k nearest to `v` (s->dim floats) among the selected rows, sorted, in the arena. */
+enum err exec_nearest(const struct snapshot *s, const struct segment_rows *rows, const float *v, uint32_t k,
+                      struct arena *a, struct topk *top, struct errmsg *em);
+
 #endif

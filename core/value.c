@@ -247,6 +247,16 @@ bool meta_value(const struct meta_entry *e, struct arena *a, struct value *v)
     return false;
 }
 
+bool meta_sparse(const struct meta_entry *e, struct sparse_view *v)
+{
+    const uint8_t *at = e->payload.p, *end = at + e->payload.n;
+    uint64_t n = 0;
+    if (e->type != VALUE_SPARSE) return false;
+    (void)get_varint(&at, end, &n);
+    *v = (struct sparse_view){.indices = at, .values = at + n * 4, .n = (uint32_t)n};
+    return true;
+}
+
 /* --- writing --------------------------------------------------------------------------------------------------- */
 
 static void put_string(struct buf *out, struct str s)

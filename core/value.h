@@ -85,6 +85,13 @@ bool meta_find(struct bytes meta, struct str key, struct meta_entry *e);
 /* Decodes a payload. Strings are views into the payload; lists are made in the arena. False when memory is short. */
 bool meta_value(const struct meta_entry *e, struct arena *a, struct value *v);
 
+/* A sparse vector where it lies, without its tokens: n little-endian u32 and n float32, not aligned. */
+struct sparse_view {
+    const uint8_t *indices, *values;
+    uint32_t n;
+};
+bool meta_sparse(const struct meta_entry *e, struct sparse_view *v); /* false: it is of another type */
+
 /* Appends one entry. The caller appends in ascending key order. */
 void meta_put(struct buf *out, struct str key, const struct value *v);
 void meta_put_raw(struct buf *out, const struct meta_entry *e);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/api.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
 
@@ -17,7 +18,8 @@ static const char usage[] = "A vector database that speaks Chroma's REST API.\n"
                             "Commands:\n"
                             "  run [CONFIG] [flags]   serve a directory of data\n"
                             "  healthcheck [flags]    ask a running server whether it is well (exit status 0 or 1)\n"
-                            "  help [config]          this text, or a documented configuration file\n"
+                            "  help [config|routes]   this text, a documented configuration file, or every route and\n"
+                            "                         what a caller must be allowed to do there\n"
                             "\n"
                             "  --version              the version of this program\n"
                             "  --help                 this text; behind a command: its flags\n";
@@ -238,9 +240,14 @@ int cli_main(int argc, char **argv, char *const *environment)
         printf("chroma %s\n", SERVER_VERSION);
         return 0;
     }
-    if (strcmp(command, "help") == 0 && argc > 2 && strcmp(argv[2], "config") == 0) {
+    bool wants_config = strcmp(command, "help") == 0 && argc > 2 && strcmp(argv[2], "config") == 0;
+    bool wants_routes = strcmp(command, "help") == 0 && argc > 2 && strcmp(argv[2], "routes") == 0;
+    if (wants_config || wants_routes) {
         struct buf b = {0};
-        config_write_example(&b);
+        if (wants_config)
+            config_write_example(&b);
+        else
+            api_write_routes(&b);
         print_buf(stdout, &b);
         return 0;
     }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "api/auth.h"
 #include "core/mem.h"
 
 static void *config_member(struct config *c, const struct config_key *key)
@@ -69,11 +70,32 @@ static enum err config_set_text(struct config *c, const struct config_key *key, 
     return ERR_OK;
 }
 
+static enum err config_set_word(struct config *c, const struct config_key *key, struct str value, const char *place,
+                                struct errmsg *em)
+{
+    struct buf all = {.max = 256};
+    for (int i = 0; key->words[i] != NULL; i++) {
+        if (is_word(value, key->words[i])) {
+            *(int *)config_member(c, key) = i;
+            buf_free(&all);
+            return ERR_OK;
+        }
+        buf_printf(&all, "%s%s", i > 0 ? ", " : "", key->words[i]);
+    }
+    (void)errmsg_set(em, ERR_INVALID, "%s%s: expected one of %.*s; found \"%.*s\"", place, key->name,
+                     STR_ARG(buf_view(&all)), value.n < 64 ? (int)value.n : 64, value.p);
+    buf_free(&all);
+    return ERR_INVALID;
+}
+
 enum err config_set(struct config *c, const struct config_key *key, struct str value, const char *place,
                     struct errmsg *em)
 {
     uint64_t number;
     switch (key->type) {
+    case CONFIG_WORD:
+        return config_set_word(c, key, value, place, em);
+    case CONFIG_OPTIONAL:
     case CONFIG_TEXT:
         return config_set_text(c, key, value, place, em);
     case CONFIG_NUMBER:
@@ -121,7 +143,7 @@ enum err config_init(struct config *c, struct errmsg *em)
     *c = (struct config){.warnings = {.max = 65536}, .unknown = {.max = 4096}};
     for (size_t i = 0; i < config_n_keys; i++) {
         const struct config_key *k = &config_keys[i];
-        if (k->type == CONFIG_NO_EFFECT || k->type == CONFIG_LIST) continue;
+        if (k->initial == NULL || k->type == CONFIG_LIST) continue;
         enum err e = config_set(c, k, str_from_c(k->initial), "default of ", em);
         CHECK((e == ERR_OK || e == ERR_NOMEM) && "the table's defaults are within its own ranges");
         if (e != ERR_OK) {
@@ -132,11 +154,53 @@ enum err config_init(struct config *c, struct errmsg *em)
     return ERR_OK;
 }
 
+/* Contradictions stop the start: whichever half is meant, the other may be what keeps strangers out. */
+static enum err check_auth(const struct config *c, struct errmsg *em)
+{
+    const struct {
+        const char *name, *value;
+        bool token, basic; /* providers that it is for */
+    } texts[] = {{"auth.token", c->auth_token, true, false},
+                 {"auth.token_file", c->auth_token_file, true, false},
+                 {"auth.users_file", c->auth_users_file, true, true},
+                 {"auth.roles_file", c->auth_roles_file, true, true},
+                 {"auth.htpasswd_file", c->auth_htpasswd_file, false, true},
+                 {"CHROMA_SERVER_AUTHN_CREDENTIALS", c->old_credentials, true, true},
+                 {"CHROMA_SERVER_AUTHN_CREDENTIALS_FILE", c->old_credentials_file, true, true},
+                 {"CHROMA_SERVER_AUTHZ_CONFIG", c->old_roles, true, true}};
+    bool is_token = c->auth_provider == AUTH_TOKEN, is_basic = c->auth_provider == AUTH_BASIC;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (texts[i].value != NULL && !(is_token && texts[i].token) && !(is_basic && texts[i].basic))
+            return errmsg_set(em, ERR_INVALID, "%s is set, but auth.provider is %s", texts[i].name,
+                              is_token   ? "token"
+                              : is_basic ? "basic"
+                                         : "none");
+    bool has_roles = c->auth_roles_file != NULL || c->old_roles != NULL;
+    if (c->auth_roles_file != NULL && c->old_roles != NULL) return errmsg_set(em, ERR_INVALID, "roles are given twice");
+    if (c->old_wants_roles && !has_roles)
+        return errmsg_set(em, ERR_INVALID, "CHROMA_SERVER_AUTHZ_PROVIDER is set, but no file of roles");
+    int n_token = (c->auth_token != NULL) + (c->auth_token_file != NULL) + (c->auth_users_file != NULL);
+    int n_old = (c->old_credentials != NULL) + (c->old_credentials_file != NULL);
+    if (is_token && n_token + n_old != 1)
+        return errmsg_set(em, ERR_INVALID,
+                          "auth.provider is token: exactly one of auth.token, auth.token_file and auth.users_file must "
+                          "be set");
+    if (is_basic && (c->auth_htpasswd_file != NULL) + n_old != 1)
+        return errmsg_set(em, ERR_INVALID, "auth.provider is basic: auth.htpasswd_file must be set");
+    if (c->auth_replace_defaults && !is_token && !is_basic)
+        return errmsg_set(em, ERR_INVALID, "auth.replace_defaults is set, but auth.provider is none");
+    if ((c->tls_cert_file == NULL) != (c->tls_key_file == NULL))
+        return errmsg_set(em, ERR_INVALID, "tls.cert_file and tls.key_file must be set together");
+    return ERR_OK;
+}
+
 enum err config_check(const struct config *c, struct errmsg *em)
 {
     for (uint32_t i = 0; i < c->n_cors_allow_origins; i++)
         if (str_eq(c->cors_allow_origins[i], STR("*")) && c->n_cors_allow_origins > 1)
             return errmsg_set(em, ERR_INVALID, "cors_allow_origins: \"*\" must stand alone, not beside other origins");
+    enum err e = check_auth(c, em);
+    if (e != ERR_OK) return e;
     if (c->body_memory_bytes < c->max_payload_size_bytes)
         return errmsg_set(em, ERR_INVALID, "body_memory_bytes (%llu) is below max_payload_size_bytes (%llu)",
                           (unsigned long long)c->body_memory_bytes, (unsigned long long)c->max_payload_size_bytes);

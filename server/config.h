@@ -31,22 +31,42 @@ struct config {
     uint64_t flush_rows, flush_bytes, log_bytes;
     enum log_level log_level;
 
+    /* who may do what (server/access.h); NULL: not set */
+    int auth_provider;     /* enum auth_provider */
+    int auth_token_header; /* enum auth_header */
+    const char *auth_token, *auth_token_file, *auth_users_file, *auth_roles_file, *auth_htpasswd_file;
+    bool auth_replace_defaults;
+    const char *tls_cert_file, *tls_key_file;
+    /* from variables of Chroma's older servers only */
+    const char *old_credentials, *old_credentials_file, *old_roles;
+    bool old_wants_roles;
+
     struct buf warnings; /* lines to be logged once the log level is known */
     struct buf unknown;  /* ", "-separated names of keys that nobody knows */
     struct arena arena;  /* owns the texts above */
 };
 
-enum config_type { CONFIG_TEXT, CONFIG_NUMBER, CONFIG_BOOL, CONFIG_LIST, CONFIG_LEVEL, CONFIG_NO_EFFECT };
+enum config_type {
+    CONFIG_TEXT,
+    CONFIG_NUMBER,
+    CONFIG_BOOL,
+    CONFIG_LIST,
+    CONFIG_LEVEL,
+    CONFIG_NO_EFFECT,
+    CONFIG_OPTIONAL, /* a text that may be absent (NULL); never shown, it may be a secret */
+    CONFIG_WORD      /* one of `words`, kept as its number */
+};
 
 struct config_key {
     const char *name; /* dotted */
     enum config_type type;
-    size_t offset;          /* of its member in struct config */
-    uint64_t min, max;      /* numbers */
-    const char *initial;    /* its default, as it would be written; NULL: none */
-    const char *flag;       /* of `chroma run`, or NULL */
-    const char *flag_value; /* what the flag wants, as shown in the help; NULL: nothing */
-    const char *help;       /* what it is, and its effect; lines separated by \n */
+    size_t offset;            /* of its member in struct config */
+    uint64_t min, max;        /* numbers */
+    const char *initial;      /* its default, as it would be written; NULL: none */
+    const char *flag;         /* of `chroma run`, or NULL */
+    const char *flag_value;   /* what the flag wants, as shown in the help; NULL: nothing */
+    const char *help;         /* what it is, and its effect; lines separated by \n */
+    const char *const *words; /* NULL at the end; letters' case does not matter */
 };
 
 extern const struct config_key config_keys[];
@@ -74,9 +94,15 @@ enum err config_set_yaml_list(struct config *c, const struct config_key *key, st
 /* The whole file at `path`. ERR_NOT_FOUND and others of vfs.h; ERR_INVALID. (config_file.c) */
 enum err config_read_file(struct config *c, const char *path, struct errmsg *em);
 
-/* CHROMA_* of `environment` (NAME=value texts, NULL at the end). ERR_FORBIDDEN: it asks for authentication, which this
+/* A setting below a group that guards the server must not be misspelt: it is an error, not a warning. */
+bool config_is_guarded(struct str name);
+
+/* CHROMA_* of `environment` (NAME=value texts, NULL at the end). ERR_FORBIDDEN: it asks for an authentication that this
  * server cannot give, so it must not start open. (config_env.c) */
 enum err config_read_environment(struct config *c, char *const *environment, struct errmsg *em);
+
+/* Variables by which older servers were told about authentication; *is_known: it was one. (config_env_auth.c) */
+enum err config_set_old_auth(struct config *c, struct str name, struct str value, bool *is_known, struct errmsg *em);
 
 /* What only several keys together can get wrong; to be called last. */
 enum err config_check(const struct config *c, struct errmsg *em);

@@ -1,9 +1,10 @@
 /* config_env.c - CHROMA_* of the environment, and what older releases read from it.
  *
  * HAPPY PATH  CHROMA_PORT=8001 sets port, CHROMA_CIRCUIT_BREAKER__REQUESTS=10 sets circuit_breaker.requests.
- * FAILURE     a value that does not fit: ERR_INVALID. A variable that asks for authentication: ERR_FORBIDDEN, because a
- *             server that ignored it would stand open where its owner believes it closed. An empty value counts as not
- *             set, since compose files pass unset variables on as empty ones.
+ * FAILURE     a value that does not fit: ERR_INVALID. A variable of older servers that asks for an authentication which
+ *             this one does not have: ERR_FORBIDDEN, because a server that ignored it would stand open where its owner
+ *             believes it closed; those that mean the same here are honoured (config_env_auth.c). An empty value counts
+ *             as not set, since compose files pass unset variables on as empty ones.
  * KUBERNETES  for a service named "chroma" every pod gets CHROMA_PORT=tcp://10.0.0.1:8000, CHROMA_SERVICE_HOST,
  *             CHROMA_PORT_8000_TCP and so on. They are not settings and are passed over.
  */
@@ -22,16 +23,6 @@ static bool starts_with(struct str s, const char *prefix)
 static bool is_name(struct str s, const char *name)
 {
     return s.n == strlen(name) && strncasecmp(s.p, name, s.n) == 0;
-}
-
-/* Settings of the older Python server that close it to strangers. */
-static bool asks_for_auth(struct str name)
-{
-    static const char *const prefixes[] = {"CHROMA_SERVER_AUTH", "CHROMA_AUTH_", "CHROMA_OVERWRITE_SINGLETON_TENANT",
-                                           "CHROMA_SERVER_SSL_", "CHROMA_SERVER_USERS"};
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
-        if (starts_with(name, prefixes[i])) return true;
-    return false;
 }
 
 /* Variables of older releases that had an effect there and have none here. */
@@ -84,13 +75,9 @@ static size_t key_name(struct str env_name, char *out, size_t cap)
 static enum err read_variable(struct config *c, struct str name, struct str value, struct errmsg *em)
 {
     if (value.n == 0) return ERR_OK;
-    if (asks_for_auth(name))
-        return errmsg_set(
-            em, ERR_FORBIDDEN,
-            "the environment sets %.*s, but this server has no authentication and no TLS yet; it does not "
-            "start, because it would be open to everyone. Unset the variable to start it that way, or "
-            "put a proxy that authenticates in front",
-            STR_ARG(name));
+    bool is_old_auth;
+    enum err e = config_set_old_auth(c, name, value, &is_old_auth, em);
+    if (e != ERR_OK || is_old_auth) return e;
     if (is_retired(name)) {
         buf_printf(&c->warnings, "environment: %.*s has no effect; see docs/configuration.md\n", STR_ARG(name));
         return ERR_OK;
@@ -99,6 +86,8 @@ static enum err read_variable(struct config *c, struct str name, struct str valu
     char text[128], place[160];
     size_t n = key_name(str_of(name.p + 7, name.n - 7), text, sizeof text);
     const struct config_key *key = n > 0 ? config_find(str_of(text, n)) : NULL;
+    if (key == NULL && n > 0 && config_is_guarded(str_of(text, n)))
+        return errmsg_set(em, ERR_INVALID, "environment: %.*s: there is no such setting", STR_ARG(name));
     if (key == NULL) {
         buf_printf(&c->unknown, "%s%.*s", c->unknown.n > 0 ? ", " : "", STR_ARG(name));
         return ERR_OK;

@@ -12,17 +12,27 @@ static void put_lines(struct buf *out, const char *prefix, const char *text)
     }
 }
 
+static void put_words(struct buf *out, const struct config_key *k)
+{
+    buf_lit(out, "# One of ");
+    for (size_t i = 0; k->words[i] != NULL; i++) buf_printf(out, "%s%s", i > 0 ? ", " : "", k->words[i]);
+    buf_printf(out, ". Default: %s.\n", k->initial);
+}
+
 static void put_range(struct buf *out, const struct config_key *k)
 {
     static const char *const kinds[] = {[CONFIG_TEXT] = "a text",
+                                        [CONFIG_OPTIONAL] = "a text",
                                         [CONFIG_BOOL] = "true or false",
                                         [CONFIG_LIST] = "a list of texts",
                                         [CONFIG_LEVEL] = "debug, info, warn, error or none"};
     if (k->type == CONFIG_NUMBER)
         buf_printf(out, "# A whole number from %llu to %llu. Default: %s.\n", (unsigned long long)k->min,
                    (unsigned long long)k->max, k->initial);
+    else if (k->type == CONFIG_WORD)
+        put_words(out, k);
     else
-        buf_printf(out, "# Takes %s. Default: %s.\n", kinds[k->type], k->initial);
+        buf_printf(out, "# Takes %s. Default: %s.\n", kinds[k->type], k->initial != NULL ? k->initial : "none");
 }
 
 void config_write_example(struct buf *out)
@@ -46,7 +56,8 @@ void config_write_example(struct buf *out)
         put_lines(out, "# ", k->help);
         put_range(out, k);
         if (n > 0 && (n != group_n || memcmp(group, k->name, n) != 0)) buf_printf(out, "%.*s:\n", (int)n, k->name);
-        buf_printf(out, "%s%s: %s\n", n > 0 ? "  " : "", n > 0 ? dot + 1 : k->name, k->initial);
+        const char *space = k->initial != NULL ? " " : "", *value = k->initial != NULL ? k->initial : "";
+        buf_printf(out, "%s%s:%s%s\n", n > 0 ? "  " : "", n > 0 ? dot + 1 : k->name, space, value);
         group = k->name;
         group_n = n;
     }

@@ -6,8 +6,17 @@
 #define AT(member) offsetof(struct config, member)
 #define NO_EFFECT(name)                                                                                                \
     {                                                                                                                  \
-        name, CONFIG_NO_EFFECT, 0, 0, 0, NULL, NULL, NULL, NULL                                                        \
+        name, CONFIG_NO_EFFECT, 0, 0, 0, NULL, NULL, NULL, NULL, NULL                                                  \
     }
+
+#define OPTIONAL(name, member, help)                                                                                   \
+    {                                                                                                                  \
+        name, CONFIG_OPTIONAL, AT(member), 0, 0, NULL, NULL, NULL, help, NULL                                          \
+    }
+
+/* In the order of enum auth_provider and enum auth_header. */
+static const char *const providers[] = {"none", "token", "basic", NULL};
+static const char *const headers[] = {"any", "Authorization", "X-Chroma-Token", NULL};
 
 const struct config_key config_keys[] = {
     {"persist_path", CONFIG_TEXT, AT(persist_path), 0, 0, "./chroma", "--path", "DIR",
@@ -15,7 +24,7 @@ const struct config_key config_keys[] = {
      "A relative path starts at the working directory."},
     {"listen_address", CONFIG_TEXT, AT(listen_address), 0, 0, "0.0.0.0", "--host", "HOST",
      "The address or name to listen on: 127.0.0.1 for this machine only, 0.0.0.0 for every IPv4 address, :: for every\n"
-     "address of both kinds. Without a configuration file the default is localhost. There is no authentication yet:\n"
+     "address of both kinds. Without a configuration file the default is localhost. Unless auth.provider is set,\n"
      "whoever reaches the port may read and write everything."},
     {"port", CONFIG_NUMBER, AT(port), 0, 65535, "8000", "--port", "PORT",
      "The TCP port. 0 takes any free one; the line \"Connect to Chroma at\" then names it."},
@@ -56,7 +65,7 @@ const struct config_key config_keys[] = {
      NULL,
      "The bodies of all requests that are being received or served may use so many bytes together. Beyond it requests\n"
      "with a body are answered with 503. Must be at least max_payload_size_bytes."},
-    {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "16384", NULL, NULL,
+    {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "8192", NULL, NULL,
      "So many new rows of a collection stay in memory before they are written to an index file. Fewer: less memory "
      "and\n"
      "a faster start; more: fewer and larger files."},
@@ -67,6 +76,40 @@ const struct config_key config_keys[] = {
      "log can be cut. It bounds what is read again at the next start."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
+    {"auth.provider", CONFIG_WORD, AT(auth_provider), 0, 0, "none", NULL, NULL,
+     "How callers show who they are. none: they do not, and may do everything. token: a secret text in a header.\n"
+     "basic: a name and a password. Callers without are answered with 401. See docs/access.md.",
+     providers},
+    OPTIONAL(
+        "auth.token", auth_token,
+        "For provider token: the one valid token; whoever has it may do everything. A file (auth.token_file) or the\n"
+        "environment (CHROMA_AUTH__TOKEN) keeps it out of this file."),
+    OPTIONAL("auth.token_file", auth_token_file, "For provider token: a file that holds the one valid token."),
+    {"auth.token_header", CONFIG_WORD, AT(auth_token_header), 0, 0, "any", NULL, NULL,
+     "For provider token: the header that is looked at. any: \"Authorization: Bearer TOKEN\", and if that is not "
+     "there,\n"
+     "\"X-Chroma-Token: TOKEN\".",
+     headers},
+    OPTIONAL(
+        "auth.users_file", auth_users_file,
+        "A YAML file of users with their tokens, tenant, databases and role, instead of a single token. With provider\n"
+        "basic: the same for users whose passwords are in auth.htpasswd_file; users who are not in it may do nothing."),
+    OPTIONAL("auth.roles_file", auth_roles_file,
+             "A second file of this form, read after auth.users_file, that gives users their roles; users who are not "
+             "in it\n"
+             "may do nothing."),
+    OPTIONAL("auth.htpasswd_file", auth_htpasswd_file,
+             "For provider basic: a file with a line \"name:hash\" for each user, as \"htpasswd -B\" makes it (bcrypt "
+             "only)."),
+    {"auth.replace_defaults", CONFIG_BOOL, AT(auth_replace_defaults), 0, 0, "false", NULL, NULL,
+     "If true, default_tenant and default_database in a request mean the caller's tenant and database, for callers "
+     "who\n"
+     "are bound to exactly one. So clients that know only the defaults work unchanged.",
+     NULL},
+    OPTIONAL("tls.cert_file", tls_cert_file,
+             "A certificate with its chain, in PEM. With it the server speaks HTTPS only (TLS 1.2 and 1.3). Needs\n"
+             "tls.key_file. Both are read once, at the start."),
+    OPTIONAL("tls.key_file", tls_key_file, "The private key that belongs to tls.cert_file, in PEM, not encrypted."),
     NO_EFFECT("scorecard_enabled"),
     NO_EFFECT("scorecard"),
     NO_EFFECT("open_telemetry"),
@@ -100,4 +143,14 @@ const struct config_key *config_find(struct str name)
         if (is_below) return k;
     }
     return NULL;
+}
+
+bool config_is_guarded(struct str name)
+{
+    static const char *const groups[] = {"auth", "tls"};
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        struct str group = str_from_c(groups[i]);
+        if (str_starts(name, group) && (name.n == group.n || name.p[group.n] == '.')) return true;
+    }
+    return false;
 }

@@ -92,6 +92,8 @@ static enum err read_mapping(struct reader *r, const yaml_node_t *map, struct st
             e = read_value(r, known, value);
         else if (is_group(name) && value->type == YAML_MAPPING_NODE)
             e = read_mapping(r, value, name);
+        else if (config_is_guarded(name) && !(value->type == YAML_SCALAR_NODE && is_null(value)))
+            return reject(r, key, name, "there is no such setting");
         else if (!is_group(name) || !is_null(value))
             buf_printf(&r->config->unknown, "%s%.*s", r->config->unknown.n > 0 ? ", " : "", STR_ARG(name));
         if (e != ERR_OK) return e;

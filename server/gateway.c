@@ -116,10 +116,24 @@ static size_t no_unescape(void *ctx, struct MHD_Connection *c, char *s)
     return strlen(s);
 }
 
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.2:+VERS-TLS1.3"
+
 static struct MHD_Daemon *start_daemon(struct gateway *g)
 {
     const struct gateway_options *o = &g->options;
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
+    union { /* libmicrohttpd only reads the texts, but does not say const */
+        const char *text;
+        void *p;
+    } cert = {o->tls_cert}, key = {o->tls_key}, versions = {TLS_VERSIONS};
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, cert.p},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, key.p},
+                                   {MHD_OPTION_HTTPS_PRIORITIES, 0, versions.p},
+                                   {MHD_OPTION_END, 0, NULL}};
+    if (o->tls_cert != NULL)
+        flags |= MHD_USE_TLS;
+    else
+        tls[0] = tls[3];
     MHD_set_panic_func(on_daemon_panic, NULL);
     /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, g,
@@ -133,6 +147,7 @@ static struct MHD_Daemon *start_daemon(struct gateway *g)
                             MHD_OPTION_CONNECTION_TIMEOUT, o->idle_timeout_s,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
                             MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+                            MHD_OPTION_ARRAY, tls,
                             MHD_OPTION_END);
     /* clang-format on */
 }

@@ -27,6 +27,8 @@ struct gateway_options { /* zero = default, except where said */
     unsigned breaker_requests;  /* 0: no breaker. Requests in progress, headers to end of answer; more: 429 */
     uint64_t body_memory_bytes; /* 1 GiB: bodies held at a time; more: 503 */
     uint64_t discard_max_bytes; /* 64 MiB: of a refused body, read and thrown away to keep the connection usable */
+    const char *tls_cert;       /* PEM, with the chain; kept by the caller. NULL: plain HTTP */
+    const char *tls_key;        /* PEM; likewise */
 };
 
 /* Serves from the moment the loop runs. ERR_NOMEM, ERR_IO. */

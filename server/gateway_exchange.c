@@ -53,6 +53,12 @@ static bool parse_length(struct str s, uint64_t *v)
     return s.n > 0;
 }
 
+/* Two credentials are none: a proxy in front may have judged the other one. */
+static void set_once(struct str *header, struct str value)
+{
+    *header = header->p == NULL ? value : STR("");
+}
+
 /* A message whose end two readers could see in different places is refused: a proxy in front may be the other one. */
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t key_n, const char *value,
                                  size_t value_n)
@@ -65,6 +71,10 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
         x->r.content_type = v;
     } else if (is_token(name, "origin")) {
         x->r.origin = v;
+    } else if (is_token(name, "authorization")) {
+        set_once(&x->r.authorization, v);
+    } else if (is_token(name, "x-chroma-token")) {
+        set_once(&x->r.chroma_token, v);
     } else if (is_token(name, "expect")) {
         x->expects_continue = is_token(v, "100-continue");
     } else if (is_token(name, "transfer-encoding")) {

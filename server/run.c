@@ -1,8 +1,9 @@
 /* run.c - the life of the server.
  *
- * START     raise limits; bind the port; look whether the directory is another program's; start threads; open the store;
- *           listen; say so. Each step can fail with one sentence on stderr and status 1, and undoes those before it. The
- *           port comes before the store, so that a second server by mistake does not touch the data.
+ * START     read what guards the server; bind the port; look whether the directory is another program's; start threads;
+ *           open the store; listen; raise limits; say so. Each step can fail with one sentence on stderr and status 1,
+ *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
+ *           touch the data.
  * SERVE     the loop runs until the first SIGTERM or SIGINT.
  * STOP      the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api and the store are
  *           closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever
@@ -23,6 +24,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "server/access.h"
 #include "server/gateway.h"
 #include "server/listen.h"
 
@@ -32,6 +34,7 @@ struct server {
     const struct config *config;
     uv_loop_t loop;
     uv_signal_t on_term, on_int, on_hup;
+    struct access access;
     struct pool *pool;
     struct store *store;
     struct api *api;
@@ -193,7 +196,8 @@ static enum err open_store(struct server *s, struct errmsg *em)
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
                               .cors_origins = c->cors_allow_origins,
-                              .n_cors = c->n_cors_allow_origins};
+                              .n_cors = c->n_cors_allow_origins,
+                              .auth = s->access.auth};
     enum err e = store_open(&s->store, &store, em);
     if (e != ERR_OK) {
         if (!c->ephemeral) errmsg_wrap(em, "open the data in %s", c->persist_path);
@@ -221,11 +225,12 @@ static void announce(const struct server *s)
     bool is_any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0, is_v6 = strchr(host, ':') != NULL;
     if (is_any) host = "localhost";
     printf("Saving data to: %s\n", c->ephemeral ? "memory only, gone when the server stops" : c->persist_path);
-    printf("Connect to Chroma at: http://%s%s%s:%u\n", is_v6 && !is_any ? "[" : "", host, is_v6 && !is_any ? "]" : "",
-           (unsigned)s->port);
+    printf("Connect to Chroma at: %s://%s%s%s:%u\n", s->access.tls_cert != NULL ? "https" : "http",
+           is_v6 && !is_any ? "[" : "", host, is_v6 && !is_any ? "]" : "", (unsigned)s->port);
     (void)fflush(stdout);
-    log_info("serving on %s port %u, data in %s", c->listen_address, (unsigned)s->port,
-             c->ephemeral ? "memory" : c->persist_path);
+    log_info("serving on %s port %u, data in %s, %s", c->listen_address, (unsigned)s->port,
+             c->ephemeral ? "memory" : c->persist_path,
+             s->access.auth != NULL ? "callers must authenticate" : "no authentication");
 }
 
 static enum err start(struct server *s, struct errmsg *em)
@@ -236,7 +241,8 @@ static enum err start(struct server *s, struct errmsg *em)
                                       .breaker_requests = (unsigned)c->circuit_breaker_requests,
                                       .in_flight_max = POOL_QUEUE_MAX,
                                       .body_memory_bytes = c->body_memory_bytes};
-    enum err e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
+    enum err e = access_open(&s->access, c, em);
+    if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
     if (e == ERR_OK) e = open_store(s, em);
@@ -246,6 +252,8 @@ static enum err start(struct server *s, struct errmsg *em)
     gateway.api = s->api;
     gateway.pool = s->pool;
     gateway.listen_fd = s->listen_fd;
+    gateway.tls_cert = s->access.tls_cert;
+    gateway.tls_key = s->access.tls_key;
     if ((e = start_signals(s, em)) != ERR_OK) return e;
     if ((e = gateway_open(&s->gateway, &s->loop, &gateway, em)) != ERR_OK) {
         close_signals(s);
@@ -259,6 +267,7 @@ static void finish(struct server *s)
 {
     pool_free(s->pool); /* runs what is queued: nothing, or what was pushed before a failed start */
     if (s->api != NULL) api_free(s->api);
+    access_close(&s->access);
     if (s->store != NULL) store_close(s->store);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
     (void)uv_run(&s->loop, UV_RUN_DEFAULT); /* handles that are closing */

@@ -35,10 +35,10 @@ class Server:
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, **self.env})
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:
-            found = re.search(rb"Connect to Chroma at: http://[^:\s]+:(\d+)", self.output(begin))
+            found = re.search(rb"Connect to Chroma at: (https?)://[^:\s]+:(\d+)", self.output(begin))
             if found:
-                self.port_now = int(found.group(1))
-                self.base = f"http://127.0.0.1:{self.port_now}"
+                self.port_now = int(found.group(2))
+                self.base = f"{found.group(1).decode()}://127.0.0.1:{self.port_now}"
                 return self
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output().decode()}")

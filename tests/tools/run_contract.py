@@ -25,7 +25,7 @@ with open(os.path.join(here, "..", "contract-differences.txt"), encoding="utf-8"
             listed[(name, case)] = reason
 
 passed = failed = 0
-for name in sys.argv[1:] or ["catalog", "records"]:
+for name in sys.argv[1:] or ["catalog", "records", "search"]:
     path = os.path.join(contract, f"cases-{name}.jsonl")
     with Server() as server:
         out = subprocess.run([sys.executable, os.path.join(contract, "replay.py"), "--base-url", server.base, path],

@@ -206,8 +206,6 @@ static const struct {
     {"search", "{\"searches\":[{}],\"read_level\":\"x\"}", 422,
      SHAPE "read_level: unknown variant `x`, expected one of `index_and_wal`, `index_only`, `index_and_bounded_wal` at "
            "line 1 column 33"},
-    {"search", "{\"searches\":[{\"rank\":{\"a\":[1]}},{}],\"read_level\":\"index_only\"}", 501,
-     "Error executing plan: Not implemented: Search operation is not implemented for local executor"},
     /* values, in the contract's order */
     {"add", "{\"ids\":[\"\"],\"embeddings\":[\"#\"],\"metadatas\":[{\"$x\":1}]}", 400,
      "Invalid base64 string: Invalid symbol 35, offset 0."},

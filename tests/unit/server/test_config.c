@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "api/auth.h"
 #include "core/mem.h"
 #include "server/cli.h"
 
@@ -250,11 +251,13 @@ END_TEST
 
 START_TEST(authentication_that_cannot_be_given_stops_the_start)
 {
-    static const char *const names[] = {
-        "CHROMA_SERVER_AUTHN_PROVIDER",       "CHROMA_SERVER_AUTHN_CREDENTIALS",
-        "CHROMA_SERVER_AUTHZ_CONFIG_FILE",    "CHROMA_SERVER_AUTH_PROVIDER",
-        "CHROMA_AUTH_TOKEN_TRANSPORT_HEADER", "chroma_server_authn_credentials_file",
-        "CHROMA_SERVER_SSL_CERTFILE",         "CHROMA_OVERWRITE_SINGLETON_TENANT_DATABASE_ACCESS_FROM_AUTH"};
+    static const char *const names[] = {"CHROMA_SERVER_AUTHN_PROVIDER",
+                                        "CHROMA_SERVER_AUTHZ_PROVIDER",
+                                        "CHROMA_SERVER_AUTH_PROVIDER",
+                                        "CHROMA_SERVER_AUTH_IGNORE_PATHS",
+                                        "CHROMA_SERVER_SSL_CERTFILE",
+                                        "chroma_server_auth_credentials",
+                                        "CHROMA_SERVER_AUTH_TOKEN_TRANSPORT_HEADER"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char text[128];
         char *one[] = {text, NULL};
@@ -266,6 +269,85 @@ START_TEST(authentication_that_cannot_be_given_stops_the_start)
         ck_ok(env(one));
         config_free(&c);
     }
+}
+END_TEST
+
+/* Sets up, reads NAME=value texts (or NULL), checks; what went wrong is in em. */
+static enum err env_checked(const char *a, const char *b, const char *d, const char *f)
+{
+    static char texts[4][160];
+    const char *from[] = {a, b, d, f};
+    char *all[] = {texts[0], texts[1], texts[2], texts[3], NULL};
+    for (size_t i = 0; i < 4; i++) (void)snprintf(texts[i], sizeof texts[i], "%s", from[i] != NULL ? from[i] : "X=1");
+    setup();
+    enum err e = env(all);
+    if (e == ERR_OK) e = config_check(&c, &em);
+    return e;
+}
+
+#define OLD_TOKEN "CHROMA_SERVER_AUTHN_PROVIDER=chromadb.auth.token_authn.TokenAuthenticationServerProvider"
+#define OLD_BASIC "CHROMA_SERVER_AUTHN_PROVIDER=chromadb.auth.basic_authn.BasicAuthenticationServerProvider"
+#define OLD_ROLES "CHROMA_SERVER_AUTHZ_PROVIDER=chromadb.auth.simple_rbac_authz.SimpleRBACAuthorizationProvider"
+
+START_TEST(old_authentication_is_taken_over)
+{
+    ck_ok(env_checked(OLD_TOKEN, "CHROMA_SERVER_AUTHN_CREDENTIALS=secret",
+                      "CHROMA_AUTH_TOKEN_TRANSPORT_HEADER=X-Chroma-Token", NULL));
+    ck_assert_int_eq(c.auth_provider, AUTH_TOKEN);
+    ck_assert_int_eq(c.auth_token_header, AUTH_HEADER_CHROMA_TOKEN);
+    ck_assert_str_eq(c.old_credentials, "secret");
+    ck_assert_uint_eq(c.warnings.n + c.unknown.n, 0);
+    config_free(&c);
+    ck_ok(env_checked(OLD_BASIC, "chroma_server_authn_credentials_file=/x",
+                      "CHROMA_OVERWRITE_SINGLETON_TENANT_DATABASE_ACCESS_FROM_AUTH=true", NULL));
+    ck_assert_int_eq(c.auth_provider, AUTH_BASIC);
+    ck_assert_str_eq(c.old_credentials_file, "/x");
+    ck_assert(c.auth_replace_defaults);
+    config_free(&c);
+    ck_assert_int_eq(env_checked(OLD_ROLES, "CHROMA_SERVER_AUTHZ_CONFIG_FILE=/r", OLD_TOKEN, NULL), ERR_INVALID);
+    config_free(&c); /* no credentials yet */
+    ck_ok(env_checked(OLD_ROLES, "CHROMA_SERVER_AUTHZ_CONFIG_FILE=/r", OLD_TOKEN,
+                      "CHROMA_SERVER_AUTHN_CREDENTIALS_FILE=/r"));
+    ck_assert_str_eq(c.auth_roles_file, "/r");
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(half_an_authentication_stops_the_start)
+{
+    const struct {
+        const char *a, *b, *says;
+    } cases[] = {{"CHROMA_SERVER_AUTHN_CREDENTIALS=hush", NULL, "auth.provider is none"},
+                 {"CHROMA_SERVER_AUTHZ_CONFIG=hush", NULL, "auth.provider is none"},
+                 {OLD_ROLES, NULL, "no file of roles"},
+                 {OLD_TOKEN, NULL, "exactly one of"},
+                 {OLD_BASIC, NULL, "auth.htpasswd_file"},
+                 {OLD_BASIC, "CHROMA_AUTH__TOKEN=hush", "auth.provider is basic"},
+                 {"CHROMA_AUTH__TOKEN=hush", NULL, "auth.provider is none"},
+                 {"CHROMA_AUTH__PROVIDER=tokens", NULL, "expected one of none, token, basic"},
+                 {"CHROMA_AUTH__TOKN=hush", NULL, "CHROMA_AUTH__TOKN: there is no such setting"},
+                 {"CHROMA_AUTH_TOKEN_TRANSPORT_HEADER=x", NULL, "expected one of any"},
+                 {"CHROMA_TLS__CERT_FILE=/x", NULL, "together"},
+                 {"CHROMA_TLS__CERT=/x", NULL, "there is no such setting"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_int_eq(env_checked(cases[i].a, cases[i].b, NULL, NULL), ERR_INVALID);
+        ck_assert_msg(strstr(em.text, cases[i].says) != NULL, "%s: %s", cases[i].a, em.text);
+        ck_assert_ptr_null(strstr(em.text, "hush"));
+        config_free(&c);
+    }
+    static const char *const files[] = {"auth: {tokn: hush}\n", "auth: hush\n", "tls: [hush]\n"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        setup();
+        ck_assert_int_eq(yaml(files[i]), ERR_INVALID);
+        ck_assert_ptr_null(strstr(em.text, "hush"));
+        config_free(&c);
+    }
+    setup();
+    ck_ok(yaml("auth:\n  provider: Token\n  token: hush\ntls:\n"));
+    ck_ok(config_check(&c, &em));
+    ck_assert_int_eq(c.auth_provider, AUTH_TOKEN);
+    ck_assert_str_eq(c.auth_token, "hush");
+    config_free(&c);
 }
 END_TEST
 
@@ -388,6 +470,7 @@ END_TEST
 TESTS(config, defaults_are_those_of_the_table, no_key_twice_and_every_key_found, chroma_conf_is_what_the_table_says,
       the_documentation_names_every_key, yaml_sets_what_it_knows_and_names_the_rest, empty_yaml_changes_nothing,
       wrong_values_stop_with_place_and_range, aliases_cannot_blow_the_reader_up, environment_overrides,
-      kubernetes_variables_are_no_settings, authentication_that_cannot_be_given_stops_the_start, keys_together,
+      kubernetes_variables_are_no_settings, authentication_that_cannot_be_given_stops_the_start,
+      old_authentication_is_taken_over, half_an_authentication_stops_the_start, keys_together,
       flags_override_the_environment, a_file_excludes_the_flags_it_replaces, wrong_command_lines,
       short_memory_is_an_error)

@@ -1,0 +1,104 @@
+/* search.c - the search route: a batch of ranked searches over one snapshot.
+ *
+ * HAPPY PATH  body into payloads (search_parse.c); collection; checks (search_check.c); a snapshot, which all payloads
+ *             share; core/rank.h makes a page of each; the answer column by column (search_answer.c).
+ * FAILURE     refusals in the contract's order. A batch is all or nothing.
+ * INVARIANT   the collection's live object is used only inside the epoch entered before the collection was looked up.
+ */
+#include "api/search.h"
+
+#include "api/records.h"
+#include "core/epoch.h"
+
+/* A clause on ids that all rows must meet becomes a lookup: a list of ids, and what is left as filter. */
+static enum err select_rows(const struct filter *f, struct arena *a, struct selection *sel)
+{
+    const struct filter *of_ids = NULL;
+    *sel = (struct selection){.filter = f};
+    if (f == NULL) return ERR_OK;
+    if (f->kind == FILTER_ID_IN) {
+        of_ids = f;
+        sel->filter = NULL;
+    } else if (f->kind == FILTER_AND) {
+        uint32_t at = 0;
+        while (at < f->n_children && f->children[at]->kind != FILTER_ID_IN) at++;
+        if (at == f->n_children) return ERR_OK;
+        of_ids = f->children[at];
+        struct filter *rest = arena_zalloc(a, sizeof *rest);
+        struct filter **children = arena_array(a, f->n_children - 1, sizeof(struct filter *));
+        if (rest == NULL || children == NULL) return ERR_NOMEM;
+        *rest = (struct filter){.kind = FILTER_AND, .children = children};
+        for (uint32_t i = 0; i < f->n_children; i++)
+            if (i != at) children[rest->n_children++] = f->children[i];
+        sel->filter = rest;
+    } else {
+        return ERR_OK;
+    }
+    struct str *ids = arena_array(a, of_ids->n_values, sizeof *ids);
+    if (ids == NULL) return ERR_NOMEM;
+    for (uint32_t i = 0; i < of_ids->n_values; i++) ids[i] = of_ids->values[i].s;
+    sel->ids = ids;
+    sel->n_ids = of_ids->n_values;
+    return ERR_OK;
+}
+
+static enum err run_payload(const struct snapshot *s, const struct search_payload *p, struct arena *a,
+                            struct search_page *page, struct errmsg *em)
+{
+    struct rank_group group = p->group;
+    struct str *by = arena_array(a, group.n_by, sizeof *by);
+    struct rank_search search = {
+        .rank = p->rank, .group = group.n_keys > 0 ? &group : NULL, .offset = p->offset, .limit = p->limit};
+    if (by == NULL || select_rows(p->filter, a, &search.selection) != ERR_OK) return ERR_NOMEM;
+    for (uint32_t i = 0; i < group.n_by; i++)
+        if (search_reserved_part(group.by[i]) != SEARCH_SCORE) by[i] = group.by[i]; /* the score: no name */
+    group.by = by;
+    return rank_search(s, &search, a, &page->rows, &page->n, em);
+}
+
+static enum api_outcome answer_pages(struct api_request *r, const struct snapshot *s, const struct search_request *in,
+                                     struct errmsg *em)
+{
+    enum err e = ERR_OK;
+    struct search_page *pages = arena_array(&r->arena, in->n, sizeof *pages);
+    if (pages == NULL) return records_fail(r, ERR_NOMEM, NULL);
+    for (uint32_t i = 0; i < in->n && e == ERR_OK; i++) e = run_payload(s, &in->payloads[i], &r->arena, &pages[i], em);
+    if (e != ERR_OK) return records_fail(r, e, em);
+    r->answer.max = RECORDS_ANSWER_MAX;
+    return records_finish_read(r, search_put(&r->answer, s, in, pages, em), em);
+}
+
+/* The caller is inside an epoch. */
+static enum api_outcome search_collection(struct api_request *r, struct search_request *in,
+                                          const struct catalog_collection *col)
+{
+    struct snapshot s;
+    struct errmsg em = {0};
+    if (!search_check_values(r, in) || !search_check_indexes(r, in, col->schema)) return API_DONE;
+    enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
+    if (e != ERR_OK) return records_fail(r, e, NULL);
+    enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;
+    snapshot_end(&s);
+    return outcome;
+}
+
+enum api_outcome handle_search(struct api_request *r)
+{
+    struct search_request in = {0};
+    struct json_reader j;
+    enum api_outcome outcome = API_DONE;
+    json_reader_init(&j, r->body, &r->arena);
+    if (!search_parse(&j, &in)) {
+        outcome = records_fail_body(r, &j);
+    } else {
+        epoch_enter();
+        const struct catalog_collection *col = api_find_collection(r);
+        if (col != NULL) {
+            outcome = search_collection(r, &in, col);
+            catalog_collection_unref(col);
+        }
+        epoch_leave();
+    }
+    search_free(&in);
+    return outcome;
+}
