@@ -151,7 +151,7 @@ START_TEST(what_a_configuration_may_not_say)
         {"{\"embedding_function\":{\"type\":\"legacy\",\"type\":\"legacy\"}}",
          "embedding_function.type: duplicate field `type` at line 1 column 45"},
         {"{\"embedding_function\":{\"type\":\"known\",\"name\":\"a\",\"config\":1,\"config\":2}}",
-         "embedding_function: duplicate field `config` at line 1 column 74"},
+         "embedding_function: duplicate field `config` at line 1 column 72"},
         {"{\"hnsw\":{\"space\":5}}", "hnsw.space: expected value at line 1 column 18"},
         {"{\"hnsw\":[]}",
          "hnsw: invalid length 0, expected struct HnswConfiguration with 8 elements at line 1 column 10"},
