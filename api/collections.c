@@ -192,7 +192,7 @@ static bool check_body(struct api_request *r, const char *const *names, uint32_t
         for (int i; (i = json_next_field(j, &f)) >= 0;) {
             if ((uint32_t)i < n_needed)
                 (void)json_string(j, &s, "a string");
-            else if (strcmp(names[i], "delete_output") == 0 && json_peek(j) != JSON_NULL)
+            else if (strcmp(names[i], "delete_output") == 0)
                 (void)json_bool(j, &ok, "a boolean");
             else
                 (void)json_skip(j);

@@ -75,6 +75,8 @@ def any_metadata(rng):
                 value.append(("#type", rng.choice(["sparse_vector", "x", 1])))
         else:
             value = odd(rng)
+        if key == "chroma:document":
+            value = string(rng)  # anything else ends a thread of the real server, for good
         out.append((key, value))
     return out
 

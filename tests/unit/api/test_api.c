@@ -318,6 +318,7 @@ START_TEST(collections_live_and_die)
           ERROR("InvalidArgumentError", "Failed to deserialize query string: limit: invalid digit found in string"));
     check(ask("GET", "/api/v2/tenants/t/databases/a+b/collections/x/functions/f", NULL), 400,
           ERROR("InvalidArgumentError", "multi-region databases do not support attached functions"));
+    ck_assert_uint_eq(ask("POST", C "/x/attached_functions/f/detach", "{\"delete_output\":null}")->status, 422);
     ck_assert_uint_eq(ask("POST", C, "{\"name\":\"docs\",\"metadata\":{\"a\":1}}")->status, 200);
     ck_assert(says("\"name\":\"docs\"") &&
               says("\"metadata\":{\"a\":1},\"dimension\":null,\"tenant\":\"default_tenant\","
