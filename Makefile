@@ -28,7 +28,7 @@ LIBS_OF_server  := server api index catalog wal core
 PKGS     := libmicrohttpd libcjson sqlite3 libuv yaml-0.1 libpcre2-8 libzstd
 DEBS     := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
             libpcre2-dev libzstd-dev libxxhash-dev
-DEBS_TEST := check python3 python3-venv curl libubsan1
+DEBS_TEST := check python3 python3-venv
 DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -64,7 +64,7 @@ BIN := $(B)/chroma
 endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
-        gateway contract upstream format format-check lint headers-check includes-check clean
+        gateway contract upstream differential js format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -160,6 +160,12 @@ contract: all ## replay the recorded cases of ../shared/contract
 
 upstream: all ## upstream's own tests from the chromadb wheel
 	$(RUN_ON) tests/tools/run-upstream.sh
+
+differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
+	tests/tools/run-differential.sh $(SEED) $(COUNT)
+
+js: all ## tests through the real JavaScript client
+	tests/tools/run-js.sh
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])

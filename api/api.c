@@ -69,19 +69,73 @@ static void add_cors_headers(struct api_request *r, bool is_options)
 
 /* --- beginning --------------------------------------------------------------------------------------------------- */
 
-/* application/json and application/<anything>+json, with or without parameters. */
-static bool is_json_type(struct str type)
+static bool is_token_char(char c)
 {
-    const char *semicolon = memchr(type.p, ';', type.n);
-    if (semicolon != NULL) type.n = (size_t)(semicolon - type.p);
-    while (type.n > 0 && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t')) type.n--;
-    while (type.n > 0 && (type.p[0] == ' ' || type.p[0] == '\t')) type.p++, type.n--;
-    const size_t n = sizeof "application/" - 1;
-    if (type.n <= n || strncasecmp(type.p, "application/", n) != 0) return false;
-    type.p += n;
-    type.n -= n;
-    if (type.n == 4 && strncasecmp(type.p, "json", 4) == 0) return true;
-    return type.n > 5 && strncasecmp(type.p + type.n - 5, "+json", 5) == 0;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* Takes the longest token off the front. */
+static struct str take_token(struct str *s)
+{
+    size_t n = 0;
+    while (n < s->n && is_token_char(s->p[n])) n++;
+    struct str token = str_of(s->p, n);
+    *s = str_of(s->p + n, s->n - n);
+    return token;
+}
+
+/* Takes "..." off the front; false: it has no end. */
+static bool take_quoted(struct str *s)
+{
+    size_t i = 1;
+    while (i < s->n && s->p[i] != '"') i += s->p[i] == '\\' ? 2 : 1;
+    if (i >= s->n) return false;
+    *s = str_of(s->p + i + 1, s->n - i - 1);
+    return true;
+}
+
+/* The rest of a media type: ";" and parameters, with spaces nowhere but after a ";", the last of which may be empty. */
+static bool are_parameters(struct str s)
+{
+    while (s.n > 0) {
+        if (s.p[0] != ';') return false;
+        do s = str_of(s.p + 1, s.n - 1);
+        while (s.n > 0 && s.p[0] == ' ');
+        if (s.n == 0) return true;
+        if (take_token(&s).n == 0 || s.n == 0 || s.p[0] != '=') return false;
+        s = str_of(s.p + 1, s.n - 1);
+        if (s.n > 0 && s.p[0] == '"') {
+            if (!take_quoted(&s)) return false;
+        } else {
+            (void)take_token(&s);
+        }
+    }
+    return true;
+}
+
+static bool is_word(struct str s, const char *word)
+{
+    return s.n == strlen(word) && strncasecmp(s.p, word, s.n) == 0;
+}
+
+/* application/json and application/<anything>+json, with or without parameters. As upstream takes it, json+<anything>
+ * is JSON as well. */
+static bool is_json_type(struct str s)
+{
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) s = str_of(s.p + 1, s.n - 1);
+    if (!is_word(take_token(&s), "application") || s.n == 0 || s.p[0] != '/') return false;
+    s = str_of(s.p + 1, s.n - 1);
+    struct str subtype = take_token(&s);
+    const char *plus = subtype.n > 0 ? memrchr(subtype.p, '+', subtype.n) : NULL;
+    struct str name = subtype, suffix = STR("");
+    if (plus != NULL) {
+        name = str_of(subtype.p, (size_t)(plus - subtype.p));
+        suffix = str_of(plus + 1, subtype.n - name.n - 1);
+    }
+    bool is_json = is_word(name, "json") || (name.n > 0 && is_word(suffix, "json"));
+    return is_json && are_parameters(s);
 }
 
 /* False: answered. */

@@ -113,7 +113,7 @@ enum api_outcome handle_list_collections(struct api_request *r)
     uint32_t limit, offset;
     const struct catalog_collection **list;
     size_t n;
-    if (!api_check_database_name(r, r->params[1]) || !api_limit_offset(r, &limit, &offset)) return API_DONE;
+    if (!api_limit_offset(r, &limit, &offset) || !api_check_database_name(r, r->params[1])) return API_DONE;
     epoch_enter();
     enum err e = catalog_list_collections(store_catalog(r->api->store), r->params[0], r->params[1], limit, offset,
                                           &r->arena, &list, &n);
@@ -226,12 +226,17 @@ enum api_outcome handle_fork_count(struct api_request *r)
     return api_fail(r, ERR_UNSUPPORTED, "Count forks is unsupported for local chroma");
 }
 
-/* What upstream's identifier parser says of the usual mistake; false: answered. */
+/* Checks the path of a function's route; false: answered. Of a wrong identifier it says what upstream's parser says of
+ * the usual mistake. */
 static bool check_function_collection(struct api_request *r, const char *prefix)
 {
     struct uuid id;
     struct str s = r->params[2];
     if (!api_check_database_name(r, r->params[1])) return false;
+    if (memchr(r->params[1].p, '+', r->params[1].n) != NULL) {
+        (void)api_fail(r, ERR_INVALID, "multi-region databases do not support attached functions");
+        return false;
+    }
     if (uuid_parse(s, &id)) return true;
     size_t i = 0;
     while (i < s.n && (s.p[i] == '-' || (s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f') ||

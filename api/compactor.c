@@ -29,9 +29,11 @@ enum {
     MERGE_SMALLEST = 1024, /* fragments below are of one size class */
     DEAD_SHARE = 4,        /* one in so many dead: rewrite */
     MERGER_NICE = 10,
+    BACKOFF_DOUBLINGS_MAX = 8, /* 64 s */
 };
 
 static const uint64_t QUIET_NS = 1000000000;
+static const uint64_t BACKOFF_NS = 250000000; /* doubled before the first use */
 
 /* --- policy ---------------------------------------------------------------------------------------------------- */
 
@@ -111,7 +113,7 @@ static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_a
 
 /* --- work ------------------------------------------------------------------------------------------------------ */
 
-static bool is_stopping(struct store *s)
+bool compactor_is_stopping(struct store *s)
 {
     (void)pthread_mutex_lock(&s->compactor.mu);
     bool stopping = s->compactor.is_stopping;
@@ -128,12 +130,30 @@ static bool each_collection(struct store *s, void (*work)(struct store *, const 
     size_t n = 0;
     bool is_complete = catalog_all_collections(s->catalog, &a, &all, &n) == ERR_OK;
     for (size_t i = 0; i < n; i++) {
-        is_complete = is_complete && !is_stopping(s);
+        is_complete = is_complete && !compactor_is_stopping(s);
         if (is_complete) work(s, all[i], ctx);
         catalog_collection_unref(all[i]);
     }
     arena_free(&a);
     return is_complete;
+}
+
+static bool is_backing_off(const struct backoff *b)
+{
+    return b->n_failures > 0 && monotonic_ns() < b->until_ns;
+}
+
+static void note_outcome(struct backoff *b, enum err e)
+{
+    b->n_failures = e == ERR_OK ? 0 : b->n_failures + 1;
+    unsigned doublings = b->n_failures < BACKOFF_DOUBLINGS_MAX ? b->n_failures : BACKOFF_DOUBLINGS_MAX;
+    b->until_ns = monotonic_ns() + (BACKOFF_NS << doublings);
+}
+
+/* Not when it was deleted meanwhile, nor when a build is given up because the store closes. */
+static bool is_failure(struct store *s, const struct live *live, enum err e)
+{
+    return e != ERR_OK && !collection_is_dropped(live->collection) && !(e == ERR_BUSY && compactor_is_stopping(s));
 }
 
 struct flush_round {
@@ -147,11 +167,17 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
 {
     struct flush_round *r = ctx;
     struct errmsg em = {{0}};
-    if (!wants_flush(s, live_of(col), r->flush_all, r->pinned_below)) return;
+    struct live *live = live_of(col);
+    if (!r->flush_all && is_backing_off(&live->flush_backoff)) return;
+    if (!wants_flush(s, live, r->flush_all, r->pinned_below)) return;
+    bool is_repeated = live->sealed.tail != NULL;
     enum err e = flush_collection(s, col, &em);
+    if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
+        e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
+    note_outcome(&live->flush_backoff, e);
     if (e == ERR_OK)
         r->has_flushed = true;
-    else if (e != ERR_NOT_FOUND)
+    else if (is_failure(s, live, e))
         log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
     (void)pthread_mutex_lock(&s->compactor.mu);
     (void)pthread_cond_broadcast(&s->compactor.progress);
@@ -211,7 +237,8 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
 {
     const bool *merge_all = ctx;
     struct live *live = live_of(col);
-    for (bool again = true; again && !is_stopping(s);) {
+    if (!*merge_all && is_backing_off(&live->merge_backoff)) return;
+    for (bool again = true; again && !compactor_is_stopping(s);) {
         struct arena a = {0};
         struct errmsg em = {{0}};
         struct segment **list = NULL;
@@ -227,10 +254,12 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         if (chosen > 0) {
             e = merge_fragments(s, col, list, chosen, &em);
             again = e == ERR_OK;
+            note_outcome(&live->merge_backoff, e);
         }
         for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
-        if (e != ERR_OK && e != ERR_NOT_FOUND)
-            log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        /* it may have written where everything was removed already */
+        if (collection_is_dropped(live->collection)) compactor_discard(s, col->number);
+        if (is_failure(s, live, e)) log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
         arena_free(&a);
     }
 }
@@ -352,12 +381,12 @@ void compactor_discard(struct store *s, uint64_t number)
     compactor_wake(s, true, false);
 }
 
-void compactor_wait_for_room(struct store *s, struct live *live)
+bool compactor_wait_for_room(struct store *s, struct live *live)
 {
-    enum { WAIT_MAX_MS = 5000 };
+    enum { WAIT_MAX_MS = 5000, REFUSE_FACTOR = 16 };
     struct compactor *c = &s->compactor;
     struct collection_pressure p;
-    if (!c->has_flusher) return;
+    if (!c->has_flusher) return true;
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += WAIT_MAX_MS / 1000;
@@ -370,6 +399,8 @@ void compactor_wait_for_room(struct store *s, struct live *live)
         rc = pthread_cond_timedwait(&c->progress, &c->mu, &until);
     }
     (void)pthread_mutex_unlock(&c->mu);
+    collection_pressure(live->collection, &p);
+    return p.tail_bytes <= s->options.flush_bytes * REFUSE_FACTOR;
 }
 
 /* One round of each thread that began after the call has seen everything that was acknowledged before it. */

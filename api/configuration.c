@@ -86,7 +86,7 @@ static bool read_size(struct json_reader *j, uint64_t *v, const char *type)
     struct json_number n;
     struct buf b = {0};
     if (!json_number(j, &n, type)) return false;
-    if (n.is_uint) {
+    if (n.is_uint && (n.u <= UINT32_MAX || strcmp(type, "u32") != 0)) {
         *v = n.u;
         return true;
     }
@@ -339,7 +339,7 @@ bool configuration_resolve(const struct configuration *c, struct bytes metadata,
         *fault = STR("Multiple vector index configurations provided");
         return false;
     }
-    if (!legacy_settings(metadata, a, &legacy)) {
+    if (!c->has_spann && !legacy_settings(metadata, a, &legacy)) {
         *fault = STR("Failed to parse hnsw parameters from segment metadata");
         return false;
     }

@@ -6,7 +6,10 @@
  *   3. one SQLite transaction makes (manifest, log position) current
  *   4. the collection swaps segments in memory
  *   5. files that only the former version named are removed (readers that map them keep them)
- * A failure before 3 removes the new files and leaves everything as it was.
+ * A failure before 3 removes the new files and leaves everything as it was. A failure of 3 may turn out to have been
+ * none, if the process dies before the catalog's next change (catalog.h), and after a failure of 4 the catalog names
+ * files that memory does not. So the files of both are left over until the next version is published, and no number of
+ * a version or fragment is used twice: what a crash may bring to light always finds its files, as they were.
  *
  * DEAD ROWS in a manifest are those of the version's log position P, no later ones: replay starts at P, and a row that
  * died after P is still needed when the write that replaced it is applied again.
@@ -19,6 +22,8 @@
 #include "core/mem.h"
 #include "core/tail.h"
 
+enum { MANIFEST_PATH_MAX = STORE_PATH_MAX + 64, STOP_CHECK_ROWS = 64 };
+
 /* One fragment being built from one or more segments. */
 struct build {
     struct store *s;
@@ -30,7 +35,7 @@ struct build {
     uint32_t n_sources;
     uint32_t n_rows;           /* written so far */
     struct segment *fragment;  /* opened; NULL when no row is left */
-    bool is_current;           /* the catalog names it: its file must stay */
+    bool is_named;             /* the catalog names it, or may: its file must stay */
     char path[STORE_PATH_MAX]; /* of the fragment; empty: no file was made */
     struct arena arena;        /* row maps and lists */
 };
@@ -90,6 +95,7 @@ static enum err write_rows(struct build *b, struct fragment_writer *w, const str
         if (e == ERR_OK) ((uint32_t *)(uintptr_t)b->sources[rows[i].source].row_map)[rows[i].row] = b->n_rows++;
         if (scratch.used_bytes > (1U << 18)) arena_free(&scratch);
         if (collection_is_dropped(b->live->collection)) e = errmsg_set(em, ERR_NOT_FOUND, "deleted meanwhile");
+        if (i % STOP_CHECK_ROWS == 0 && compactor_is_stopping(b->s)) e = errmsg_set(em, ERR_BUSY, "stopping");
     }
     arena_free(&scratch);
     return e;
@@ -202,84 +208,151 @@ static enum err list_entries(const struct build *b, uint64_t position, struct ar
     return e;
 }
 
-/* Steps 2 to 5 of the head of this file; publish_mu held. `state`: of the new version. */
-static enum err publish(struct build *b, const struct collection_state *state, struct errmsg *em)
+/* The file goes when the next version is published. Without memory for the note it goes at the next start. */
+static void leave_over(struct live *live, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    struct leftover *l = mem_alloc(sizeof *l + n);
+    if (l == NULL) return;
+    memcpy(l->path, path, n);
+    l->next = live->leftovers;
+    live->leftovers = l;
+}
+
+static void remove_leftovers(struct store *s, struct live *live)
+{
+    while (live->leftovers != NULL) {
+        struct leftover *l = live->leftovers;
+        live->leftovers = l->next;
+        remove_file(s, l->path);
+        mem_free(l);
+    }
+}
+
+/* What only the version before named: its manifest, and the fragments that were merged. */
+static void remove_replaced(const struct build *b, const char *old_manifest)
+{
+    char path[STORE_PATH_MAX];
+    if (old_manifest[0] != '\0') remove_file(b->s, old_manifest);
+    for (uint32_t i = 0; i < b->n_sources; i++) {
+        if (b->sources[i].segment->is_tail) continue;
+        store_fragment_path(b->s, b->live->number, fragment_id(b->sources[i].segment), path);
+        remove_file(b->s, path);
+    }
+}
+
+static void manifest_path(const struct store *s, const struct live *live, uint64_t version, char out[MANIFEST_PATH_MAX])
+{
+    char dir[STORE_PATH_MAX], name[64];
+    store_collection_dir(s, live->number, dir);
+    store_manifest_name(version, name);
+    (void)snprintf(out, MANIFEST_PATH_MAX, "%s/%s", dir, name);
+}
+
+/* Step 2. */
+static enum err write_manifest(const struct build *b, const struct collection_state *state, const char *path,
+                               struct errmsg *em)
 {
     struct store *s = b->s;
-    struct live *live = b->live;
     struct arena a = {0};
     struct manifest_entry *entries = NULL;
     uint32_t n = 0;
-    char dir[STORE_PATH_MAX], name[64], path[STORE_PATH_MAX + 64], old_path[STORE_PATH_MAX + 64] = "";
-    store_collection_dir(s, live->number, dir);
-    store_manifest_name(live->version + 1, name);
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (live->version != 0) {
-        char old_name[64];
-        store_manifest_name(live->version, old_name);
-        (void)snprintf(old_path, sizeof old_path, "%s/%s", dir, old_name);
-    }
+    char dir[STORE_PATH_MAX], parent[STORE_PATH_MAX];
+    store_collection_dir(s, b->live->number, dir);
     enum err e = list_entries(b, state->log_position, &a, &entries, &n);
     if (e != ERR_OK) (void)errmsg_set(em, e, "list fragments");
     if (e == ERR_OK) e = s->vfs->make_dir(s->vfs->ctx, dir, em);
     if (e == ERR_OK) e = manifest_write(s->vfs, path, entries, n, em);
     if (e == ERR_OK) e = s->vfs->sync_dir(s->vfs->ctx, dir, em);
-    if (e == ERR_OK && live->version == 0) { /* the directory itself is new */
-        char parent[STORE_PATH_MAX];
+    if (e == ERR_OK && b->live->version == 0) { /* the directory itself is new */
         (void)snprintf(parent, sizeof parent, "%s/collections", s->path);
         e = s->vfs->sync_dir(s->vfs->ctx, parent, em);
     }
-    if (e == ERR_OK) {
-        const struct catalog_version v = {
-            .number = live->number,
-            .version = live->version + 1,
-            .log_position = state->log_position,
-            .next_ordinal = state->next_ordinal,
-            .dimension = state->dimension,
-            .manifest = str_from_c(name),
-        };
-        e = catalog_publish_version(s->catalog, &v, em);
-        b->is_current = e == ERR_OK;
-    }
-    if (e == ERR_OK) {
-        live->version++;
-        live->state = *state;
-        e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
-        if (e == ERR_OK) b->fragment = NULL; /* the collection's now */
-    }
-    if (e == ERR_OK) {
-        if (old_path[0] != '\0') remove_file(s, old_path);
-        for (uint32_t i = 0; i < b->n_sources; i++) {
-            char fragment_path[STORE_PATH_MAX];
-            if (b->sources[i].segment->is_tail) continue;
-            store_fragment_path(s, live->number, fragment_id(b->sources[i].segment), fragment_path);
-            remove_file(s, fragment_path);
-        }
-    } else if (!b->is_current) {
-        remove_file(s, path);
-    }
     arena_free(&a);
     return e;
+}
+
+/* Step 3. *may_be_named: the catalog names the version, or will if the process dies now. */
+static enum err name_version(struct build *b, const struct collection_state *state, uint64_t version,
+                             bool *may_be_named, struct errmsg *em)
+{
+    char name[64];
+    store_manifest_name(version, name);
+    const struct catalog_version v = {
+        .number = b->live->number,
+        .version = version,
+        .log_position = state->log_position,
+        .next_ordinal = state->next_ordinal,
+        .dimension = state->dimension,
+        .manifest = str_from_c(name),
+    };
+    enum err e = catalog_publish_version(b->s->catalog, &v, em);
+    *may_be_named = e != ERR_NOT_FOUND && e != ERR_INVALID;
+    return e;
+}
+
+/* Steps 2 to 5 of the head of this file; publish_mu held. `state`: of the new version. */
+static enum err publish(struct build *b, const struct collection_state *state, struct errmsg *em)
+{
+    struct store *s = b->s;
+    struct live *live = b->live;
+    char path[MANIFEST_PATH_MAX], old_path[MANIFEST_PATH_MAX] = "";
+    uint64_t version = ++live->last_tried;
+    bool is_manifest_named = false;
+    if (live->version != 0) manifest_path(s, live, live->version, old_path);
+    manifest_path(s, live, version, path);
+    enum err e = write_manifest(b, state, path, em);
+    if (e == ERR_OK) e = name_version(b, state, version, &is_manifest_named, em);
+    if (e != ERR_OK) {
+        b->is_named = is_manifest_named;
+        if (is_manifest_named)
+            leave_over(live, path);
+        else
+            remove_file(s, path);
+        return e;
+    }
+    b->is_named = true;
+    live->version = version;
+    live->state = *state;
+    remove_leftovers(s, live);
+    e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
+    if (e != ERR_OK) {
+        live->is_ahead = live->is_ahead || b->sources[0].segment->is_tail;
+        if (old_path[0] != '\0') remove_file(s, old_path);
+        return e;
+    }
+    b->fragment = NULL; /* the collection's now */
+    remove_replaced(b, old_path);
+    return ERR_OK;
 }
 
 /* Builds outside publish_mu, publishes inside. */
 static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const struct collection_state *flushed,
                                   struct errmsg *em)
 {
-    (void)pthread_mutex_lock(&b->s->publish_mu);
-    b->fragment_id = b->live->next_fragment_id++;
-    if (flushed == NULL) b->position = b->live->state.log_position;
-    (void)pthread_mutex_unlock(&b->s->publish_mu);
+    struct store *s = b->s;
+    struct live *live = b->live;
+    (void)pthread_mutex_lock(&s->publish_mu);
+    b->fragment_id = live->next_fragment_id++;
+    if (flushed == NULL) b->position = live->state.log_position;
+    (void)pthread_mutex_unlock(&s->publish_mu);
     enum err e = build_fragment(b, n_rows, em);
     if (e == ERR_OK) {
-        (void)pthread_mutex_lock(&b->s->publish_mu);
-        struct collection_state state = flushed != NULL ? *flushed : b->live->state;
-        e = publish(b, &state, em);
-        (void)pthread_mutex_unlock(&b->s->publish_mu);
-        if (b->fragment != NULL) { /* not taken over */
+        (void)pthread_mutex_lock(&s->publish_mu);
+        struct collection_state state = flushed != NULL ? *flushed : live->state;
+        if (flushed == NULL && live->is_ahead)
+            e = errmsg_set(em, ERR_BUSY, "a flush has to be repeated first");
+        else
+            e = publish(b, &state, em);
+        if (e == ERR_OK) live->is_ahead = false; /* it was a flush, or it was false already */
+        if (b->fragment != NULL) {               /* not taken over */
             b->fragment->ops->free(b->fragment);
-            if (!b->is_current) remove_file(b->s, b->path);
+            if (b->is_named)
+                leave_over(live, b->path);
+            else
+                remove_file(s, b->path);
         }
+        (void)pthread_mutex_unlock(&s->publish_mu);
     }
     arena_free(&b->arena);
     return e;

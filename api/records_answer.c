@@ -6,6 +6,7 @@
  * FAILURE  a row that cannot be read ends the answer; the caller throws it away. The buffer's own failure is sticky.
  */
 #include "api/records.h"
+#include "api/settings.h"
 
 enum { SCRATCH_KEEP_BYTES = 1 << 20 };
 
@@ -28,7 +29,7 @@ bool include_read(struct include_in *in, struct json_reader *j)
     if (!json_enter_array(j, "a sequence")) return false;
     while (json_next_item(j)) {
         struct str name;
-        if (!json_string(j, &name, "a string")) return false;
+        if (!parse_variant(j, &name)) return false;
         unsigned part = 0;
         while (part < N_INCLUDES && !str_eq(name, str_from_c(include_names[part]))) part++;
         if (part == N_INCLUDES) {
@@ -124,7 +125,13 @@ static enum err put_list(struct buf *b, const struct answer_rows *rows, uint32_t
         enum err e = exec_row(rows->snapshot, rows->lists[list][i], part, scratch, &row, em);
         if (e != ERR_OK) return e;
         if (i > 0) buf_char(b, ',');
-        put_part(b, &row, part, rows->snapshot->dim, scratch);
+        if (part == ROW_META && row.meta.n == 0) { /* upstream keeps the uri among the metadata: such a row has some */
+            e = exec_row(rows->snapshot, rows->lists[list][i], ROW_URI, scratch, &row, em);
+            if (e != ERR_OK) return e;
+            buf_str(b, row.uri.p != NULL ? STR("{}") : STR("null"));
+        } else {
+            put_part(b, &row, part, rows->snapshot->dim, scratch);
+        }
         if (scratch->used_bytes > SCRATCH_KEEP_BYTES) arena_free(scratch);
     }
     buf_char(b, ']');

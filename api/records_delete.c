@@ -100,8 +100,7 @@ static enum api_outcome delete_checked(struct api_request *r, struct delete_in *
         e = batch_build(&batch, &block, &em);
     }
     if (e == ERR_OK && block.p != NULL) {
-        selection_free(
-            &in->selection); /* its filter lies in the request's arena, which may be gone after the next line */
+        selection_free(&in->selection); /* its filter lies in the request's arena, which may go with the next line */
         return records_submit(r, col, block, &outcome);
     }
     if (e != ERR_OK)

@@ -53,10 +53,33 @@ static void options_init(struct store *s, const struct store_options *o)
     s->options.path = s->path;
 }
 
+static enum err find_data(void *ctx, struct str name, bool is_dir)
+{
+    (void)name;
+    *(bool *)ctx |= is_dir;
+    return ERR_OK;
+}
+
+/* A directory with collections and without a catalog is no new one: opening it as such would remove them all. */
+static enum err refuse_lost_catalog(struct store *s, const char *catalog, struct errmsg *em)
+{
+    char dir[STORE_PATH_MAX];
+    struct vfs_file *f;
+    bool has_data = false;
+    enum err e = s->vfs->open(s->vfs->ctx, catalog, VFS_READ, &f, em);
+    if (e == ERR_OK) s->vfs->close(f);
+    if (e != ERR_NOT_FOUND) return e;
+    (void)snprintf(dir, sizeof dir, "%s/collections", s->path);
+    e = s->vfs->list(s->vfs->ctx, dir, find_data, &has_data, em);
+    if (e != ERR_OK && e != ERR_NOT_FOUND) return e;
+    if (has_data) return errmsg_set(em, ERR_CORRUPT, "%s is gone, but %s holds collections", catalog, dir);
+    return ERR_OK;
+}
+
 static enum err open_files(struct store *s, const char *path, struct errmsg *em)
 {
     char name[STORE_PATH_MAX];
-    s->vfs = vfs_posix();
+    s->vfs = s->options.vfs != NULL ? s->options.vfs : vfs_posix();
     if (path == NULL) {
         enum err e = vfs_mem_new(&s->own_vfs, em);
         if (e != ERR_OK) return e;
@@ -68,7 +91,8 @@ static enum err open_files(struct store *s, const char *path, struct errmsg *em)
     if (e == ERR_OK) e = s->vfs->lock_dir(s->vfs->ctx, s->path, &s->lock, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/catalog.sqlite3", s->path);
-    e = catalog_open(&s->catalog, path != NULL ? name : NULL, em);
+    if (path != NULL) e = refuse_lost_catalog(s, name, em);
+    if (e == ERR_OK) e = catalog_open(&s->catalog, path != NULL ? name : NULL, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/collections", s->path);
     e = s->vfs->make_dir(s->vfs->ctx, name, em);

@@ -18,12 +18,13 @@
 
 struct store;
 
-struct store_options {    /* zero = default */
-    const char *path;     /* NULL: ephemeral, everything in memory */
-    uint32_t flush_rows;  /* 16384: a tail of so many rows is flushed */
-    uint64_t flush_bytes; /* 24 MiB: or of so many bytes */
-    uint64_t log_bytes;   /* 128 MiB: beyond it quiet collections are flushed too */
-    bool no_compactor;    /* tests: nothing happens in the background */
+struct store_options {     /* zero = default */
+    const char *path;      /* NULL: ephemeral, everything in memory */
+    uint32_t flush_rows;   /* 8192: a tail of so many rows is flushed */
+    uint64_t flush_bytes;  /* 24 MiB: or of so many bytes */
+    uint64_t log_bytes;    /* 128 MiB: beyond it quiet collections are flushed too */
+    bool no_compactor;     /* tests: nothing happens in the background */
+    const struct vfs *vfs; /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;
 };
 

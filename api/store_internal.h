@@ -11,7 +11,15 @@
 #include "api/store.h"
 #include "index/index.h"
 
-/* The live side of one collection: what catalog_collection.runtime points to. Freed with the collection's last reference. */
+/* After a failure the next attempt waits, twice as long each time: what has failed may fail for long, and each attempt
+ * writes files. */
+struct backoff {
+    uint64_t until_ns;
+    unsigned n_failures; /* in a row */
+};
+
+/* The live side of one collection: what catalog_collection.runtime points to. Freed with the collection's last
+ * reference. */
 struct live {
     struct catalog_runtime runtime; /* first */
     struct collection *collection;  /* immutable */
@@ -22,10 +30,23 @@ struct live {
     struct sealed
         sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
 
+    struct backoff flush_backoff;
+
+    struct backoff merge_backoff; /* the merger thread's */
+
     /* guarded by store.publish_mu */
     uint64_t version;
+    uint64_t last_tried; /* version that anything was published as, or may have been; never used twice */
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
+    struct leftover *leftovers;
+    bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
+};
+
+/* A file that must stay until the next version is published: see publish.c. */
+struct leftover {
+    struct leftover *next;
+    char path[];
 };
 
 struct compactor {
@@ -99,8 +120,11 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
-void compactor_wake(struct store *s, bool flush, bool merge);     /* any thread */
-void compactor_discard(struct store *s, uint64_t number);         /* the files of a deleted collection */
-void compactor_wait_for_room(struct store *s, struct live *live); /* writers: while a tail is far too big */
+void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
+void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
+bool compactor_is_stopping(struct store *s);
+/* Writers, while a tail is far too big: waits a while. False: it is still so big that another write must be refused (flushing
+ * has failed for long). */
+bool compactor_wait_for_room(struct store *s, struct live *live);
 
 #endif

@@ -12,6 +12,11 @@
 void live_free(struct catalog_runtime *p)
 {
     struct live *live = (struct live *)(void *)p;
+    while (live->leftovers != NULL) { /* the files are left for the clean-up of the next start */
+        struct leftover *next = live->leftovers->next;
+        mem_free(live->leftovers);
+        live->leftovers = next;
+    }
     segment_unref(live->sealed.tail);
     collection_retire(live->collection);
     mem_free(live);
@@ -98,7 +103,7 @@ enum err live_open(struct store *s, const struct catalog_collection *col, struct
     if (e == ERR_OK && v.version != 0)
         e = open_fragments(s, col->number, v.manifest, &a, &fragments, &n_fragments, &live->next_fragment_id, em);
     if (e != ERR_OK) goto out;
-    live->version = v.version;
+    live->version = live->last_tried = v.version;
     live->state = (struct collection_state){v.log_position, v.next_ordinal, v.dimension};
     e = collection_new(&live->collection, col->number, (enum space)col->space, &live->state, fragments, n_fragments,
                        em);

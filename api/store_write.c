@@ -37,8 +37,9 @@ enum err store_submit(struct store *s, struct store_write *w)
 {
     struct live *live = live_of(w->collection);
     struct collection_pressure p;
+    if (collection_is_broken(live->collection)) return ERR_READ_ONLY;
     collection_pressure(live->collection, &p);
-    if (p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR) compactor_wait_for_room(s, live);
+    if (p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR && !compactor_wait_for_room(s, live)) return ERR_BUSY;
     w->store = s;
     w->n_changed = 0;
     w->record = (struct wal_record){

@@ -128,6 +128,11 @@ bool collection_is_dropped(const struct collection *c)
     return atomic_load(&c->is_dropped);
 }
 
+bool collection_is_broken(const struct collection *c)
+{
+    return atomic_load(&c->is_broken);
+}
+
 enum err snapshot_begin(const struct collection *c, struct arena *a, struct snapshot *s)
 {
     struct version *v;
@@ -171,7 +176,8 @@ void collection_pressure(const struct collection *c, struct collection_pressure 
     epoch_enter();
     struct version *v = atomic_load(&c->version);
     struct tail *tail = active_tail(v);
-    uint64_t sealed = atomic_load(&c->first_sealed), active = atomic_load(&c->first_unflushed);
+    /* The active one first: a seal sets the other before it clears this one, so never are both missed. */
+    uint64_t active = atomic_load(&c->first_unflushed), sealed = atomic_load(&c->first_sealed);
     p->tail_rows = tail_n_rows(tail_segment(tail), UINT64_MAX);
     p->tail_bytes = tail_bytes(tail);
     p->n_changes = atomic_load(&c->n_changes);

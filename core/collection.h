@@ -51,6 +51,9 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
 void collection_drop(struct collection *c);
 bool collection_is_dropped(const struct collection *c);
 
+/* An apply has failed: a write that is logged from now on would be refused here, and yet be there after a restart. */
+bool collection_is_broken(const struct collection *c);
+
 /* --- reading -------------------------------------------------------------------------------------------------- */
 
 struct snapshot_segment {

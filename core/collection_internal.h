@@ -33,7 +33,7 @@ struct collection {
     pthread_mutex_t mu;
     uint64_t next_ordinal;
     uint64_t published_position; /* what a published version covers */
-    bool is_broken;              /* an apply failed halfway: nothing more is applied until restart */
+    _Atomic bool is_broken;      /* an apply failed halfway: nothing more is applied until restart; read by anyone */
 };
 
 /* A version with room for n segments; NULL when memory is short. */

@@ -121,6 +121,7 @@ bool epoch_reclaim(void)
 void epoch_retire(void (*fn)(void *p), void *p)
 {
     struct retired *r = mem_alloc(sizeof *r);
+    if (r == NULL && my_slot != NULL && my_slot->depth > 0) return; /* waiting would be for ourselves: it is lost */
     if (r == NULL) { /* cannot remember it: wait until every reader of today is gone, then free it here */
         uint64_t now = atomic_fetch_add(&global_epoch, 1);
         while (oldest_reader() <= now) (void)sched_yield();

@@ -17,7 +17,8 @@ void epoch_enter(void);
 void epoch_leave(void);
 
 /* Calls fn(p) later, on whichever thread finds that no reader can hold p any more (maybe this one, now). Runs fn with
- * no lock held. Without memory for the note it waits for the readers instead, so it cannot fail. */
+ * no lock held. Without memory for the note it waits for the readers instead, so it cannot fail; a caller that is inside
+ * an epoch itself would wait for ever, so then the object is never freed. */
 void epoch_retire(void (*fn)(void *p), void *p);
 
 /* Frees what can be freed; true if nothing is left waiting. Called by the compactor now and then. */

@@ -49,6 +49,7 @@ struct tail {
     struct arena arena;
     struct kept_block *blocks;
     _Atomic uint64_t kept_bytes;
+    _Atomic uint64_t arena_bytes; /* what the arena holds, for readers */
 };
 
 static const struct segment_ops tail_ops;
@@ -140,6 +141,7 @@ struct arena *tail_arena(struct tail *t)
 uint64_t tail_bytes(const struct tail *t)
 {
     return atomic_load_explicit(&t->kept_bytes, memory_order_relaxed) +
+           atomic_load_explicit(&t->arena_bytes, memory_order_relaxed) +
            atomic_load_explicit(&t->n_rows, memory_order_relaxed) * (uint64_t)(sizeof(struct tail_row) + 8);
 }
 
@@ -220,6 +222,7 @@ enum err tail_append(struct tail *t, const struct tail_row_input *in)
     uint32_t before = atomic_load_explicit(slot, memory_order_relaxed);
     r->prev = before - 1;
     if (before == 0) t->n_ids++;
+    atomic_store_explicit(&t->arena_bytes, t->arena.used_bytes, memory_order_relaxed);
     atomic_store_explicit(slot, row + 1, memory_order_release);
     atomic_store_explicit(&t->n_rows, row + 1, memory_order_release);
     return ERR_OK;

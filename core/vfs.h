@@ -44,8 +44,9 @@ struct vfs {
     enum err (*map)(struct vfs_file *f, struct bytes *map, struct errmsg *em);
     void (*unmap)(void *ctx, struct bytes map);
     enum err (*rename)(void *ctx, const char *from, const char *to, struct errmsg *em);
-    enum err (*remove)(void *ctx, const char *path, struct errmsg *em);     /* a file; absent: ERR_NOT_FOUND */
-    enum err (*make_dir)(void *ctx, const char *path, struct errmsg *em);   /* with parents; existing is fine */
+    enum err (*remove)(void *ctx, const char *path, struct errmsg *em); /* a file; absent: ERR_NOT_FOUND */
+    /* With parents, and durable; existing is fine. */
+    enum err (*make_dir)(void *ctx, const char *path, struct errmsg *em);
     enum err (*remove_dir)(void *ctx, const char *path, struct errmsg *em); /* must be empty */
     enum err (*sync_dir)(void *ctx, const char *path, struct errmsg *em);   /* names made or removed become durable */
     enum err (*list)(void *ctx, const char *path, vfs_visit visit, void *visit_ctx, struct errmsg *em);

@@ -164,6 +164,20 @@ static enum err posix_remove(void *ctx, const char *path, struct errmsg *em)
     return unlink(path) == 0 ? ERR_OK : not_found_or_errno(em, errno, "remove", path);
 }
 
+static enum err posix_sync_dir(void *ctx, const char *path, struct errmsg *em);
+
+/* What was made in the directory that holds `path` survives a power cut. */
+static enum err sync_parent(char *path, struct errmsg *em)
+{
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) return posix_sync_dir(NULL, ".", em);
+    if (slash == path) return posix_sync_dir(NULL, "/", em);
+    *slash = '\0';
+    enum err e = posix_sync_dir(NULL, path, em);
+    *slash = '/';
+    return e;
+}
+
 static enum err posix_make_dir(void *ctx, const char *path, struct errmsg *em)
 {
     (void)ctx;
@@ -174,7 +188,12 @@ static enum err posix_make_dir(void *ctx, const char *path, struct errmsg *em)
         if (path[i] != '/' && path[i] != '\0') continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0750) != 0 && errno != EEXIST) return errmsg_errno(em, errno, "make directory %s", part);
+        bool is_new = mkdir(part, 0750) == 0;
+        if (!is_new && errno != EEXIST) return errmsg_errno(em, errno, "make directory %s", part);
+        if (is_new) {
+            enum err e = sync_parent(part, em);
+            if (e != ERR_OK) return e;
+        }
     }
     struct stat st;
     if (stat(path, &st) != 0) return errmsg_errno(em, errno, "make directory %s", path);

@@ -56,7 +56,7 @@ const struct config_key config_keys[] = {
      NULL,
      "The bodies of all requests that are being received or served may use so many bytes together. Beyond it requests\n"
      "with a body are answered with 503. Must be at least max_payload_size_bytes."},
-    {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "16384", NULL, NULL,
+    {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "8192", NULL, NULL,
      "So many new rows of a collection stay in memory before they are written to an index file. Fewer: less memory "
      "and\n"
      "a faster start; more: fewer and larger files."},

@@ -12,7 +12,7 @@ if [ ! -f "$venv/complete" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
     "$python" -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 9)' 2>/dev/null || python=/usr/bin/python3
     rm -rf "$venv"
     "$python" -m venv "$venv" >&2
-    "$venv/bin/pip" install -q --disable-pip-version-check -r "$here/e2e/requirements.txt" >&2
+    "$venv/bin/pip" install -q --no-compile --disable-pip-version-check -r "$here/e2e/requirements.txt" >&2
     touch "$venv/complete"
 fi
 echo "$venv/bin/python"

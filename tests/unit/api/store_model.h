@@ -223,4 +223,12 @@ static inline void compare(struct fixture *f)
     arena_free(&a);
 }
 
+/* A visitor that counts. */
+static inline enum err count_entry(void *ctx, struct str name, bool is_dir)
+{
+    (void)name, (void)is_dir;
+    ++*(int *)ctx;
+    return ERR_OK;
+}
+
 #endif

@@ -188,7 +188,18 @@ START_TEST(bodies_are_refused_before_they_are_read)
                  {"text/plain", false},
                  {"", false},
                  {"application/jsonx", false},
-                 {"application/json;x", true},
+                 {"application/json;", true},
+                 {"application/json; a=b; c=\"d \\\" e\"", true},
+                 {"application/json;a=", true},
+                 {"application/json+x", true},
+                 {"application/a+b+json", true},
+                 {"application/json;x", false},
+                 {"application/json;;", false},
+                 {"application/json ;a=b", false},
+                 {"application/json;a=\"b", false},
+                 {"application/json;a=b,c", false},
+                 {"application/(+json", false},
+                 {"application/a/b+json", false},
                  {"json", false}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         unsigned status =
@@ -302,6 +313,11 @@ START_TEST(collections_live_and_die)
     char id[UUID_TEXT + 1] = {0}, path[300];
     const struct api_options o = {.allow_reset = true};
     setup(&o);
+    /* the query string is read before the names of the path are looked at */
+    check(ask("GET", "/api/v2/tenants/t/databases/ab/collections?limit=x", NULL), 400,
+          ERROR("InvalidArgumentError", "Failed to deserialize query string: limit: invalid digit found in string"));
+    check(ask("GET", "/api/v2/tenants/t/databases/a+b/collections/x/functions/f", NULL), 400,
+          ERROR("InvalidArgumentError", "multi-region databases do not support attached functions"));
     ck_assert_uint_eq(ask("POST", C, "{\"name\":\"docs\",\"metadata\":{\"a\":1}}")->status, 200);
     ck_assert(says("\"name\":\"docs\"") &&
               says("\"metadata\":{\"a\":1},\"dimension\":null,\"tenant\":\"default_tenant\","

@@ -48,6 +48,16 @@ START_TEST(get_answers_column_by_column)
     check_answer(
         &c, 200,
         "{\"ids\":[\"b\"],\"embeddings\":null,\"documents\":null,\"uris\":null,\"metadatas\":null,\"include\":[]}");
+    post(&c, "update", "{\"ids\":[\"c\"],\"uris\":[\"u\"]}"); /* a row with a uri has metadata, if empty ones */
+    check_answer(&c, 200, "{}");
+    post(&c, "get", "{\"ids\":[\"c\"],\"include\":[\"metadatas\"]}");
+    check_answer(&c, 200,
+                 "{\"ids\":[\"c\"],\"embeddings\":null,\"documents\":null,\"uris\":null,\"metadatas\":[{}],"
+                 "\"include\":[\"metadatas\"]}");
+    post(&c, "get", "{\"include\":[null]}"); /* no name at all is taken for broken text */
+    ck_assert_uint_eq(c.status, 400);
+    post(&c, "get", "{\"include\":[\"x\"]}");
+    ck_assert_uint_eq(c.status, 422);
     get(&c, "count?read_level=index_only&x=1");
     check_answer(&c, 200, "3");
     caller_close(&c);

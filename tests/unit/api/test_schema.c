@@ -151,6 +151,8 @@ START_TEST(what_a_configuration_may_not_say)
         {"{\"hnsw\":{\"space\":5}}", "hnsw.space: expected value at line 1 column 18"},
         {"{\"hnsw\":[]}",
          "hnsw: invalid length 0, expected struct HnswConfiguration with 8 elements at line 1 column 10"},
+        {"{\"spann\":{\"search_nprobe\":4294967296}}",
+         "spann.search_nprobe: invalid value: integer `4294967296`, expected u32 at line 1 column 36"},
         {"{\"spann\":{\"search_nprobe\":-1}}",
          "spann.search_nprobe: invalid value: integer `-1`, expected u32 at line 1 column 28"},
         {"\"x\"", "invalid type: string \"x\", expected struct CollectionConfiguration at line 1 column 3"},
@@ -169,6 +171,7 @@ START_TEST(legacy_metadata_count_when_nothing_else_does)
     ck_assert_str_eq(settle("{\"hnsw\":{\"ef_search\":55}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
     check_configuration(HNSW("l2", "55") "null}");
     ck_assert_str_eq(settle("{\"spann\":{}}", "{\"hnsw:space\":\"cosine\"}", "null"), "");
+    ck_assert_str_eq(settle("{\"spann\":{}}", "{\"hnsw:M\":-1}", "null"), ""); /* next to spann nobody reads them */
     check_configuration(HNSW("l2", "100") "null}");
     static const char *const bad[] = {"{\"hnsw:foo\":1}",
                                       "{\"hnsw:space\":\"manhattan\"}",

@@ -43,13 +43,6 @@ START_TEST(ephemeral_follows_the_model)
 }
 END_TEST
 
-static enum err count_entry(void *ctx, struct str name, bool is_dir)
-{
-    (void)name, (void)is_dir;
-    ++*(int *)ctx;
-    return ERR_OK;
-}
-
 START_TEST(deleted_collections_leave_nothing)
 {
     struct fixture f;
@@ -83,6 +76,59 @@ START_TEST(one_process_owns_a_directory)
     setup(&f, 4, tmp_dir());
     ck_assert_int_eq(store_open(&second, &f.o, &em), ERR_LOCKED);
     ck_assert_ptr_nonnull(strstr(em.text, "in use"));
+    close_store(&f);
+}
+END_TEST
+
+START_TEST(a_lost_catalog_does_not_cost_the_rows)
+{
+    struct fixture f;
+    struct errmsg em = {{0}};
+    struct store *again = NULL;
+    char catalog[4096], kept[4200];
+    const char *path = tmp_dir();
+    setup(&f, 12, path);
+    for (int i = 0; i < 20; i++) step(&f);
+    ck_ok(store_compact(f.s, NULL));
+    close_store(&f);
+    (void)snprintf(catalog, sizeof catalog, "%s/catalog.sqlite3", path);
+    (void)snprintf(kept, sizeof kept, "%s.kept", catalog);
+    ck_ok(vfs_posix()->rename(NULL, catalog, kept, NULL));
+    ck_assert_int_eq(store_open(&again, &f.o, &em), ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(em.text, "catalog.sqlite3 is gone"));
+    ck_ok(vfs_posix()->rename(NULL, kept, catalog, NULL));
+    open_store(&f);
+    compare(&f);
+    close_store(&f);
+}
+END_TEST
+
+/* Merged parts of updated rows are memory too: they count towards the size at which a tail is flushed. */
+START_TEST(updates_of_long_documents_count)
+{
+    struct fixture f;
+    struct collection_pressure p;
+    struct bytes block;
+    static char text[100000];
+    static float v[DIM];
+    const struct str id = STR("id-1"), document = str_of(text, sizeof text);
+    struct buf packed = {0};
+    struct value one = {.type = VALUE_INT, .i = 1};
+    setup(&f, 13, tmp_dir());
+    memset(text, 'x', sizeof text);
+    struct batch_input in = {
+        .kind = BATCH_ADD, .n_rows = 1, .dim = DIM, .ids = &id, .vectors = v, .documents = &document};
+    ck_ok(batch_build(&in, &block, NULL));
+    ck_ok(write_block(&f, block));
+    ck_ok(store_compact(f.s, NULL)); /* the document is in a fragment now: an update copies it into the tail */
+    meta_put(&packed, STR("k"), &one);
+    const struct bytes meta = {packed.p, packed.n};
+    in = (struct batch_input){.kind = BATCH_UPDATE, .n_rows = 1, .ids = &id, .metas = &meta};
+    ck_ok(batch_build(&in, &block, NULL));
+    ck_ok(write_block(&f, block));
+    collection_pressure(store_collection(f.col), &p);
+    ck_assert_uint_ge(p.tail_bytes, sizeof text);
+    buf_free(&packed);
     close_store(&f);
 }
 END_TEST
@@ -123,4 +169,5 @@ START_TEST(deleting_everything_frees_the_fragments)
 END_TEST
 
 TESTS(store, follows_the_model_through_restarts, ephemeral_follows_the_model, deleted_collections_leave_nothing,
-      one_process_owns_a_directory, deleting_everything_frees_the_fragments)
+      one_process_owns_a_directory, a_lost_catalog_does_not_cost_the_rows, updates_of_long_documents_count,
+      deleting_everything_frees_the_fragments)
