@@ -29,7 +29,8 @@ static const char usage_healthcheck[] =
     "\n"
     "Asks GET /api/v2/healthcheck. Exit status 0: answered with 200 within five seconds; 1: not.\n"
     "\n"
-    "  --url URL    for example http://localhost:8000\n"
+    "  --url URL    for example http://localhost:8000, or https://localhost:8000 (the certificate is not verified);\n"
+    "               without it: https if CHROMA_TLS__CERT_FILE is in the environment\n"
     "  --host HOST  (default localhost)\n"
     "  --port PORT  (default CHROMA_PORT of the environment, or 8000)\n";
 
@@ -206,11 +207,11 @@ static bool read_port(const char *text, uint16_t *port)
 
 static int command_healthcheck(int argc, char **argv)
 {
-    char host[256] = "localhost";
-    uint16_t port = 8000;
+    struct healthcheck_target t = {.host = "localhost", .port = 8000};
     struct errmsg em = {0};
-    const char *from_environment = getenv("CHROMA_PORT");
-    if (from_environment != NULL) (void)read_port(from_environment, &port);
+    const char *from_environment = getenv("CHROMA_PORT"), *certificate = getenv("CHROMA_TLS__CERT_FILE");
+    if (from_environment != NULL) (void)read_port(from_environment, &t.port);
+    t.is_tls = certificate != NULL && *certificate != '\0';
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i];
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
@@ -221,12 +222,11 @@ static int command_healthcheck(int argc, char **argv)
         bool is_port = strcmp(arg, "--port") == 0;
         if (!is_url && !is_host && !is_port) return wrong_healthcheck("unexpected argument", arg);
         if (++i >= argc) return wrong_healthcheck("a value is required for", arg);
-        if (is_url && healthcheck_parse_url(argv[i], host, sizeof host, &port, &em) != ERR_OK)
-            return wrong_healthcheck(em.text, argv[i]);
-        if (is_port && !read_port(argv[i], &port)) return wrong_healthcheck("no port from 0 to 65535:", argv[i]);
-        if (is_host) (void)snprintf(host, sizeof host, "%s", argv[i]);
+        if (is_url && healthcheck_parse_url(argv[i], &t, &em) != ERR_OK) return wrong_healthcheck(em.text, argv[i]);
+        if (is_port && !read_port(argv[i], &t.port)) return wrong_healthcheck("no port from 0 to 65535:", argv[i]);
+        if (is_host) (void)snprintf(t.host, sizeof t.host, "%s", argv[i]);
     }
-    if (healthcheck(host, port, HEALTHCHECK_TIMEOUT_MS, &em) == ERR_OK) return 0;
+    if (healthcheck(&t, HEALTHCHECK_TIMEOUT_MS, &em) == ERR_OK) return 0;
     (void)fprintf(stderr, "chroma: %s\n", em.text);
     return 1;
 }

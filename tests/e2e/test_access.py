@@ -502,7 +502,13 @@ def test_tls(tmp_path):
             asked = [threads.submit(ask, s.base, "GET", "/api/v2/tenants/default_tenant/databases", "s3cret-token",
                                     context=trusting) for _ in range(100)]
             assert {a.result().status for a in asked} == {200}
+        def healthcheck(*flags, **env):
+            return subprocess.run([BINARY, "healthcheck", *flags], env={**os.environ, **env}, capture_output=True).returncode
+        assert healthcheck("--url", f"https://localhost:{s.port_now}") == 0
+        assert healthcheck("--url", f"http://localhost:{s.port_now}") == 1
+        assert healthcheck(CHROMA_PORT=str(s.port_now), CHROMA_TLS__CERT_FILE=cert) == 0
         assert s.stop() == 0
+    assert healthcheck("--url", f"https://localhost:{s.port_now}") == 1
 
 
 def test_tls_mistakes_do_not_start(tmp_path):

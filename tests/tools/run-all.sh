@@ -27,9 +27,11 @@ run() {
     : >"$log"
     timeout -k 10 "$@" >"$log" 2>&1 &
     pid=$!
-    tail -n +1 -s 0.2 -f --pid="$pid" "$log"
-    wait "$pid"; rc=$?
+    tail -n +1 -s 0.2 -f --pid="$pid" "$log" &
+    shower=$!
+    wait "$pid"; rc=$? # a `wait`, unlike a command in front, can be interrupted by a signal to us
     pid=""
+    wait "$shower"
     case $rc in 124 | 137) echo "killed after $1 s" ;; esac
 }
 

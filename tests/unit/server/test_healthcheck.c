@@ -2,6 +2,7 @@
 #include "tests/lib/suite.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,13 +11,13 @@
 
 static void check_url(const char *url, const char *want_host, unsigned want_port)
 {
-    char host[64] = "unchanged";
-    uint16_t port = 8000;
+    struct healthcheck_target t = {.host = "unchanged", .port = 8000};
     struct errmsg em = {0};
-    enum err e = healthcheck_parse_url(url, host, sizeof host, &port, &em);
+    enum err e = healthcheck_parse_url(url, &t, &em);
     ck_assert_int_eq(e, want_host != NULL ? ERR_OK : ERR_INVALID);
-    ck_assert_str_eq(host, want_host != NULL ? want_host : "unchanged");
-    ck_assert_uint_eq(port, want_host != NULL ? want_port : 8000);
+    ck_assert_str_eq(t.host, want_host != NULL ? want_host : "unchanged");
+    ck_assert_uint_eq(t.port, want_host != NULL ? want_port : 8000);
+    ck_assert(t.is_tls == (want_host != NULL && strncmp(url, "https:", 6) == 0));
 }
 
 START_TEST(urls_are_taken_apart)
@@ -29,7 +30,9 @@ START_TEST(urls_are_taken_apart)
     check_url("127.0.0.1", "127.0.0.1", 8000);
     check_url("http://[::1]:8001/x", "::1", 8001);
     check_url("[::1]", "::1", 8000);
-    check_url("https://localhost", NULL, 0);
+    check_url("https://localhost", "localhost", 8000);
+    check_url("https://[::1]:1", "::1", 1);
+    check_url("ftp://localhost", NULL, 0);
     check_url("http://", NULL, 0);
     check_url("", NULL, 0);
     check_url("http://:8000", NULL, 0);
@@ -38,7 +41,9 @@ START_TEST(urls_are_taken_apart)
     check_url("http://h:-1", NULL, 0);
     check_url("http://h:1x", NULL, 0);
     check_url("http://[::1", NULL, 0);
-    check_url("http://a-host-name-that-is-longer-than-the-sixty-three-bytes-of-the-buffer", NULL, 0);
+    char longest[7 + 256 + 1] = "http://"; /* a byte too many, with its NUL */
+    memset(longest + 7, 'a', 256);
+    check_url(longest, NULL, 0);
 }
 END_TEST
 
@@ -46,6 +51,13 @@ struct one_answer {
     int fd;
     const char *text;
 };
+
+static enum err check(const char *host, uint16_t port, bool is_tls, unsigned timeout_ms, struct errmsg *em)
+{
+    struct healthcheck_target t = {.port = port, .is_tls = is_tls};
+    (void)snprintf(t.host, sizeof t.host, "%s", host);
+    return healthcheck(&t, timeout_ms, em);
+}
 
 static void *answer_once(void *arg)
 {
@@ -61,7 +73,7 @@ static void *answer_once(void *arg)
     return NULL;
 }
 
-static enum err ask(const char *answer, struct errmsg *em)
+static enum err ask_as(bool is_tls, const char *answer, struct errmsg *em)
 {
     struct one_answer o = {.text = answer};
     uint16_t port;
@@ -69,10 +81,15 @@ static enum err ask(const char *answer, struct errmsg *em)
     ck_ok(listen_bind("127.0.0.1", 0, &o.fd, &port, em));
     ck_ok(listen_start(o.fd, em));
     ck_assert_int_eq(pthread_create(&t, NULL, answer_once, &o), 0);
-    enum err e = healthcheck("127.0.0.1", port, 60000, em);
+    enum err e = check("127.0.0.1", port, is_tls, 60000, em);
     ck_assert_int_eq(pthread_join(t, NULL), 0);
     (void)close(o.fd);
     return e;
+}
+
+static enum err ask(const char *answer, struct errmsg *em)
+{
+    return ask_as(false, answer, em);
 }
 
 START_TEST(only_200_is_well)
@@ -86,6 +103,8 @@ START_TEST(only_200_is_well)
     ck_assert_int_eq(ask("SSH-2.0-OpenSSH\r\n", &em), ERR_IO);
     ck_assert_int_eq(ask("", &em), ERR_IO);
     ck_assert_int_eq(ask("HTTP/1.1", &em), ERR_IO);
+    ck_assert_int_eq(ask_as(true, "HTTP/1.1 200 OK\r\n\r\n", &em), ERR_IO); /* speaks no TLS */
+    ck_assert_ptr_nonnull(strstr(em.text, "TLS: "));
 }
 END_TEST
 
@@ -95,12 +114,14 @@ START_TEST(nobody_there_and_nobody_answers)
     int fd;
     uint16_t port;
     ck_ok(listen_bind("127.0.0.1", 0, &fd, &port, &em));
-    ck_assert_int_eq(healthcheck("127.0.0.1", port, 60000, &em), ERR_IO); /* bound, but not listening: refused */
+    ck_assert_int_eq(check("127.0.0.1", port, false, 60000, &em), ERR_IO); /* bound, but not listening: refused */
     ck_ok(listen_start(fd, &em));
-    ck_assert_int_eq(healthcheck("127.0.0.1", port, 50, &em), ERR_IO);
+    ck_assert_int_eq(check("127.0.0.1", port, false, 50, &em), ERR_IO);
+    ck_assert_ptr_nonnull(strstr(em.text, "no answer in time"));
+    ck_assert_int_eq(check("127.0.0.1", port, true, 50, &em), ERR_IO);
     ck_assert_ptr_nonnull(strstr(em.text, "no answer in time"));
     (void)close(fd);
-    ck_assert_int_eq(healthcheck("no such host", port, 50, &em), ERR_IO);
+    ck_assert_int_eq(check("no such host", port, false, 50, &em), ERR_IO);
 }
 END_TEST
 
