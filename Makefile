@@ -64,7 +64,7 @@ BIN := $(B)/chroma
 endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
-        gateway contract upstream differential js format format-check lint headers-check includes-check clean
+        gateway contract upstream differential js integrations format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -166,6 +166,9 @@ differential: all ## generated requests to the real server and to ours, compared
 
 js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh
+
+integrations: all ## LangChain's and LlamaIndex's stores on top of the server (installs many packages)
+	tests/tools/run-integrations.sh
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
