@@ -397,6 +397,25 @@ def test_guessing_passwords_does_not_stop_the_others(tmp_path):
         assert 401 in statuses and statuses <= {401, 503}
 
 
+def test_slow_bodies_do_not_keep_others_from_logging_in(tmp_path):
+    """Forty callers whose password was not verified yet, each in the middle of a body."""
+    import socket
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    with Server(config=f"auth:\n  provider: basic\n  htpasswd_file: {tmp_path}/htpasswd") as s:
+        slow = []
+        for i in range(40):
+            slow.append(socket.create_connection(("127.0.0.1", s.port_now), timeout=60))
+            slow[-1].sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " +
+                             base64.b64encode(b"alice:slow-%d" % i) + b"\r\nContent-Length: 10\r\n\r\n{")
+        good = {"Authorization": "Basic " + base64.b64encode(b"alice:wonder:land").decode()}
+        assert ask(s.base, "GET", "/api/v2/auth/identity", headers=good).status == 200
+        slow[0].sendall(b'"name":1}')
+        assert slow[0].recv(1000).startswith(b"HTTP/1.1 401 ")
+        for c in slow:
+            c.close()
+        assert s.stop() == 0
+
+
 def test_passwords_with_roles(tmp_path):
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     (tmp_path / "roles.yaml").write_text("users: [{id: alice, role: reader, tenant: default_tenant}]")
