@@ -278,7 +278,7 @@ static bool wait_for_work(struct compactor *c, const bool *wanted, bool *flush_a
     (void)pthread_mutex_lock(&c->mu);
     while (!c->is_stopping && !*wanted && rc == 0) rc = pthread_cond_timedwait(&c->wake, &c->mu, &until);
     bool goes_on = !c->is_stopping;
-    *flush_all = c->flush_all;
+    *flush_all = c->n_flush_all > 0;
     (void)pthread_mutex_unlock(&c->mu);
     return goes_on;
 }
@@ -409,7 +409,7 @@ enum err store_compact(struct store *s, struct errmsg *em)
     struct compactor *c = &s->compactor;
     if (!c->has_flusher) return errmsg_set(em, ERR_UNSUPPORTED, "no compactor runs");
     (void)pthread_mutex_lock(&c->mu);
-    c->flush_all = true;
+    c->n_flush_all++;
     uint64_t flush_target = c->flush_rounds + 2;
     c->flush_wanted = true;
     (void)pthread_cond_broadcast(&c->wake);
@@ -424,7 +424,7 @@ enum err store_compact(struct store *s, struct errmsg *em)
         (void)pthread_cond_broadcast(&c->wake);
         (void)pthread_cond_wait(&c->progress, &c->mu);
     }
-    c->flush_all = false;
+    c->n_flush_all--;
     (void)pthread_mutex_unlock(&c->mu);
     return ERR_OK;
 }

@@ -197,13 +197,18 @@ bool parse_embedding_function(struct json_reader *j, struct embedding_function *
 {
     struct str key, type = {NULL, 0}, name = {NULL, 0};
     struct buf config = {0}, text = {0};
-    bool has_config = false;
+    unsigned n_names = 0, n_configs = 0;
     *out = (struct embedding_function){{NULL, 0}, false};
     if (json_peek(j) == JSON_NULL) return json_null(j);
     if (!json_enter_object(j, "internally tagged enum EmbeddingFunctionConfiguration")) goto fail;
     while (json_next_member(j, &key)) {
         bool ok;
+        n_names += str_eq(key, STR("name"));
         if (str_eq(key, STR("type"))) {
+            if (type.p != NULL) {
+                json_fail_at(j, ERR_SHAPE, j->key_end, "duplicate field `type`");
+                goto fail;
+            }
             ok = json_string(j, &type, "variant identifier");
             if (ok && !str_eq(type, STR("legacy")) && !str_eq(type, STR("known")) && !str_eq(type, STR("unknown"))) {
                 if (type.n > 100) type = STR("...");
@@ -215,7 +220,7 @@ bool parse_embedding_function(struct json_reader *j, struct embedding_function *
             ok = json_string(j, &name, "a string");
         } else if (str_eq(key, STR("config"))) {
             config.n = 0;
-            has_config = true;
+            n_configs++;
             ok = json_sorted_text(j, &config);
         } else {
             ok = json_skip(j); /* a name of another type is blamed below, and only for `known` */
@@ -228,7 +233,11 @@ bool parse_embedding_function(struct json_reader *j, struct embedding_function *
         goto fail;
     }
     bool is_known = str_eq(type, STR("known"));
-    if (is_known && (name.p == NULL || !has_config)) {
+    if (is_known && (n_names > 1 || n_configs > 1)) { /* the other types ignore these members */
+        json_fail_shape_late(j, "duplicate field `%s`", n_names > 1 ? "name" : "config");
+        goto fail;
+    }
+    if (is_known && (name.p == NULL || n_configs == 0)) {
         json_fail_shape_late(j, "missing field `%s`", name.p == NULL ? "name" : "config");
         goto fail;
     }

@@ -30,6 +30,7 @@ enum api_outcome handle_identity(struct api_request *r);
 enum api_outcome handle_reset(struct api_request *r);
 enum api_outcome handle_docs(struct api_request *r);
 enum api_outcome handle_docs_redirect(struct api_request *r);
+enum api_outcome handle_docs_asset(struct api_request *r);
 enum api_outcome handle_openapi(struct api_request *r);
 enum api_outcome handle_v1(struct api_request *r);
 enum api_outcome handle_create_tenant(struct api_request *r); /* tenants.c */

@@ -19,6 +19,7 @@ struct member {
     struct str key;
     uint32_t place; /* in the text: the later of two equal keys counts */
     struct value value;
+    bool is_bad; /* a sparse vector whose parts disagree */
 };
 
 struct members {
@@ -312,20 +313,21 @@ static int by_key_then_place(const void *a, const void *b)
     return c != 0 ? c : x->place < y->place ? -1 : 1;
 }
 
-static bool add_member(struct json_reader *j, struct members *m, struct str key, const struct value *v)
+static bool add_member(struct json_reader *j, struct members *m, struct str key, const struct value *v, bool is_bad)
 {
     if (m->n == m->cap) {
         struct member *p = grow(j, m->at, m->n, &m->cap, sizeof *p);
         if (p == NULL) return false;
         m->at = p;
     }
-    m->at[m->n] = (struct member){key, m->n, *v};
+    m->at[m->n] = (struct member){key, m->n, *v, is_bad};
     m->n++;
     return true;
 }
 
-/* Appends the members in order. keep_nulls: of patches; otherwise a null stands for "nothing". */
-static void pack(struct members *m, bool keep_nulls, struct buf *out)
+/* Appends the members in order. keep_nulls: of patches; otherwise a null stands for "nothing". False: one that counts is
+ * bad. */
+static bool pack(struct members *m, bool keep_nulls, struct buf *out)
 {
     bool is_sorted = true;
     for (uint32_t i = 1; i < m->n; i++)
@@ -333,9 +335,11 @@ static void pack(struct members *m, bool keep_nulls, struct buf *out)
     if (!is_sorted) qsort(m->at, m->n, sizeof m->at[0], by_key_then_place);
     for (uint32_t i = 0; i < m->n; i++) {
         if (i + 1 < m->n && str_eq(m->at[i].key, m->at[i + 1].key)) continue;
+        if (m->at[i].is_bad) return false;
         if (m->at[i].value.type == VALUE_NULL && !keep_nulls) continue;
         meta_put(out, m->at[i].key, &m->at[i].value);
     }
+    return true;
 }
 
 bool parse_record_metadata(struct json_reader *j, bool allow_null, struct buf *out, bool *bad_key)
@@ -350,12 +354,16 @@ bool parse_record_metadata(struct json_reader *j, bool allow_null, struct buf *o
     while (json_next_member(j, &key)) {
         if (key.n == 0 || key.p[0] == '#' || key.p[0] == '$') *bad_key = true;
         if (!read_value(j, allow_null, &v, &f)) return false;
-        if (f.is_bad_sparse) *bad_key = true;
-        if (!add_member(j, &m, key, &v)) return false;
+        if (!add_member(j, &m, key, &v, f.is_bad_sparse)) return false;
     }
     if (j->err != ERR_OK) return false;
     if (*bad_key) return true;
-    pack(&m, allow_null, out);
+    size_t before = out->n;
+    if (!pack(&m, allow_null, out)) {
+        out->n = before;
+        *bad_key = true;
+        return true;
+    }
     if (out->err != ERR_OK) {
         json_fail_nomem(j);
         return false;
@@ -390,10 +398,10 @@ bool parse_collection_metadata(struct json_reader *j, bool allow_null, struct co
                     j->arena, "Metadata value of a collection must be a string, an integer, a float or a boolean: %.*s",
                     STR_ARG(key));
         }
-        if (!add_member(j, &m, key, &v)) return false;
+        if (!add_member(j, &m, key, &v, false)) return false;
     }
     if (j->err != ERR_OK) return false;
-    pack(&m, false, &packed);
+    (void)pack(&m, false, &packed); /* sparse vectors are faults here anyway */
     struct str copy = packed.err == ERR_OK ? arena_str(j->arena, buf_view(&packed)) : (struct str){NULL, 0};
     buf_free(&packed);
     if (copy.p == NULL) {

@@ -118,6 +118,12 @@ enum api_outcome handle_docs(struct api_request *r)
     return API_DONE;
 }
 
+/* The page needs no other file. */
+enum api_outcome handle_docs_asset(struct api_request *r)
+{
+    return answer_empty(r, 404);
+}
+
 enum api_outcome handle_docs_redirect(struct api_request *r)
 {
     r->location = STR("/docs/");

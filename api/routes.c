@@ -125,6 +125,7 @@ const struct api_route api_routes[] = {
     {"OPTIONS", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
     {"GET", "/docs", handle_docs_redirect, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
     {"GET", "/docs/", handle_docs, API_RUN_POOL, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
+    {"GET", "/docs/{*any}", handle_docs_asset, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
     {"GET", "/openapi.json", handle_openapi, API_RUN_POOL, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
 };
 const uint32_t api_n_routes = sizeof api_routes / sizeof api_routes[0];

@@ -52,17 +52,15 @@ static bool check_key(const struct schema_key *k, struct arena *a, struct str *f
         *fault = STR("Vector index can only source from #document");
         return false;
     }
-    if (t->sparse.is_given && t->sparse.enabled && source.p != NULL) {
-        if (t->sparse.function.text.p == NULL) {
-            *fault = STR("If source_key is provided then embedding_function must also be provided since there is no "
-                         "default embedding function.");
-            return false;
-        }
-        if (source.n > 0 && source.p[0] == '#' && !str_eq(source, DOCUMENT)) {
-            *fault = STR("source_key cannot begin with '#'. The only valid key starting with '#' is Key.DOCUMENT or "
-                         "'#document'.");
-            return false;
-        }
+    if (t->sparse.is_given && t->sparse.enabled && source.p != NULL && t->sparse.function.text.p == NULL) {
+        *fault = STR("If source_key is provided then embedding_function must also be provided since there is no "
+                     "default embedding function.");
+        return false;
+    }
+    if (t->sparse.is_given && source.n > 0 && source.p[0] == '#' && !str_eq(source, DOCUMENT)) {
+        *fault = STR("source_key cannot begin with '#'. The only valid key starting with '#' is Key.DOCUMENT or "
+                     "'#document'.");
+        return false;
     }
     if (t->fts.is_given && t->fts.enabled && !is_document)
         about_key = "Full text search / regular expression index can only be enabled on #document field";

@@ -126,7 +126,7 @@ static enum err open_collections(struct store *s, uint64_t *last_position, struc
 
 enum err store_open(struct store **out, const struct store_options *o, struct errmsg *em)
 {
-    uint64_t last_position = 0, counter = 0;
+    uint64_t last_position = 0;
     char name[STORE_PATH_MAX];
     struct store *s = mem_zalloc(sizeof *s);
     if (s == NULL) return errmsg_set(em, ERR_NOMEM, "open a store");
@@ -134,9 +134,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
     (void)pthread_mutex_init(&s->publish_mu, NULL);
     enum err e = open_files(s, o->path, em);
     if (e == ERR_OK) e = open_collections(s, &last_position, em);
-    if (e == ERR_OK) e = catalog_get_counter(s->catalog, "trimmed_lsn", &counter, em);
     if (e == ERR_OK) {
-        if (counter > last_position) last_position = counter;
         (void)snprintf(name, sizeof name, "%s/wal", s->path);
         s->replay_started_ns = s->replay_said_ns = monotonic_ns();
         e = wal_open(&s->wal, s->vfs, name, &s->options.wal, 0, last_position + 1, store_replay, s, em);

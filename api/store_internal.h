@@ -55,7 +55,7 @@ struct compactor {
     pthread_cond_t progress; /* a flush ended; waited for by writers that are held back */
     bool is_stopping;        /* guarded by mu, with all below */
     bool flush_wanted, merge_wanted;
-    bool flush_all; /* store_compact: flush and merge everything, then idle */
+    unsigned n_flush_all; /* calls of store_compact under way: flush and merge everything */
     uint64_t flush_rounds, merge_rounds;
     struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;

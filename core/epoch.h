@@ -1,6 +1,7 @@
 /* epoch.h - lets readers use shared objects without locks, and writers free them when no reader can still hold one.
  *
- * A reader enters, loads pointers that writers publish with release stores, uses what they lead to, and leaves. A
+ * A reader enters, loads a pointer that writers publish (with a seq_cst load, the default: a weaker one could be taken
+ * before the enter is seen), uses what it leads to, and leaves. A
  * writer unlinks an object, then retires it: it is freed once every reader that was inside at that moment has left.
  * This is epoch-based reclamation (Fraser, "Practical lock-freedom", 2004, section 5.2.3) with one slot a thread.
  *

@@ -70,7 +70,8 @@ def failed_read(request, theirs, ours):
 
 
 def truncated(request, theirs, ours):
-    """A double with a fraction, or of 2^63 or more, in a filter; upstream makes an integer of it for stored integers."""
+    """A double with a fraction, or of 2^63 or more, in a filter: upstream makes an integer of it for stored integers. Or
+    an integer beyond 2^53: it makes a double of it for stored doubles."""
     if theirs.status != 200 or ours.status != 200 or request.kind not in ("get", "query", "delete"):
         return False
 
@@ -79,7 +80,7 @@ def truncated(request, theirs, ours):
             return any(is_in(x) for x in v.values())
         if isinstance(v, list):
             return any(is_in(x) for x in v)
-        return isinstance(v, float) and (abs(v) >= 2.0**63 or v != int(v)) or isinstance(v, int) and abs(v) >= 2**63
+        return isinstance(v, float) and (abs(v) >= 2.0**63 or v != int(v)) or isinstance(v, int) and abs(v) >= 2**53
     return isinstance(request.json(), dict) and is_in(request.json().get("where"))
 
 
@@ -131,6 +132,18 @@ def traces(request, theirs, ours):
     return x != a and same(x, y)
 
 
+def extreme_cosine(request, theirs, ours):
+    """Vectors so long or so short that the square of their norm is lost in float32."""
+    if request.kind != "query" or theirs.status != 200 or ours.status != 200 or request.handle.space != "cosine":
+        return False
+    vectors = (request.json() or {}).get("query_embeddings") or []
+    return any(isinstance(x, (int, float)) and (abs(x) > 1e18 or 0 < abs(x) < 1e-18) for v in vectors for x in v)
+
+
+def docs(request, theirs, ours):
+    return request.path.startswith("/docs")
+
+
 def ignored_member(request, theirs, ours):
     """Broken in a member that nobody reads: upstream's parser does not look closely there."""
     faults = ["number out of range", "hex escape", "unicode code point"]
@@ -151,13 +164,15 @@ KNOWN = [
     Known("rows a request, ids a get", pre_flight),
     Known("`#id` in `where`", select_by_id),
     Known("reads that fail within upstream", failed_read),
-    Known("doubles in a filter against stored integers", truncated),
+    Known("doubles compared with integers in a filter", truncated),
     Known("an enumeration's value written as an object", variant_object),
     Known("what a refused or skipped write leaves behind", traces),
     Known("broken values in members that are ignored", ignored_member),
     Known("several faults in one filter", several_faults),
     Known("several faults in one schema", several_schema_faults),
     Known("a name quoted in a message", name_in_message),
+    Known("very long or very short vectors under `cosine`", extreme_cosine),
+    Known("`/docs`", docs),
     Known("sparse vectors in metadata", sparse_metadata),
     Known("sparse indexes in a schema", sparse_schema),
     Known("sparse indexes in a schema", several_sparse),

@@ -174,9 +174,56 @@ def delete_body(rng, is_odd):
     return body
 
 
+def rank(rng, depth=0):
+    k = rng.random()
+    if k < 0.5 or depth > 3:
+        query = vector(rng, 3) if rng.random() < 0.8 else obj(indices=[1, 2], values=[1.0, Raw("0.5")])
+        knn = obj(query=query)
+        for name, values in (("key", ["#embedding", "s", ""]), ("limit", [0, 1, 16, 2**32]), ("default", [1, Raw("2.5"), None]),
+                             ("return_rank", [True, False, None])):
+            if rng.random() < 0.3:
+                knn.append((name, rng.choice(values)))
+        return Obj([("$knn", knn)])
+    if k < 0.6:
+        return Obj([("$val", number(rng))])
+    op = rng.choice(["$sum", "$mul", "$max", "$min", "$sub", "$div", "$abs", "$exp", "$log", "$pow"])
+    if op in ("$sub", "$div"):
+        return Obj([(op, obj(left=rank(rng, depth + 1), right=rank(rng, depth + 1)))])
+    if op in ("$abs", "$exp", "$log", "$pow"):
+        return Obj([(op, rank(rng, depth + 1))])
+    return Obj([(op, [rank(rng, depth + 1) for _ in range(rng.randrange(0, 3))])])
+
+
+def search_body(rng):
+    """The real server runs no search, but it judges the request."""
+    payloads = []
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        p = Obj()
+        if rng.random() < 0.5:
+            p.append(("filter", rng.choice([None, Obj()]) if rng.random() < 0.2 else filters.where(rng)))
+        if rng.random() < 0.6:
+            p.append(("rank", rank(rng)))
+        if rng.random() < 0.3:
+            key = rng.choice([["s"], [], ["#score"], ["#document"], ["#id"]])
+            agg = Obj([(rng.choice(["$min_k", "$max_k", "$avg"]), obj(keys=rng.choice([["#score"], [], ["i"], ["#embedding"]]),
+                                                                      k=rng.choice([0, 1, 3])))])
+            p.append(("group_by", rng.choice([Obj(), obj(keys=key, aggregate=agg), obj(keys=key), obj(aggregate=agg)])))
+        if rng.random() < 0.4:
+            p.append(("limit", rng.choice([Obj(), obj(limit=2), obj(offset=1, limit=None), obj(limit=0), obj(limit=-1)])))
+        if rng.random() < 0.4:
+            p.append(("select", obj(keys=rng.sample(["#document", "#embedding", "#metadata", "#score", "s", "#id", ""], 3))))
+        payloads.append(p)
+    body = obj(searches=payloads)
+    if rng.random() < 0.2:
+        body.append(("read_level", rng.choice(["index_and_wal", "index_only", "index_and_bounded_wal", "nope", None])))
+    return body
+
+
 def record_body(rng, verb, handle, is_odd):
     if verb in ("add", "update", "upsert"):
         return write_body(rng, verb, handle, is_odd)
+    if verb == "search":
+        return search_body(rng)
     if verb == "get":
         return get_body(rng, is_odd)
     return query_body(rng, handle, is_odd) if verb == "query" else delete_body(rng, is_odd)
@@ -185,8 +232,8 @@ def record_body(rng, verb, handle, is_odd):
 def odd_request(rng, world):
     """One request with a body that may be anything, on the collection made for its kind: what is read with filters is
     never written, so that no key changes the type of its values there."""
-    verb = rng.choice(["add", "upsert", "update", "get", "get", "query", "query", "delete"])
-    handle = {"get": world.static, "query": world.static, "delete": world.prey}.get(verb, world.scratch)
+    verb = rng.choice(["add", "upsert", "update", "get", "get", "query", "query", "delete", "search"])
+    handle = {"get": world.static, "query": world.static, "search": world.static, "delete": world.prey}.get(verb, world.scratch)
     body = record_body(rng, verb, handle, True)
     k = rng.random()
     if k < 0.4:
@@ -204,7 +251,7 @@ def odd_request(rng, world):
     if verb == "get" and rng.random() < 0.03:
         level = rng.choice(["index_and_wal", "index_only", "nope", "", "INDEX_ONLY", "index_and_bounded_wal"])
         return Request("count", "GET", f"{path}/count?read_level={level}", handle=handle, is_foreign=is_foreign)
-    return Request(verb, "POST", f"{path}/{verb}", text, handle=handle, is_write=verb not in ("get", "query"), is_foreign=is_foreign)
+    return Request(verb, "POST", f"{path}/{verb}", text, handle=handle, is_write=verb not in ("get", "query", "search"), is_foreign=is_foreign)
 
 
 def everything(handle):

@@ -6,6 +6,8 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from chroma_server import Server  # noqa: E402
 
+collect_ignore = ["test_gateway.py"]  # a program of its own: tests/tools/run-all.sh
+
 SHARED = os.environ.get("CHROMA_SHARED") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "shared")
 

@@ -3,7 +3,8 @@
 #
 # The parts, in order: includes go one way; a release build with warnings as errors; unit tests in release, under
 # ASan+UBSan and under TSan; the gateway's torture test; the recorded contract (where ../shared is); tests through the
-# Python client, crashes included; upstream's own tests from the wheel.
+# Python client, crashes included; upstream's own tests from the wheel; generated requests beside the real server (one
+# seed: `make differential` draws others); the JavaScript client (where node is).
 #
 # A part that ends with a status other than 0, that runs nothing, or that has to be killed after its time, counts as one
 # failure if it does not itself name any. Status 77 means that the part cannot run here, which is neither.
@@ -26,9 +27,11 @@ run() {
     : >"$log"
     timeout -k 10 "$@" >"$log" 2>&1 &
     pid=$!
-    tail -n +1 -s 0.2 -f --pid="$pid" "$log"
-    wait "$pid"; rc=$?
+    tail -n +1 -s 0.2 -f --pid="$pid" "$log" &
+    shower=$!
+    wait "$pid"; rc=$? # a `wait`, unlike a command in front, can be interrupted by a signal to us
     pid=""
+    wait "$shower"
     case $rc in 124 | 137) echo "killed after $1 s" ;; esac
 }
 
@@ -71,8 +74,10 @@ if step "build" 900 make -s -j"$jobs" WERROR=1 all; then
         python=$(tests/tools/venv.sh)
         part "gateway" 600 "$python" tests/e2e/test_gateway.py build/chroma
         part "contract" 900 "$python" tests/tools/run_contract.py
-        part "python client" 900 tests/tools/run-e2e.sh -rs -s --ignore=test_gateway.py
+        part "python client" 900 tests/tools/run-e2e.sh -rs -s
         part "upstream's tests" 900 tests/tools/run-upstream.sh
+        part "beside the real server" 600 tests/tools/run-differential.sh 20261124 1500
+        part "javascript client" 600 tests/tools/run-js.sh
     fi
 fi
 echo "== all of it took $(($(date +%s) - begun_all)) s"

@@ -309,7 +309,7 @@ END_TEST
 START_TEST(strings_survive_a_round_trip)
 {
     struct rng rng = {4711};
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0, n_rounds = suite_share(20000); i < n_rounds; i++) {
         char text[80];
         size_t n = rng_below(&rng, 40), at = 0;
         while (at < n) {
@@ -443,7 +443,7 @@ START_TEST(mutilated_texts_are_refused_or_read)
         "{\"ids\":[\"a\",\"b\\u00e9\\n\"],\"v\":[[1.5,-2e-3,0],[null,true,1e9]],\"m\":{\"k\":{}}}";
     static const char alphabet[] = "{}[]\",:0123456789.-+eE\\u tfn\x80\xc3";
     struct rng rng = {31337};
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0, n_rounds = suite_share(100000); i < n_rounds; i++) {
         char *text = mem_dup(seed, sizeof seed - 1); /* exactly as long as the text: overruns are seen */
         size_t n = rng_below(&rng, sizeof seed);
         ck_assert_ptr_nonnull(text);

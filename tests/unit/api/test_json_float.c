@@ -94,7 +94,7 @@ END_TEST
 START_TEST(random_floats_are_shortest)
 {
     struct rng rng = {20261124};
-    for (int i = 0; i < 300000; i++) check_float((uint32_t)rng_next(&rng));
+    for (int i = 0, n_rounds = suite_share(300000); i < n_rounds; i++) check_float((uint32_t)rng_next(&rng));
 }
 END_TEST
 
@@ -163,7 +163,7 @@ END_TEST
 START_TEST(doubles_read_back)
 {
     struct rng rng = {7};
-    for (int i = 0; i < 50000; i++) {
+    for (int i = 0, n_rounds = suite_share(50000); i < n_rounds; i++) {
         uint64_t bits = rng_next(&rng);
         double v, back;
         memcpy(&v, &bits, sizeof v);
@@ -194,7 +194,7 @@ START_TEST(decimals_are_rounded_as_strtod_does)
 {
     struct rng rng = {99};
     char text[128];
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0, n_rounds = suite_share(200000); i < n_rounds; i++) {
         uint64_t m = rng_next(&rng) >> rng_below(&rng, 64);
         int e = (int)rng_below(&rng, 140) - 70;
         switch (rng_below(&rng, 4)) {
@@ -227,7 +227,7 @@ START_TEST(ties_are_rounded_to_even)
 {
     struct rng rng = {5};
     char text[900];
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0, n_rounds = suite_share(3000); i < n_rounds; i++) {
         uint64_t m = (rng_next(&rng) >> 11) | UINT64_C(1) << 52;
         int e = (int)rng_below(&rng, 80) - 60;
         double low = ldexp((double)m, e), half = ldexp(1.0, e - 1);

@@ -51,6 +51,8 @@ START_TEST(values_keep_their_types)
     check_record("{\"a\":9223372036854775807,\"b\":9223372036854775808,\"c\":-9223372036854775808,\"d\":-0.0}", false,
                  "{\"a\":9223372036854775807,\"b\":9.223372036854776e+18,\"c\":-9223372036854775808,\"d\":0.0}");
     check_record("{\"z\":1,\"z\":2,\"a\":\"\\u0000\",\"z\":\"last\"}", false, "{\"a\":\"\\u0000\",\"z\":\"last\"}");
+    check_record("{\"z\":{\"indices\":[1],\"values\":[]},\"z\":1}", false,
+                 "{\"z\":1}"); /* nor is the earlier one judged */
     check_record("{\"k\":1,\"chroma:document\":\"x\"}", false,
                  "{\"chroma:document\":\"x\",\"k\":1}"); /* hidden later */
 }

@@ -148,6 +148,10 @@ START_TEST(what_a_configuration_may_not_say)
         {"{\"embedding_function\":{}}", "embedding_function: missing field `type` at line 1 column 25"},
         {"{\"embedding_function\":{\"type\":\"known\",\"config\":{}}}",
          "embedding_function: missing field `name` at line 1 column 51"},
+        {"{\"embedding_function\":{\"type\":\"legacy\",\"type\":\"legacy\"}}",
+         "embedding_function.type: duplicate field `type` at line 1 column 45"},
+        {"{\"embedding_function\":{\"type\":\"known\",\"name\":\"a\",\"config\":1,\"config\":2}}",
+         "embedding_function: duplicate field `config` at line 1 column 72"},
         {"{\"hnsw\":{\"space\":5}}", "hnsw.space: expected value at line 1 column 18"},
         {"{\"hnsw\":[]}",
          "hnsw: invalid length 0, expected struct HnswConfiguration with 8 elements at line 1 column 10"},
@@ -263,6 +267,10 @@ START_TEST(what_a_schema_may_not_say)
          "Full text search / regular expression index can only be enabled on #document field: foo"},
         {SCHEMA("{}", "{\"#document\":{\"string\":" ON("string_inverted_index") "}}"),
          "String inverted index can not be enabled on #document key: #document"},
+        {SCHEMA("{}",
+                "{\"sp\":{\"sparse_vector\":{\"sparse_vector_index\":{\"enabled\":false,\"config\":{\"source_key\":"
+                "\"#x\"}}}}}"),
+         "source_key cannot begin with '#'. The only valid key starting with '#' is Key.DOCUMENT or '#document'."},
         {SCHEMA("{}",
                 "{\"sp\":{\"sparse_vector\":{\"sparse_vector_index\":{\"enabled\":true,\"config\":{\"source_key\":"
                 "\"t\"}}}}}"),
