@@ -28,7 +28,7 @@ LIBS_OF_server  := server api index catalog wal core
 PKGS     := libmicrohttpd libcjson sqlite3 libuv yaml-0.1 libpcre2-8 libzstd libcrypt gnutls
 DEBS     := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
             libpcre2-dev libzstd-dev libxxhash-dev libcrypt-dev libgnutls28-dev
-DEBS_TEST := check python3 python3-venv
+DEBS_TEST := check python3 python3-venv openssl
 DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \

@@ -170,7 +170,7 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;
     r->user = NULL;
-    r->is_unverified = false;
+    r->is_unverified = r->is_pending = false;
     r->is_head = str_eq(r->method, STR("HEAD"));
 
     bool is_options = str_eq(r->method, STR("OPTIONS"));
@@ -220,6 +220,11 @@ void api_write_routes(struct buf *out)
 }
 
 /* --- running and ending ------------------------------------------------------------------------------------------ */
+
+bool api_ready(struct api_request *r)
+{
+    return auth_gate_ready(r);
+}
 
 void api_run(struct api_request *r)
 {

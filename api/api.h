@@ -3,6 +3,7 @@
  * LIFE OF A REQUEST
  *   api_begin   loop thread, headers known, body not: finds the route, refuses what can be refused, says where to run
  *   (the server collects the body, up to the limit that api_begin left in body_max)
+ *   api_ready   loop thread, all is there and the pool is next: the last chance to refuse before a thread is spent
  *   api_run     on the loop (API_RUN_HERE) or an executor thread (API_RUN_POOL): parses, works, answers
  *   done        called exactly once when the answer is complete: by api_run itself, or later on the log's thread
  *   api_end     frees what belongs to the request
@@ -77,6 +78,7 @@ struct api_request {
     const struct api_route *route;
     const struct auth_user *user; /* the caller; NULL: no authentication, or a public route */
     bool is_unverified;           /* the password is to be verified by api_run */
+    bool is_pending;              /* counted among those that wait for it */
     struct api *api;
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;
@@ -86,6 +88,7 @@ struct api_request {
 
 enum api_place api_begin(struct api *a, struct api_request *r);
 void api_refuse_body(struct api_request *r); /* fills the 413 of the route */
+bool api_ready(struct api_request *r);       /* false: answered */
 void api_run(struct api_request *r);
 void api_end(struct api_request *r); /* frees arena and answer; the struct itself is the server's */
 

@@ -176,7 +176,7 @@ void auth_free(struct auth *a)
 /* The key fills a block of the hash, so digesting costs no more for it. */
 struct auth_digest auth_digest_of(const struct auth *a, struct str secret)
 {
-    struct auth_digest d;
+    struct auth_digest d = {{0}};
     struct sha256 s;
     sha256_init(&s);
     sha256_add(&s, a->key, sizeof a->key);

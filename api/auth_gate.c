@@ -96,27 +96,39 @@ static bool settle(struct api_request *r, enum auth_result result)
     panic("no such result of authentication");
 }
 
-bool auth_gate_admit(struct api_request *r)
+static enum auth_result identify(struct api_request *r)
 {
     struct auth *a = r->api->options.auth;
-    r->user = NULL;
-    r->is_unverified = false;
-    if (a == NULL || r->route->action == ACTION_PUBLIC) return true;
     const struct auth_headers h = {r->authorization, r->chroma_token};
-    enum auth_result result =
-        a->provider == AUTH_BASIC ? auth_identify_basic(a, &h, &r->user) : auth_identify_token(a, &h, &r->user);
+    return a->provider == AUTH_BASIC ? auth_identify_basic(a, &h, &r->user) : auth_identify_token(a, &h, &r->user);
+}
+
+bool auth_gate_admit(struct api_request *r)
+{
+    if (r->api->options.auth == NULL || r->route->action == ACTION_PUBLIC) return true;
+    enum auth_result result = identify(r);
+    r->is_unverified = result == AUTH_UNVERIFIED;
+    return r->is_unverified || settle(r, result);
+}
+
+bool auth_gate_ready(struct api_request *r)
+{
+    if (!r->is_unverified) return true;
+    enum auth_result result = identify(r); /* another request may have been verified while the body came */
     if (result == AUTH_UNVERIFIED) {
-        r->is_unverified = atomic_fetch_add(&a->n_pending, 1) < AUTH_PENDING_MAX;
-        if (r->is_unverified) return true;
+        struct auth *a = r->api->options.auth;
+        r->is_pending = atomic_fetch_add(&a->n_pending, 1) < AUTH_PENDING_MAX;
+        if (r->is_pending) return true;
         (void)atomic_fetch_sub(&a->n_pending, 1);
     }
+    r->is_unverified = false;
     return settle(r, result);
 }
 
 void auth_gate_leave(struct api_request *r)
 {
-    if (r->is_unverified) (void)atomic_fetch_sub(&r->api->options.auth->n_pending, 1);
-    r->is_unverified = false;
+    if (r->is_pending) (void)atomic_fetch_sub(&r->api->options.auth->n_pending, 1);
+    r->is_unverified = r->is_pending = false;
 }
 
 bool auth_gate_confirm(struct api_request *r)

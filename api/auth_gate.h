@@ -10,6 +10,10 @@
  * first leaves r->is_unverified: the request must then run on the pool, and auth_gate_confirm before its handler. */
 bool auth_gate_admit(struct api_request *r);
 
+/* In api_ready, on the loop. False: answered, since too many verifications wait already. They are counted only from here
+ * on: who sends a body slowly must not keep others from logging in. */
+bool auth_gate_ready(struct api_request *r);
+
 /* In api_run, on the pool. False: answered. Does nothing for requests that were admitted already. */
 bool auth_gate_confirm(struct api_request *r);
 

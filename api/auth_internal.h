@@ -79,7 +79,7 @@ struct auth_headers {
     struct str authorization, chroma_token;
 };
 
-/* Neither blocks; which one is for the provider. AUTH_GOOD: *user is set. The second answers from memory what it can. */
+/* Neither blocks; the provider says which. AUTH_GOOD: *user is set. The second answers from memory what it can. */
 enum auth_result auth_identify_token(struct auth *a, const struct auth_headers *h, const struct auth_user **user);
 enum auth_result auth_identify_basic(struct auth *a, const struct auth_headers *h, const struct auth_user **user);
 /* After AUTH_UNVERIFIED; takes as long as bcrypt does (about 0.1 s). Not on the loop. */

@@ -12,8 +12,8 @@
  * Without roles_mapping the roles are admin, writer and reader (auth_action.h), and a user without a role is admin
  * within its scope. With it, every user needs one of its roles.
  *
- * FAILURE     everything that is not understood stops the start, with file and line: a misspelt "tenant" that was passed
- *             over would leave its user without bounds. Tokens are never part of a message.
+ * FAILURE     everything that is not understood stops the start, with file and line: a misspelt "tenant" that was
+ *             passed over would leave its user without bounds. Tokens are never part of a message.
  * INVARIANT   only nodes of fixed depth are looked at, so aliases cannot make the walk long.
  */
 #include "api/auth_internal.h"

@@ -1,7 +1,7 @@
 /* access.c - see access.h.
  *
- * HAPPY PATH  each file that the configuration names is read into memory; the policy is made from the texts; certificate
- *             and key are tried together, so that a mistake is found before the port is served.
+ * HAPPY PATH  each file that the configuration names is read into memory; the policy is made from the texts;
+ *             certificate and key are tried together, so that a mistake is found before the port is served.
  * FAILURE     one sentence that names the file, never what stands in it.
  */
 #include "server/access.h"

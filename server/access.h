@@ -15,8 +15,8 @@ struct access {
     char *tls_cert, *tls_key; /* PEM, NUL-terminated; NULL: plain HTTP */
 };
 
-/* ERR_INVALID, ERR_NOT_FOUND, ERR_IO, ERR_NOMEM: nothing is kept. Secrets that were read are wiped from memory, except what
- * the policy holds (digests) and the TLS key. */
+/* ERR_INVALID, ERR_NOT_FOUND, ERR_IO, ERR_NOMEM: nothing is kept. Files of secrets are wiped from memory, except
+ * for what the policy holds (digests, bcrypt hashes) and the TLS key. */
 enum err access_open(struct access *a, const struct config *c, struct errmsg *em);
 void access_close(struct access *a);
 

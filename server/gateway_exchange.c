@@ -265,6 +265,7 @@ static enum MHD_Result exchange_whole(struct exchange *x)
         x->refusal = &refusal_busy;
         return exchange_answer(x);
     }
+    if (!api_ready(&x->r)) return exchange_answer(x);
     connection_expect(x->connection, STAGE_READY, 0);
     return MHD_YES;
 }

@@ -125,7 +125,8 @@ def test_the_table_is_whole():
     assert all(action for _, _, action in table)
     public = {p for _, p, a in table if a == "public"}
     assert public == {"/api/v2", "/api/v2/heartbeat", "/api/v2/healthcheck", "/api/v2/version",
-                      "/api/v2/pre-flight-checks", "/api/v1/{*any}", "/docs", "/docs/", "/openapi.json"}
+                      "/api/v2/pre-flight-checks", "/api/v1/{*any}", "/docs", "/docs/",
+                      "/docs/{*any}", "/openapi.json"}
     with Server() as s:
         described = ask(s.base, "GET", "/openapi.json").json()["paths"]
     listed = {(m.upper(), p) for p, ms in described.items() for m in ms}
@@ -395,6 +396,25 @@ def test_guessing_passwords_does_not_stop_the_others(tmp_path):
                 assert ask(s.base, "GET", "/api/v2/tenants/default_tenant", headers=good).status == 200
             statuses = {g.result() for g in guesses}
         assert 401 in statuses and statuses <= {401, 503}
+
+
+def test_slow_bodies_do_not_keep_others_from_logging_in(tmp_path):
+    """Forty callers whose password was not verified yet, each in the middle of a body."""
+    import socket
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    with Server(config=f"auth:\n  provider: basic\n  htpasswd_file: {tmp_path}/htpasswd") as s:
+        slow = []
+        for i in range(40):
+            slow.append(socket.create_connection(("127.0.0.1", s.port_now), timeout=60))
+            slow[-1].sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " +
+                             base64.b64encode(b"alice:slow-%d" % i) + b"\r\nContent-Length: 10\r\n\r\n{")
+        good = {"Authorization": "Basic " + base64.b64encode(b"alice:wonder:land").decode()}
+        assert ask(s.base, "GET", "/api/v2/auth/identity", headers=good).status == 200
+        slow[0].sendall(b'"name":1}')
+        assert slow[0].recv(1000).startswith(b"HTTP/1.1 401 ")
+        for c in slow:
+            c.close()
+        assert s.stop() == 0
 
 
 def test_passwords_with_roles(tmp_path):

@@ -39,7 +39,8 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->api = a;
     r->body_max = path_is(r, "/small") ? 100 : 8 << 20;
     r->is_head = str_eq(r->method, STR("HEAD"));
-    if (path_is(r, "/here") || path_is(r, "/stuck")) return API_RUN_HERE;
+    if (path_is(r, "/here") || path_is(r, "/stuck") || path_is(r, "/who")) return API_RUN_HERE;
+    if (path_is(r, "/late")) return API_RUN_POOL;
     if (path_is(r, "/pool") || path_is(r, "/held") || path_is(r, "/small") || path_is(r, "/p%2Fq")) return API_RUN_POOL;
     r->status = path_is(r, "/allow") ? 405 : path_is(r, "/docs") ? 303 : 404;
     if (r->status == 405) r->allow = STR("GET,HEAD");
@@ -71,8 +72,32 @@ static void answer_echo(struct api_request *r)
     }
 }
 
+bool api_ready(struct api_request *r)
+{
+    ck_assert(!path_is(r, "/here") && !path_is(r, "/who")); /* asked only before the pool */
+    if (!path_is(r, "/late")) return true;
+    r->status = 503;
+    buf_printf(&r->answer, "late %zu", r->body.n);
+    return false;
+}
+
+/* The two headers of credentials; absent and empty are told apart. */
+static void answer_who(struct api_request *r)
+{
+    static const struct str none = {"-", 1};
+    struct str a = r->authorization.p != NULL ? r->authorization : none;
+    struct str t = r->chroma_token.p != NULL ? r->chroma_token : none;
+    r->status = 200;
+    buf_printf(&r->answer, "[%.*s] [%.*s]", STR_ARG(a), STR_ARG(t));
+}
+
 void api_run(struct api_request *r)
 {
+    if (path_is(r, "/who")) {
+        answer_who(r);
+        r->done(r);
+        return;
+    }
     if (path_is(r, "/held") || path_is(r, "/stuck")) {
         (void)sem_post(&r->api->held);
         while (sem_wait(&r->api->release) != 0) continue;
@@ -268,6 +293,41 @@ START_TEST(answers_from_loop_and_pool_on_one_connection)
     (void)close(fd);
     stop();
     ck_assert_uint_eq(at_stop.n_answered, 100);
+}
+END_TEST
+
+START_TEST(a_whole_request_may_be_refused_before_the_pool)
+{
+    start((struct gateway_options){0});
+    int fd = dial();
+    for (int i = 0; i < 3; i++) {
+        say(fd, "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd");
+        expect(fd, 503, "late 4");
+        say(fd, "POST /pool HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); /* the connection lives */
+        expect(fd, 200, "POST /pool [] [] 0 00000000");
+    }
+    (void)close(fd);
+    stop();
+    ck_assert_uint_eq(at_stop.n_in_flight, 0);
+}
+END_TEST
+
+START_TEST(credentials_reach_the_api_and_two_are_none)
+{
+    start((struct gateway_options){0});
+    int fd = dial();
+    say(fd, "GET /who HTTP/1.1\r\nHost: x\r\n\r\n");
+    expect(fd, 200, "[-] [-]");
+    say(fd, "GET /who HTTP/1.1\r\nHost: x\r\nauthorization: Bearer a b\r\nX-CHROMA-TOKEN: t\r\n\r\n");
+    expect(fd, 200, "[Bearer a b] [t]");
+    say(fd, "GET /who HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer a\r\n\r\n");
+    expect(fd, 200, "[] [-]");
+    say(fd, "GET /who HTTP/1.1\r\nHost: x\r\nX-Chroma-Token: a\r\nx-chroma-token: b\r\nx-chroma-token: c\r\n\r\n");
+    expect(fd, 200, "[-] []");
+    say(fd, "GET /who HTTP/1.1\r\nHost: x\r\n\r\n"); /* nothing stays from the request before */
+    expect(fd, 200, "[-] [-]");
+    (void)close(fd);
+    stop();
 }
 END_TEST
 
@@ -811,11 +871,12 @@ START_TEST(short_memory_is_answered_or_closed)
 }
 END_TEST
 
-TESTS(gateway, answers_from_loop_and_pool_on_one_connection, empty_answers_carry_their_headers,
-      targets_arrive_as_they_were_sent, head_has_the_length_and_no_body, http_1_0_closes_unless_asked,
-      half_closed_clients_get_their_answers, an_end_that_comes_with_the_data_is_noticed,
-      bodies_over_the_limit_leave_the_connection_usable, expect_continue_is_answered_and_the_body_taken,
-      ambiguous_ends_of_messages_are_refused, bodies_share_a_budget, requests_over_the_caps_are_refused_at_once,
-      slow_clients_are_cut_off, work_is_not_timed_out, draining_answers_what_is_in_flight,
-      draining_does_not_wait_for_slow_clients_for_ever, clients_that_vanish_leave_nothing_behind,
-      any_slicing_gives_the_same_requests, mutated_requests_do_no_harm, short_memory_is_answered_or_closed)
+TESTS(gateway, answers_from_loop_and_pool_on_one_connection, a_whole_request_may_be_refused_before_the_pool,
+      credentials_reach_the_api_and_two_are_none, empty_answers_carry_their_headers, targets_arrive_as_they_were_sent,
+      head_has_the_length_and_no_body, http_1_0_closes_unless_asked, half_closed_clients_get_their_answers,
+      an_end_that_comes_with_the_data_is_noticed, bodies_over_the_limit_leave_the_connection_usable,
+      expect_continue_is_answered_and_the_body_taken, ambiguous_ends_of_messages_are_refused, bodies_share_a_budget,
+      requests_over_the_caps_are_refused_at_once, slow_clients_are_cut_off, work_is_not_timed_out,
+      draining_answers_what_is_in_flight, draining_does_not_wait_for_slow_clients_for_ever,
+      clients_that_vanish_leave_nothing_behind, any_slicing_gives_the_same_requests, mutated_requests_do_no_harm,
+      short_memory_is_answered_or_closed)
