@@ -142,6 +142,7 @@ static enum err bad_make_dir(void *ctx, const char *path, struct errmsg *em)
 static const struct vfs *bad_vfs(void)
 {
     static struct vfs table;
+    if (table.open != NULL) return &table; /* a store that is open reads it */
     table = *vfs_posix();
     table.open = bad_open;
     table.pwrite = bad_pwrite;
