@@ -26,8 +26,8 @@ static struct {
     bool stays;    /* fails from then on */
     bool has_fired;
     enum err e;
-    pthread_t thread;          /* others never fail */
-    void (*before)(void *ctx); /* called before every operation that changes files; NULL: not wanted */
+    _Atomic pthread_t thread;          /* others never fail */
+    void (*_Atomic before)(void *ctx); /* called before every operation that changes files; NULL: not wanted */
     void *before_ctx;
 } fault;
 
@@ -88,7 +88,8 @@ static enum err refuse(struct errmsg *em)
 
 static void before_change(void)
 {
-    if (fault.before != NULL && pthread_equal(fault.thread, pthread_self()) != 0) fault.before(fault.before_ctx);
+    void (*before)(void *ctx) = fault.before;
+    if (before != NULL && pthread_equal(fault.thread, pthread_self()) != 0) before(fault.before_ctx);
 }
 
 static enum err bad_open(void *ctx, const char *path, int flags, struct vfs_file **f, struct errmsg *em)
