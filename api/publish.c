@@ -40,11 +40,6 @@ struct build {
     struct arena arena;        /* row maps and lists */
 };
 
-static uint64_t died_at(const struct segment *s, uint32_t row)
-{
-    return s->is_tail ? tail_died(s, row) : deaths_at(&s->deaths, row);
-}
-
 struct build_row {
     uint64_t ordinal;
     uint32_t source, row;
@@ -72,7 +67,7 @@ static enum err choose_rows(struct build *b, const uint32_t *n_rows, struct buil
         memset(map, 0xff, n_rows[i] * sizeof *map); /* ROW_NONE */
         b->sources[i].row_map = map;
         for (uint32_t row = 0; row < n_rows[i]; row++) {
-            uint64_t died = died_at(s, row);
+            uint64_t died = segment_died_at(s, row);
             if (died == 0 || died > b->position) rows[n++] = (struct build_row){s->ops->ordinal(s, row), i, row};
         }
     }

@@ -46,17 +46,12 @@ out:
     return e;
 }
 
-static uint64_t died_at(const struct segment *s, uint32_t row)
-{
-    return s->is_tail ? tail_died(s, row) : deaths_at(&s->deaths, row);
-}
-
 /* Deaths of replaced rows since the fragment's rows were chosen. */
 static enum err carry_deaths(const struct replaced *r, struct segment *fragment)
 {
     uint32_t n_rows = r->segment->is_tail ? tail_n_rows(r->segment, UINT64_MAX) : r->segment->deaths.n_rows;
     for (uint32_t row = 0; row < n_rows; row++) {
-        uint64_t died = died_at(r->segment, row);
+        uint64_t died = segment_died_at(r->segment, row);
         if (died == 0 || r->row_map[row] == ROW_NONE) continue;
         enum err e = deaths_mark(&fragment->deaths, r->row_map[row], died);
         if (e != ERR_OK) return e;

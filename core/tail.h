@@ -39,6 +39,12 @@ uint64_t tail_bytes(const struct tail *t);                   /* memory held, rou
 uint64_t tail_died(const struct segment *s, uint32_t row);   /* 0 = alive */
 float tail_norm2(const struct segment *s, uint32_t row);
 
+/* The position from which the row of this segment, a tail or a fragment, is dead; 0 = alive. */
+static inline uint64_t segment_died_at(const struct segment *s, uint32_t row)
+{
+    return s->is_tail ? tail_died(s, row) : deaths_at(&s->deaths, row);
+}
+
 /* Is the row of this segment visible at lsn? For tails and fragments. */
 static inline bool segment_is_visible(const struct segment *s, uint32_t row, uint64_t lsn)
 {
