@@ -64,7 +64,6 @@ enum err collection_new(struct collection **out, uint64_t number, enum space spa
     c->number = number;
     c->space = space;
     c->next_ordinal = state->next_ordinal;
-    c->published_position = state->log_position;
     atomic_init(&c->lsn, state->log_position);
     atomic_init(&c->dim, state->dimension);
     uint64_t n_live = 0;

@@ -32,7 +32,6 @@ struct collection {
     /* guarded by mu: the writer's and the compactor's */
     pthread_mutex_t mu;
     uint64_t next_ordinal;
-    uint64_t published_position; /* what a published version covers */
     _Atomic bool is_broken;      /* an apply failed halfway: nothing more is applied until restart; read by anyone */
 };
 
