@@ -11,6 +11,10 @@
  *          twice the distance (cosine), twice the distance minus 2 (ip: -2 <x, q>). Its error is close to normal with
  *          deviation 2 err |q - c|, so estimate - 2 epsilon err |q - c| bounds it from below; rounding of the table of
  *          <s, P(q - c)> is counted in.
+ * LISTS    from CODES_LISTS_MIN_ROWS rows on the section is in lists: k-means finds centroids c_l, a row is coded against
+ *          the nearest one (c = c_l above), and the rows of a list lie together. A search takes the lists in order of
+ *          their distance, so that its limit is tight from the start, and stops where a rule says that no list beyond
+ *          holds a neighbour; what the rule allows was measured on the rows themselves when the section was built.
  * LAYOUT   docs/formats.md#codes: blocks of 32 rows; for each 4 dimensions 16 bytes hold the 4-bit groups of 32 rows.
  * THREADS  building: one. Searching: any number, each with its own query_vector.
  */
@@ -21,7 +25,7 @@
 #include "core/distance.h"
 #include "core/topk.h"
 
-enum { CODES_MIN_DIM = 32 };
+enum { CODES_MIN_DIM = 32, CODES_LISTS_MIN_ROWS = 16384 };
 
 /* Appends the section for n rows (rows: n x dim f32, row-major, of any alignment) to `out`, 64-byte aligned from the
  * start of `out`. The section is empty, which tells to scan exactly, for n == 0, for dim < CODES_MIN_DIM and for rows
@@ -39,6 +43,16 @@ struct codes {
     const float *centroid; /* P c, padded_dim floats */
     const uint8_t *blocks; /* ceil(n / 32) blocks of padded_dim * 4 bytes */
     const float *factors;  /* per block: add[32], scale[32], err[32] */
+
+    /* lists; n_lists is 0 when there are none, and then rows lie in their order */
+    uint32_t n_lists, first_dims;
+    float stop;                 /* the search stops at distances beyond stop * (limit + distance of the nearest) */
+    float lift;                 /* ip: the largest squared length of a row; else 0 */
+    const uint32_t *starts;     /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
+    const float *centroids;     /* n_lists x padded_dim: P c_l - P c */
+    const uint8_t *list_blocks; /* the centroids coded as rows are without lists */
+    const float *list_factors;
+    const uint32_t *order; /* n: the row at each place; not checked when opened */
 };
 
 /* Checks bounds and sizes; the section must start 4-byte aligned and may be followed by other bytes. An empty section

@@ -83,29 +83,44 @@ TARGET static inline struct sums widen(__m256i rows_0, __m256i rows_16)
                           _mm256_cvtepu16_epi32(_mm256_extracti128_si256(rows_16, 1))}};
 }
 
-TARGET static inline struct sums all_sums(const uint8_t *block, const struct codes_scan *s)
+TARGET static inline struct sums add(struct sums a, struct sums b)
+{
+    for (int i = 0; i < 4; i++) a.v[i] = _mm256_add_epi32(a.v[i], b.v[i]);
+    return a;
+}
+
+/* Of the bytes from..to of block and table: not none. */
+TARGET static inline struct sums range_sums(const uint8_t *block, const uint8_t *table, size_t from, size_t to)
 {
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, at = 0;
-    struct sums sums = {
-        {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()}};
     __m256i rows_0, rows_16;
-    for (; n_bytes - at > chunk; at += chunk) {
-        chunk_sums(block + at, s->table + at, chunk, &rows_0, &rows_16);
-        struct sums part = widen(rows_0, rows_16);
-        for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], part.v[i]);
+    chunk_sums(block + from, table + from, to - from < chunk ? to - from : chunk, &rows_0, &rows_16);
+    struct sums sums = widen(rows_0, rows_16);
+    for (size_t at = from + chunk; at < to; at += chunk) {
+        chunk_sums(block + at, table + at, to - at < chunk ? to - at : chunk, &rows_0, &rows_16);
+        sums = add(sums, widen(rows_0, rows_16));
     }
-    chunk_sums(block + at, s->table + at, n_bytes - at, &rows_0, &rows_16);
-    struct sums last = widen(rows_0, rows_16);
-    if (at == 0) return last;
-    for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], last.v[i]);
     return sums;
 }
 
 TARGET static void sums_avx2(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
-    struct sums all = all_sums(block, s);
+    struct sums all = range_sums(block, s->table, 0, (size_t)s->n_groups * CODES_GROUP_BYTES);
     for (size_t i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(sums + 8 * i), all.v[i]);
+}
+
+/* A bit for each of 8 rows whose wider bound is not above the limit. */
+TARGET static inline uint32_t first_look(__m256i sums, const float *factors, const struct codes_scan *s, __m256 limit)
+{
+    __m256 product =
+        _mm256_sub_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(s->step_1)), _mm256_set1_ps(s->shift_1));
+    __m256 err = _mm256_loadu_ps(factors + 2 * CODES_BLOCK_ROWS);
+    __m256i delta = _mm256_slli_epi32(_mm256_castps_si256(err), 16);
+    __m256 e = _mm256_add_ps(_mm256_set1_ps(s->base), _mm256_loadu_ps(factors));
+    e = _mm256_add_ps(_mm256_add_ps(e, _mm256_castsi256_ps(delta)),
+                      _mm256_mul_ps(_mm256_loadu_ps(factors + CODES_BLOCK_ROWS), product));
+    __m256 l = _mm256_sub_ps(e, _mm256_mul_ps(_mm256_set1_ps(s->margin_1), err));
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(l, limit, _CMP_NGT_UQ));
 }
 
 /* Estimates and lower bounds of 8 rows; a bit for each whose lower bound is not above the limit. */
@@ -124,15 +139,25 @@ TARGET static inline uint32_t finish(__m256i sums, const float *factors, const s
 }
 
 TARGET static uint32_t scan_avx2(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                                 float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+                                 uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
-    struct sums sums = all_sums(block, s);
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    struct sums sums = range_sums(block, s->table, 0, first);
     __m256 bound = _mm256_set1_ps(limit);
+    if (first < n_bytes) {
+        uint32_t hits = first_look(sums.v[0], factors, s, bound);
+        hits |= first_look(sums.v[1], factors + 8, s, bound) << 8;
+        hits |= first_look(sums.v[2], factors + 16, s, bound) << 16;
+        hits |= first_look(sums.v[3], factors + 24, s, bound) << 24;
+        wanted &= hits;
+        if (wanted == 0) return 0;
+        sums = add(sums, range_sums(block, s->table, first, n_bytes));
+    }
     uint32_t hits = finish(sums.v[0], factors, s, bound, estimate, lower);
     hits |= finish(sums.v[1], factors + 8, s, bound, estimate + 8, lower + 8) << 8;
     hits |= finish(sums.v[2], factors + 16, s, bound, estimate + 16, lower + 16) << 16;
     hits |= finish(sums.v[3], factors + 24, s, bound, estimate + 24, lower + 24) << 24;
-    return hits;
+    return hits & wanted;
 }
 
 const struct codes_kernels codes_kernels_avx2 = {sums_avx2, scan_avx2};
