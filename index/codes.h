@@ -41,12 +41,14 @@ struct codes {
     enum space space;
     uint64_t seed;
     const float *centroid; /* P c, padded_dim floats */
-    const uint8_t *blocks; /* ceil(n / 32) blocks of padded_dim * 4 bytes */
+    uint32_t first_dims;   /* those that blocks hold: without lists all */
+    const uint8_t *blocks; /* ceil(n / 32) blocks of first_dims * 4 bytes */
+    const uint8_t *rests;  /* the other dimensions of each block */
     const float *factors;  /* per block: add[32], scale[32], err[32] */
 
     /* lists; n_lists is 0 when there are none, and then rows lie in their order */
-    uint32_t n_lists, first_dims;
-    float stop;                 /* the search stops at distances beyond stop * (limit + distance of the nearest) */
+    uint32_t n_lists;
+    float stop, lean;           /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
     float lift;                 /* ip: the largest squared length of a row; else 0 */
     const uint32_t *starts;     /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
     const float *centroids;     /* n_lists x padded_dim: P c_l - P c */

@@ -54,7 +54,7 @@ static bool encode_row(struct builder *b, uint32_t i, uint8_t *blocks, float *fa
 static bool write_flat(struct builder *b, char *p, const struct codes_layout *l)
 {
     const struct codes_source *s = &b->source;
-    struct codes_header h = {CODES_MAGIC, 1, s->n, s->dim, s->padded_dim, s->space, s->seed, l->size, 0, 0, 0, 0, 0};
+    struct codes_header h = {CODES_MAGIC, 1, s->n, s->dim, s->padded_dim, s->space, s->seed, l->size, 0, 0, 0, 0, 0, 0};
     float longest = 0; /* squared */
     bool has_residual = false;
     memcpy(p, &h, sizeof h);
@@ -86,7 +86,7 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, cons
     }
     *size = l->size;
     if (!is_in_range) {
-        struct codes_header h = {CODES_MAGIC, 1, 0, s->dim, 0, s->space, s->seed, sizeof h, 0, 0, 0, 0, 0};
+        struct codes_header h = {CODES_MAGIC, 1, 0, s->dim, 0, s->space, s->seed, sizeof h, 0, 0, 0, 0, 0, 0};
         memcpy(p, &h, sizeof h);
         *size = sizeof h;
     }
@@ -106,7 +106,10 @@ enum err codes_build(const float *rows, uint32_t n, uint32_t dim, enum space spa
         size_t floats;
         s->padded_dim = rotation_padded(dim);
         n_lists = codes_lists_wanted(n, s->padded_dim);
-        if (s->padded_dim == 0 || !codes_layout(n, n_lists, s->padded_dim, &l) || !ck_mul(s->padded_dim, 2, &floats))
+        if (s->padded_dim == 0 ||
+            !codes_layout(n, n_lists, s->padded_dim,
+                          n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim, &l) ||
+            !ck_mul(s->padded_dim, 2, &floats))
             return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", n, dim);
         b.x = mem_array(floats, sizeof(float));
         b.sum = mem_array(s->padded_dim, sizeof(double));

@@ -68,11 +68,11 @@ struct codes_factors codes_measure(const float *r, uint32_t padded_dim, float sp
     return out;
 }
 
-void codes_pack_signs(const float *r, uint32_t padded_dim, uint8_t *block, uint32_t j)
+void codes_pack_signs(const float *r, uint32_t n_dims, uint8_t *block, uint32_t j)
 {
     uint8_t *p = block + j % 16;
     unsigned shift = j / 16 * 4;
-    for (uint32_t d = 0; d < padded_dim; d += 4, p += CODES_GROUP_BYTES) {
+    for (uint32_t d = 0; d < n_dims; d += 4, p += CODES_GROUP_BYTES) {
         uint32_t u[4];
         memcpy(u, r + d, sizeof u);
         uint32_t negative = u[0] >> 31 | u[1] >> 31 << 1 | u[2] >> 31 << 2 | u[3] >> 31 << 3;

@@ -28,8 +28,8 @@ struct codes_header {
     uint64_t size_bytes; /* of the whole section */
     uint32_t n_lists;    /* from here on: zero in version 1 */
     uint32_t first_dims;
-    float stop, lift;
-    uint64_t zero;
+    float stop, lean, lift;
+    uint32_t zero;
 };
 _Static_assert(sizeof(struct codes_header) == 64, "format");
 _Static_assert(offsetof(struct codes_header, seed) == 24 && offsetof(struct codes_header, size_bytes) == 32, "format");
@@ -41,11 +41,11 @@ static inline uint32_t codes_n_blocks(uint32_t n_rows)
 
 /* Where the parts of a section with rows lie, and its size. */
 struct codes_layout {
-    size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, factors, size;
+    size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, rests, factors, size;
 };
 
-/* n_lists 0: without lists. False when it does not fit. */
-bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, struct codes_layout *l);
+/* n_lists 0: without lists, and first_dims is padded_dim. False when it does not fit. */
+bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims, struct codes_layout *l);
 
 /* Squared lengths that the arithmetic of estimates can hold, with room for products. Zero is fine as well. */
 #define CODES_SQUARE_MIN 1e-25f
@@ -73,9 +73,10 @@ struct codes_kernels {
     void (*sums)(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS]);
 
     /* Returns a bit for each row of `wanted` whose lower bounds are not above `limit` (NaN counts as not above). Unless
-     * that is none, estimates and lower bounds of all rows are written. */
-    uint32_t (*scan)(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                     uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
+     * that is none, estimates and lower bounds of all rows are written. block: its first n_first groups; rest: the
+     * others, not read if there are none. */
+    uint32_t (*scan)(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
+                     float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
 };
 
 /* NULL where distance_ops_at(level) is. */
@@ -122,8 +123,8 @@ struct codes_factors {
 /* spread: the least that 1 - p^2 counts as. */
 struct codes_factors codes_measure(const float *r, uint32_t padded_dim, float spread);
 
-/* Puts the signs of r into place j of a zeroed block: a one where the sign bit is not set. */
-void codes_pack_signs(const float *r, uint32_t padded_dim, uint8_t *block, uint32_t j);
+/* Puts the signs of n_dims coordinates into place j of a zeroed block: a one where the sign bit is not set. */
+void codes_pack_signs(const float *r, uint32_t n_dims, uint8_t *block, uint32_t j);
 void codes_put_factors(float *factors, uint32_t j, float add, float scale, float err);
 
 /* Fills the places of the last block that have no row. */
@@ -212,6 +213,7 @@ static inline float codes_in_lists(const struct codes *c, const struct codes_pre
 
 /* How many lists n rows get; 0: none. */
 uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);
+uint32_t codes_lists_first_dims(uint32_t padded_dim);
 
 /* Writes a section of `n_lists` lists at p (64-byte aligned, codes_layout's size). *is_in_range is false, and p of no
  * use, when a length is out of range. ERR_NOMEM. */

@@ -33,8 +33,8 @@ void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const
     for (uint32_t at = 0; at < c->n_lists; at += CODES_BLOCK_ROWS) {
         uint32_t b = at / CODES_BLOCK_ROWS, n = c->n_lists - at < CODES_BLOCK_ROWS ? c->n_lists - at : CODES_BLOCK_ROWS;
         float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
-        (void)kernels->scan(c->list_blocks + b * block_bytes, c->list_factors + (size_t)b * CODES_BLOCK_FACTORS, &scan,
-                            INFINITY, UINT32_MAX, estimate, lower);
+        (void)kernels->scan(c->list_blocks + b * block_bytes, NULL, c->list_factors + (size_t)b * CODES_BLOCK_FACTORS,
+                            &scan, INFINITY, UINT32_MAX, estimate, lower);
         for (uint32_t i = 0; i < n; i++) {
             if (c->starts[at + i] == c->starts[at + i + 1]) continue;
             heap[it->n++] = (struct codes_ranked){estimate[i] > 0 ? estimate[i] : 0, at + i};

@@ -22,9 +22,16 @@ enum {
     SAMPLES_PER_LIST = 16,
     SAMPLE_BYTES_MAX = 128 << 20,
     ROUNDS = 4,
-    PROBES = 256, /* rows that are searched for */
-    PROBE_K = 10,
+    PROBES = 256,        /* rows that are searched for */
+    PROBES_COUNTED = 32, /* of them, those for which a rule's cost is counted */
+    PROBE_K = 64,
+    PROBE_KINDS = 3, /* numbers of neighbours */
+    PROBE_MIDDLE = 1,
 };
+
+/* k, and the share of neighbours that the rule may miss by leaving out lists. */
+static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
+static const float probe_losses[PROBE_KINDS] = {0.01f, 0.005f, 0.005f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
@@ -64,6 +71,15 @@ uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim)
     return lower_of(n, sample_size(n_rows, n, padded_dim) / 4);
 }
 
+/* So many that the deviation of the first look, (pi/2 / d - 1 / D) |r|^2 |w|^2 squared, is the same whatever D is: that
+ * of half of 384, which rules out more than half of the blocks that are looked at in text. */
+uint32_t codes_lists_first_dims(uint32_t padded_dim)
+{
+    uint32_t wanted = (uint32_t)(1.57 / (0.0056 + 1.0 / padded_dim));
+    wanted = (wanted + ROTATION_UNIT - 1) / ROTATION_UNIT * ROTATION_UNIT;
+    return lower_of(wanted, padded_dim);
+}
+
 /* --- centroids ---------------------------------------------------------------------------------------------------- */
 
 static void code_centroids(struct work *w)
@@ -92,8 +108,8 @@ static uint32_t nearest(struct work *w, const float *x)
     s.base = square;
     s.margin = (float)(2 * NEAREST_EPSILON * sqrt((double)square));
     for (uint32_t b = 0, n = codes_n_blocks(w->n_lists); b < n; b++)
-        (void)kernels->scan(w->list_blocks + b * block_bytes, w->list_factors + (size_t)b * CODES_BLOCK_FACTORS, &s,
-                            INFINITY, UINT32_MAX, w->estimate + (size_t)b * CODES_BLOCK_ROWS,
+        (void)kernels->scan(w->list_blocks + b * block_bytes, NULL, w->list_factors + (size_t)b * CODES_BLOCK_FACTORS,
+                            &s, INFINITY, UINT32_MAX, w->estimate + (size_t)b * CODES_BLOCK_ROWS,
                             w->lower + (size_t)b * CODES_BLOCK_ROWS);
     for (uint32_t i = 0; i < w->n_lists; i++) {
         if (w->estimate[i] < best_estimate) best_estimate = w->estimate[i], best = i;
@@ -233,8 +249,14 @@ static float pack_err(float err, float delta)
     return err;
 }
 
+/* The parts of the section that rows go to. */
+struct places {
+    uint8_t *blocks, *rests;
+    float *factors;
+};
+
 /* Codes x, whose list is l, in place `at`. False when a factor is out of range. */
-static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t at, uint8_t *blocks, float *factors)
+static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t at, const struct places *to)
 {
     const uint32_t dims = w->padded_dim;
     const float *centroid = w->centroids + (size_t)l * dims;
@@ -249,8 +271,9 @@ static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t a
         add += f.square;
     if (!(fabsf(add) <= CODES_SQUARE_MAX) || !(fabsf(delta) <= CODES_SQUARE_MAX)) return false;
     uint32_t b = at / CODES_BLOCK_ROWS, j = at % CODES_BLOCK_ROWS;
-    codes_pack_signs(r, dims, blocks + (size_t)b * dims * 4, j);
-    codes_put_factors(factors + (size_t)b * CODES_BLOCK_FACTORS, j, add, -2 * f.f, pack_err(f.err, delta));
+    codes_pack_signs(r, c->first_dims, to->blocks + (size_t)b * c->first_dims * 4, j);
+    codes_pack_signs(r + c->first_dims, dims - c->first_dims, to->rests + (size_t)b * (dims - c->first_dims) * 4, j);
+    codes_put_factors(to->factors + (size_t)b * CODES_BLOCK_FACTORS, j, add, -2 * f.f, pack_err(f.err, delta));
     return true;
 }
 
@@ -258,17 +281,16 @@ static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t a
 static bool place_rows(struct work *w, const struct codes *c, char *p, const struct codes_layout *l, uint32_t *ends)
 {
     uint32_t *order = (uint32_t *)(void *)(p + l->order);
-    uint8_t *blocks = (uint8_t *)p + l->blocks;
-    float *factors = (float *)(void *)(p + l->factors);
-    memset(blocks, 0, l->factors - l->blocks);
+    struct places to = {(uint8_t *)p + l->blocks, (uint8_t *)p + l->rests, (float *)(void *)(p + l->factors)};
+    memset(to.blocks, 0, l->factors - l->blocks);
     memcpy(ends, c->starts, w->n_lists * sizeof *ends);
     for (uint32_t i = 0; i < w->source->n; i++) {
         uint32_t at = ends[w->list_of[i]]++;
         order[at] = i;
         codes_take_residual(w->source, i, w->mean, w->x);
-        if (!encode(w, c, w->list_of[i], at, blocks, factors)) return false;
+        if (!encode(w, c, w->list_of[i], at, &to)) return false;
     }
-    codes_fill_last(factors, w->source->n);
+    codes_fill_last(to.factors, w->source->n);
     return true;
 }
 
@@ -292,61 +314,114 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Searches for row i and adds, for each neighbour, how far the rule has to reach to find it. */
-static enum err probe(struct work *w, const struct codes *c, uint32_t i, struct codes_ranked *heap, float *reach,
-                      uint32_t *n, struct errmsg *em)
+/* What is kept of the search for one row. */
+struct probe {
+    float nearest;            /* distance of the nearest list */
+    float limit[PROBE_KINDS]; /* distance of the k-th neighbour */
+    float neighbour[PROBE_K]; /* of each neighbour, nearest first, the distance of its list; 0 for the nearest list */
+};
+
+/* Searches for row i. all: distances of the lists, n_lists places, of lists without rows +infinity. */
+static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, struct codes_ranked *heap, float *all,
+                          struct probe *out, struct errmsg *em)
 {
     struct arena a = {0};
     struct query_vector q;
     struct topk top;
     struct codes_rows rows = {(const void *)w->source->rows, w->norm2, all_visible, row_as_ordinal, NULL};
     struct codes_lists_iter it;
+    struct codes_target t;
     enum err e = ERR_NOMEM;
-    float *v = arena_array(&a, w->source->dim, sizeof *v);
-    if (v == NULL || !topk_init(&top, &a, PROBE_K + 1)) goto done; /* itself among them */
-    memcpy(v, w->source->rows + (size_t)i * w->source->dim * sizeof *v, w->source->dim * sizeof *v);
+    const size_t size = w->source->dim * sizeof(float);
+    float *v = arena_alloc(&a, size);
+    if (v == NULL || !topk_init(&top, &a, PROBE_K + 1)) goto done; /* the row itself is among them */
+    memcpy(v, w->source->rows + i * size, size);
     query_vector_init(&q, v, w->source->dim, w->source->space, &a);
     e = codes_search(c, &rows, &q, NULL, PROBE_EPSILON, &top, &a, em);
     if (e != ERR_OK) goto done;
-    struct codes_target t;
+    topk_sort(&top);
     struct codes_prepared *p = codes_prepare(c, &q); /* as the search has left it */
-    if (p == NULL) e = ERR_NOMEM;
-    if (p == NULL || !codes_target_init(&t, c, p, PROBE_EPSILON)) goto done;
+    CHECK(p != NULL && top.n > PROBE_K);
+    *out = (struct probe){0};
+    for (uint32_t l = 0; l < w->n_lists; l++) all[l] = INFINITY;
+    if (!codes_target_init(&t, c, p, PROBE_EPSILON)) goto done; /* it was searched for exactly: tells nothing */
     codes_lists_begin(&it, c, &t.scan, t.square, heap);
-    float limit = codes_in_lists(c, p, codes_in_estimates(c->space, topk_bound(&top)) + t.slack);
-    float *distance = w->estimate;
-    uint32_t first = it.n > 0 ? it.heap[0].list : 0;
-    for (struct codes_ranked r; codes_lists_next(&it, &r);) distance[r.list] = r.distance;
-    for (uint32_t j = 0; j < top.n; j++) {
-        uint32_t row = top.heap[j].row, l = w->list_of[row];
-        if (row == i) continue;
-        float sum = limit + it.nearest;
-        reach[(*n)++] = l == first || !(sum > 0) ? 0 : distance[l] / sum;
+    uint32_t first = it.n > 0 ? it.heap[0].list : 0, n = 0;
+    out->nearest = it.nearest;
+    for (uint32_t j = 0; j < it.n; j++) all[heap[j].list] = heap[j].distance;
+    for (uint32_t j = 0; j < top.n && n < PROBE_K; j++) {
+        const struct hit *h = &top.heap[j];
+        if (h->row == i) continue;
+        out->neighbour[n++] = w->list_of[h->row] == first ? 0 : all[w->list_of[h->row]];
+        for (int kind = 0; kind < PROBE_KINDS; kind++) {
+            if (n == probe_ks[kind])
+                out->limit[kind] = codes_in_lists(c, p, codes_in_estimates(c->space, h->distance) + t.slack);
+        }
     }
 done:
     arena_free(&a);
     return e == ERR_NOMEM ? errmsg_set(em, e, "a probe of vector codes") : e;
 }
 
-/* A list at estimated distance d is worth a look if d <= stop * (t + d_1), t being the k-th distance and d_1 the
- * distance of the nearest list: relative, so that scale does not matter; growing with t, so that more neighbours, or
- * fewer rows that match a filter, reach farther; and for a query far from all rows, whose distances are all alike,
- * without an end. `stop` is chosen so that of the neighbours of some rows all but STOP_LOSS are found. */
-static enum err measure_stop(struct work *w, struct codes *c, float *stop, struct errmsg *em)
+/* The smallest `stop` with which, for k neighbours, all but the allowed share of them are found. reach: scratch. */
+static float stop_for(const struct probe *probes, int kind, float lean, float *reach)
 {
+    uint32_t n = 0, k = probe_ks[kind];
+    for (uint32_t i = 0; i < PROBES; i++) {
+        float sum = probes[i].limit[kind] + lean * probes[i].nearest;
+        for (uint32_t j = 0; j < k; j++)
+            reach[n++] = probes[i].neighbour[j] > 0 && sum > 0 ? probes[i].neighbour[j] / sum : 0;
+    }
+    qsort(reach, n, sizeof *reach, by_value);
+    return reach[n - 1 - (uint32_t)(probe_losses[kind] * (float)n)];
+}
+
+/* How many lists are looked at with a rule, for the middle k. */
+static uint64_t cost_of(const struct work *w, const struct probe *probes, const float *all, float stop, float lean)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < PROBES_COUNTED; i++) {
+        const struct probe *p = &probes[i * (PROBES / PROBES_COUNTED)];
+        float reach = stop * (p->limit[PROBE_MIDDLE] + lean * p->nearest);
+        for (uint32_t l = 0; l < w->n_lists; l++) n += all[(size_t)i * w->n_lists + l] <= reach;
+    }
+    return n;
+}
+
+/* A list at estimated distance d is worth a look if d <= stop * (t + lean * d_1), t being the k-th distance and d_1 that of
+ * the nearest list: relative, so that scale does not matter; growing with t, so that more neighbours, or fewer rows that
+ * match a filter, reach farther; and for a query far from all rows, whose distances are all alike, without an end.
+ * `stop` is chosen so that all but a small share of the neighbours of some rows are found, be k small or large; `lean`,
+ * how much the rule trusts d_1 rather than t, so that it is cheapest. */
+static enum err measure_stop(struct work *w, struct codes *c, struct codes_header *h, struct errmsg *em)
+{
+    static const float leans[] = {0.5f, 1, 1.5f, 2, 3, 4, 6};
     struct codes_ranked *heap = mem_array(w->n_lists, sizeof *heap);
-    float *reach = mem_array((size_t)PROBES * (PROBE_K + 1), sizeof *reach);
-    uint32_t n = 0;
+    float *all = mem_array((size_t)w->n_lists * PROBES_COUNTED, sizeof *all), *one = w->estimate;
+    float *reach = mem_array((size_t)PROBES * PROBE_K, sizeof *reach);
+    struct probe *probes = mem_array(PROBES, sizeof *probes);
+    uint64_t least = UINT64_MAX;
     enum err e = ERR_OK;
-    if (heap == NULL || reach == NULL) e = errmsg_set(em, ERR_NOMEM, "probes of %u lists", w->n_lists);
-    for (uint32_t i = 0; i < PROBES && e == ERR_OK; i++)
-        e = probe(w, c, (uint32_t)((2 * i + 1) * (uint64_t)w->source->n / (2 * PROBES)), heap, reach, &n, em);
-    if (e == ERR_OK) {
-        qsort(reach, n, sizeof *reach, by_value);
-        *stop = n > 0 ? reach[n - 1 - (uint32_t)(STOP_LOSS * n)] : INFINITY;
+    if (heap == NULL || all == NULL || reach == NULL || probes == NULL)
+        e = errmsg_set(em, ERR_NOMEM, "probes of %u lists", w->n_lists);
+    for (uint32_t i = 0; i < PROBES && e == ERR_OK; i++) {
+        uint32_t row = (uint32_t)((2 * i + 1) * (uint64_t)w->source->n / (2 * PROBES)), step = PROBES / PROBES_COUNTED;
+        float *to = i % step == 0 ? all + (size_t)(i / step) * w->n_lists : one;
+        e = probe_row(w, c, row, heap, to, &probes[i], em);
+    }
+    for (size_t i = 0; i < sizeof leans / sizeof leans[0] && e == ERR_OK; i++) {
+        float stop = 0;
+        for (int kind = 0; kind < PROBE_KINDS; kind++) stop = fmaxf(stop, stop_for(probes, kind, leans[i], reach));
+        uint64_t cost = cost_of(w, probes, all, stop, leans[i]);
+        if (cost >= least) continue;
+        least = cost;
+        h->stop = stop;
+        h->lean = leans[i];
     }
     mem_free(heap);
+    mem_free(all);
     mem_free(reach);
+    mem_free(probes);
     return e;
 }
 
@@ -375,18 +450,12 @@ static void work_deinit(struct work *w)
     mem_free(w->norm2);
 }
 
-/* Dimensions of the first look: where vectors are long a quarter of them knows enough. */
-static uint32_t first_dims(uint32_t padded_dim)
-{
-    uint32_t parts = padded_dim >= 1024 ? 4 : 2, first = padded_dim / parts / 64 * 64;
-    return first > 0 ? first : padded_dim;
-}
-
 enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
                            bool *is_in_range, struct errmsg *em)
 {
     struct codes_layout l;
-    CHECK(codes_layout(s->n, n_lists, s->padded_dim, &l) && "the caller has made room");
+    uint32_t first_dims = codes_lists_first_dims(s->padded_dim);
+    CHECK(codes_layout(s->n, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
     memset(p, 0, l.blocks);
     struct codes_header h = {
         CODES_MAGIC, CODES_VERSION, s->n, s->dim, s->padded_dim, s->space, s->seed, l.size, n_lists, 0, 0, 0, 0};
@@ -410,14 +479,14 @@ enum err codes_lists_write(const struct codes_source *s, const float *mean, uint
     rotation_apply(centroid, s->padded_dim, s->seed);
     if ((e = find_centroids(&w, em)) != ERR_OK) goto done;
     if (!assign(&w, starts) || !lift_lists(&w, &h.lift)) goto done;
-    h.first_dims = first_dims(s->padded_dim);
+    h.first_dims = first_dims;
     h.stop = INFINITY; /* for the probes */
     memcpy(p, &h, sizeof h);
     e = codes_open(&c, (struct bytes){p, l.size}, s->n, s->dim, s->space, em);
     if (e != ERR_OK) goto done;
     uint32_t *ends = (uint32_t *)(void *)w.estimate;
     if (!place_rows(&w, &c, p, &l, ends)) goto done;
-    if ((e = measure_stop(&w, &c, &h.stop, em)) != ERR_OK) goto done;
+    if ((e = measure_stop(&w, &c, &h, em)) != ERR_OK) goto done;
     memcpy(p, &h, sizeof h);
     *is_in_range = true;
 done:

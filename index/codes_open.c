@@ -18,9 +18,10 @@ static bool place(size_t *at, size_t n, size_t size, size_t *offset)
     return ck_mul(n, size, &bytes) && ck_add(*at, bytes, at);
 }
 
-bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, struct codes_layout *l)
+bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims, struct codes_layout *l)
 {
     size_t at = sizeof(struct codes_header), block;
+    if (first_dims > padded_dim) return false;
     const size_t factors = CODES_BLOCK_FACTORS * sizeof(float), vector = (size_t)padded_dim * sizeof(float);
     *l = (struct codes_layout){0};
     if (!ck_mul(padded_dim, 4, &block) || !place(&at, 1, vector, &l->centroid)) return false;
@@ -32,7 +33,8 @@ bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, struct
             !place(&at, n_rows, sizeof(uint32_t), &l->order))
             return false;
     }
-    if (!place(&at, codes_n_blocks(n_rows), block, &l->blocks) ||
+    if (!place(&at, codes_n_blocks(n_rows), (size_t)first_dims * 4, &l->blocks) ||
+        !place(&at, codes_n_blocks(n_rows), (size_t)(padded_dim - first_dims) * 4, &l->rests) ||
         !place(&at, codes_n_blocks(n_rows), factors, &l->factors))
         return false;
     l->size = at;
@@ -53,16 +55,15 @@ static bool open_lists(struct codes *c, const struct codes_header *h, const stru
 {
     const char *p = c->section.p;
     c->n_lists = h->n_lists;
-    c->first_dims = h->first_dims;
     c->stop = h->stop;
+    c->lean = h->lean;
     c->lift = h->lift;
     c->starts = (const uint32_t *)(const void *)(p + l->starts);
     c->centroids = (const float *)(const void *)(p + l->centroids);
     c->list_blocks = (const uint8_t *)p + l->list_blocks;
     c->list_factors = (const float *)(const void *)(p + l->list_factors);
     c->order = (const uint32_t *)(const void *)(p + l->order);
-    return h->first_dims > 0 && h->first_dims <= h->padded_dim && h->first_dims % 64 == 0 &&
-           are_starts(c->starts, h->n_lists, h->n_rows);
+    return are_starts(c->starts, h->n_lists, h->n_rows);
 }
 
 enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint32_t dim, enum space space,
@@ -84,10 +85,10 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
         return ERR_OK;
     }
     struct codes_layout l;
-    uint32_t n_lists = h.version >= 2 ? h.n_lists : 0;
+    uint32_t n_lists = h.version >= 2 ? h.n_lists : 0, first_dims = h.version >= 2 ? h.first_dims : h.padded_dim;
     if (h.n_rows != n_rows || dim < CODES_MIN_DIM || h.padded_dim != rotation_padded(dim) || n_lists > n_rows ||
-        (h.version >= 2 && n_lists == 0) || !codes_layout(h.n_rows, n_lists, h.padded_dim, &l) ||
-        h.size_bytes != l.size)
+        (h.version >= 2 && n_lists == 0) || first_dims == 0 || first_dims % 64 != 0 ||
+        !codes_layout(h.n_rows, n_lists, h.padded_dim, first_dims, &l) || h.size_bytes != l.size)
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u rows in %llu bytes", h.n_rows,
                           (unsigned long long)h.size_bytes);
     if ((uintptr_t)section.p % _Alignof(float) != 0) return errmsg_set(em, ERR_CORRUPT, "vector codes: not aligned");
@@ -99,7 +100,9 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
                           .space = space,
                           .seed = h.seed,
                           .centroid = (const float *)(const void *)(p + l.centroid),
+                          .first_dims = first_dims,
                           .blocks = (const uint8_t *)p + l.blocks,
+                          .rests = (const uint8_t *)p + l.rests,
                           .factors = (const float *)(const void *)(p + l.factors)};
     if (n_lists > 0 && !open_lists(&found, &h, &l))
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u lists are damaged", n_lists);

@@ -9,11 +9,11 @@
 typedef float lanes4 __attribute__((vector_size(16)));
 typedef int32_t whole4 __attribute__((vector_size(16)));
 
-/* Adds the entries of groups from..to. */
-static void add_groups(const uint8_t *block, const struct codes_scan *s, uint32_t from, uint32_t to, uint32_t *sums)
+/* Adds the entries of n groups. */
+static void add_groups(const uint8_t *block, const uint8_t *table, uint32_t n, uint32_t *sums)
 {
-    for (uint32_t g = from; g < to; g++) {
-        const uint8_t *codes = block + (size_t)g * CODES_GROUP_BYTES, *entries = s->table + (size_t)g * 16;
+    for (uint32_t g = 0; g < n; g++) {
+        const uint8_t *codes = block + (size_t)g * CODES_GROUP_BYTES, *entries = table + (size_t)g * 16;
         for (unsigned j = 0; j < 16; j++) {
             sums[j] += entries[codes[j] & 15];
             sums[16 + j] += entries[codes[j] >> 4];
@@ -24,7 +24,7 @@ static void add_groups(const uint8_t *block, const struct codes_scan *s, uint32_
 static void sums_portable(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
     memset(sums, 0, CODES_BLOCK_ROWS * sizeof sums[0]);
-    add_groups(block, s, 0, s->n_groups, sums);
+    add_groups(block, s->table, s->n_groups, sums);
 }
 
 static uint32_t first_look(const uint32_t *sums, const float *factors, const struct codes_scan *s, float limit)
@@ -43,16 +43,17 @@ static uint32_t first_look(const uint32_t *sums, const float *factors, const str
     return hits;
 }
 
-static uint32_t scan_portable(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                              uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+static uint32_t scan_portable(const uint8_t *block, const uint8_t *rest, const float *factors,
+                              const struct codes_scan *s, float limit, uint32_t wanted,
+                              float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
     const float *add = factors, *scale = factors + CODES_BLOCK_ROWS, *err = factors + 2 * CODES_BLOCK_ROWS;
     uint32_t sums[CODES_BLOCK_ROWS] = {0}, hits = 0;
-    add_groups(block, s, 0, s->n_first, sums);
+    add_groups(block, s->table, s->n_first, sums);
     if (s->n_first < s->n_groups) {
         wanted &= first_look(sums, factors, s, limit);
         if (wanted == 0) return 0;
-        add_groups(block, s, s->n_first, s->n_groups, sums);
+        add_groups(rest, s->table + (size_t)s->n_first * 16, s->n_groups - s->n_first, sums);
     }
     for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) {
         float product = (float)sums[i] * s->step - s->shift;

@@ -54,13 +54,13 @@ TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table,
     *rows_16 = in_order(high);
 }
 
-/* Adds the 32-bit sums of 32 rows, 16 a vector, over the bytes from..to of block and table. */
-TARGET static inline void add_range(const uint8_t *block, const uint8_t *table, size_t from, size_t to, __m512i sums[2])
+/* Adds the 32-bit sums of 32 rows, 16 a vector, over n bytes of block and table. */
+TARGET static inline void add_range(const uint8_t *block, const uint8_t *table, size_t n, __m512i sums[2])
 {
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    for (size_t i = from; i < to; i += chunk) {
+    for (size_t i = 0; i < n; i += chunk) {
         __m256i r[2];
-        chunk_sums(block + i, table + i, to - i < chunk ? to - i : chunk, &r[0], &r[1]);
+        chunk_sums(block + i, table + i, n - i < chunk ? n - i : chunk, &r[0], &r[1]);
         for (int j = 0; j < 2; j++) sums[j] = _mm512_add_epi32(sums[j], _mm512_cvtepu16_epi32(r[j]));
     }
 }
@@ -68,7 +68,7 @@ TARGET static inline void add_range(const uint8_t *block, const uint8_t *table, 
 TARGET static void sums_avx512(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
     __m512i v[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    add_range(block, s->table, 0, (size_t)s->n_groups * CODES_GROUP_BYTES, v);
+    add_range(block, s->table, (size_t)s->n_groups * CODES_GROUP_BYTES, v);
     for (size_t i = 0; i < 2; i++) _mm512_storeu_si512(sums + 16 * i, v[i]);
 }
 
@@ -86,18 +86,19 @@ TARGET static inline uint32_t first_look(__m512i sums, const float *factors, con
     return (uint32_t)_mm512_cmp_ps_mask(l, limit, _CMP_NGT_UQ);
 }
 
-TARGET static uint32_t scan_avx512(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                                   uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+TARGET static uint32_t scan_avx512(const uint8_t *block, const uint8_t *rest, const float *factors,
+                                   const struct codes_scan *s, float limit, uint32_t wanted,
+                                   float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
     const __m512 step = _mm512_set1_ps(s->step), shift = _mm512_set1_ps(s->shift), base = _mm512_set1_ps(s->base);
     const __m512 margin = _mm512_set1_ps(s->margin), bound = _mm512_set1_ps(limit);
     size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
     __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    add_range(block, s->table, 0, first, sums);
+    add_range(block, s->table, first, sums);
     if (first < n_bytes) {
         wanted &= first_look(sums[0], factors, s, bound) | first_look(sums[1], factors + 16, s, bound) << 16;
         if (wanted == 0) return 0;
-        add_range(block, s->table, first, n_bytes, sums);
+        add_range(rest, s->table + first, n_bytes - first, sums);
     }
     uint32_t hits = 0;
     for (size_t i = 0; i < 2; i++) {

@@ -27,13 +27,13 @@ static inline void chunk_sums(const uint8_t *block, const uint8_t *table, size_t
     }
 }
 
-/* Adds the 32-bit sums of 32 rows over the bytes from..to of block and table. */
-static void add_range(const uint8_t *block, const uint8_t *table, size_t from, size_t to, uint32x4_t v[8])
+/* Adds the 32-bit sums of 32 rows over n bytes of block and table. */
+static void add_range(const uint8_t *block, const uint8_t *table, size_t n, uint32x4_t v[8])
 {
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    for (size_t i = from; i < to; i += chunk) {
+    for (size_t i = 0; i < n; i += chunk) {
         uint16x8_t r[4];
-        chunk_sums(block + i, table + i, to - i < chunk ? to - i : chunk, r);
+        chunk_sums(block + i, table + i, n - i < chunk ? n - i : chunk, r);
         for (int j = 0; j < 4; j++) {
             v[2 * j] = vaddw_u16(v[2 * j], vget_low_u16(r[j]));
             v[2 * j + 1] = vaddw_high_u16(v[2 * j + 1], r[j]);
@@ -45,7 +45,7 @@ static void sums_neon(const uint8_t *block, const struct codes_scan *s, uint32_t
 {
     uint32x4_t v[8];
     for (int i = 0; i < 8; i++) v[i] = vdupq_n_u32(0);
-    add_range(block, s->table, 0, (size_t)s->n_groups * CODES_GROUP_BYTES, v);
+    add_range(block, s->table, (size_t)s->n_groups * CODES_GROUP_BYTES, v);
     for (int i = 0; i < 8; i++) vst1q_u32(sums + 4 * i, v[i]);
 }
 
@@ -68,8 +68,8 @@ static uint32_t first_look(const uint32x4_t v[8], const float *factors, const st
     return ~above;
 }
 
-static uint32_t scan_neon(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                          uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+static uint32_t scan_neon(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
+                          float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
     const float32x4_t step = vdupq_n_f32(s->step), shift = vdupq_n_f32(s->shift), base = vdupq_n_f32(s->base);
     const float32x4_t margin = vdupq_n_f32(s->margin), bound = vdupq_n_f32(limit);
@@ -77,11 +77,11 @@ static uint32_t scan_neon(const uint8_t *block, const float *factors, const stru
     size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
     uint32x4_t v[8];
     for (int i = 0; i < 8; i++) v[i] = vdupq_n_u32(0);
-    add_range(block, s->table, 0, first, v);
+    add_range(block, s->table, first, v);
     if (first < n_bytes) {
         wanted &= first_look(v, factors, s, bound);
         if (wanted == 0) return 0;
-        add_range(block, s->table, first, n_bytes, v);
+        add_range(rest, s->table + first, n_bytes - first, v);
     }
     uint32_t above = 0;
     for (int i = 0; i < 8; i++) {

@@ -209,7 +209,7 @@ static uint32_t masked(const struct search *s, uint32_t block, uint32_t wanted)
 static bool scan_places(struct search *s, uint32_t from, uint32_t to)
 {
     const struct codes *c = s->codes;
-    const size_t block_bytes = (size_t)c->padded_dim * 4;
+    const size_t block_bytes = (size_t)c->first_dims * 4, rest_bytes = (size_t)(c->padded_dim - c->first_dims) * 4;
     const bool is_masked_first = s->mask != NULL && (s->is_sparse || c->n_lists == 0);
     for (uint32_t b = from / CODES_BLOCK_ROWS; b * CODES_BLOCK_ROWS < to; b++) {
         uint32_t at = b * CODES_BLOCK_ROWS, wanted = UINT32_MAX;
@@ -218,7 +218,8 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
         if (is_masked_first) wanted = masked(s, b, wanted);
         if (wanted == 0) continue;
         float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
-        uint32_t hits = s->kernels->scan(c->blocks + b * block_bytes, c->factors + (size_t)b * CODES_BLOCK_FACTORS,
+        const float *factors = c->factors + (size_t)b * CODES_BLOCK_FACTORS;
+        uint32_t hits = s->kernels->scan(c->blocks + b * block_bytes, c->rests + b * rest_bytes, factors,
                                          &s->target.scan, s->limit, wanted, estimate, lower);
         if (hits == 0) continue;
         if (s->mask != NULL && !is_masked_first) hits = masked(s, b, hits);
@@ -234,14 +235,30 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
     return true;
 }
 
+static void prefetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
+/* What will be read first of a list; the rest follows in sequence. */
+static void prefetch_list(const struct codes *c, uint32_t list)
+{
+    const size_t block_bytes = (size_t)c->first_dims * 4, factor_bytes = CODES_BLOCK_FACTORS * sizeof(float);
+    size_t b = c->starts[list] / CODES_BLOCK_ROWS;
+    prefetch_bytes(c->centroids + (size_t)list * c->padded_dim, (size_t)c->padded_dim * sizeof(float));
+    prefetch_bytes(c->blocks + b * block_bytes, 2 * block_bytes);
+    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, 2 * factor_bytes);
+}
+
 static bool scan_lists(struct search *s, const struct codes_prepared *p)
 {
     const struct codes *c = s->codes;
     struct codes_lists_iter it;
     codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
     for (struct codes_ranked r; codes_lists_next(&it, &r);) {
-        float reach = codes_in_lists(c, p, s->limit) + it.nearest;
+        float reach = codes_in_lists(c, p, s->limit) + c->lean * it.nearest;
         if (r.distance > c->stop * reach) break;
+        if (it.n > 0) prefetch_list(c, it.heap[0].list);
         codes_target_list(&s->target, c, r.list);
         if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;
         settle(s);
