@@ -93,22 +93,19 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, cons
     return ERR_OK;
 }
 
-enum err codes_build(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, struct buf *out,
-                     struct errmsg *em)
+enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
+                        struct buf *out, struct errmsg *em)
 {
     struct builder b = {{(const char *)rows, dim < CODES_MIN_DIM ? 0 : n, dim, 0, space, seed}, NULL, NULL, NULL};
     struct codes_source *s = &b.source;
     struct codes_layout l = {.size = sizeof(struct codes_header)};
     size_t n_before = out->n, size = 0;
-    uint32_t n_lists = 0;
     enum err e = ERR_OK;
     if (s->n > 0) {
         size_t floats;
         s->padded_dim = rotation_padded(dim);
-        n_lists = codes_lists_wanted(n, s->padded_dim);
-        if (s->padded_dim == 0 ||
-            !codes_layout(n, n_lists, s->padded_dim,
-                          n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim, &l) ||
+        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim;
+        if (s->padded_dim == 0 || !codes_layout(n, n_lists, s->padded_dim, first_dims, &l) ||
             !ck_mul(s->padded_dim, 2, &floats))
             return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", n, dim);
         b.x = mem_array(floats, sizeof(float));
@@ -132,4 +129,11 @@ done:
     mem_free(b.x);
     mem_free(b.sum);
     return e;
+}
+
+enum err codes_build(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, struct buf *out,
+                     struct errmsg *em)
+{
+    uint32_t n_lists = codes_lists_wanted(n, rotation_padded(dim));
+    return codes_build_as(rows, n, dim, space, seed, n_lists, out, em);
 }

@@ -211,6 +211,10 @@ static inline float codes_in_lists(const struct codes *c, const struct codes_pre
 
 /* --- lists (codes_lists_build.c, codes_lists.c) ------------------------------------------------------------------- */
 
+/* codes_build with a number of lists of the caller's choice (0: none), at most n / 64. For tests. */
+enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
+                        struct buf *out, struct errmsg *em);
+
 /* How many lists n rows get; 0: none. */
 uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);
 uint32_t codes_lists_first_dims(uint32_t padded_dim);

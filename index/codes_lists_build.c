@@ -31,7 +31,7 @@ enum {
 
 /* k, and the share of neighbours that the rule may miss by leaving out lists. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
-static const float probe_losses[PROBE_KINDS] = {0.01f, 0.005f, 0.005f};
+static const float probe_losses[PROBE_KINDS] = {0.005f, 0.0025f, 0.002f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
@@ -183,6 +183,7 @@ static bool assign(struct work *w, uint32_t *starts)
 {
     const struct codes_source *s = w->source;
     float longest = 0;
+    bool has_residual = false;
     memset(starts, 0, ((size_t)w->n_lists + 1) * sizeof *starts);
     for (uint32_t i = 0; i < s->n; i++) {
         const float *row;
@@ -193,11 +194,12 @@ static bool assign(struct work *w, uint32_t *starts)
         float square = distance_ops()->dot(w->x, w->x, w->padded_dim);
         if (!(square <= CODES_SQUARE_MAX)) return false;
         longest = square > longest ? square : longest;
+        for (uint32_t d = 0; !has_residual && d < w->padded_dim; d++) has_residual = w->x[d] != 0;
         w->list_of[i] = nearest(w, w->x);
         starts[w->list_of[i] + 1]++;
     }
     for (uint32_t l = 0; l < w->n_lists; l++) starts[l + 1] += starts[l];
-    return longest >= CODES_SQUARE_MIN;
+    return !has_residual || longest >= CODES_SQUARE_MIN;
 }
 
 /* Under ip a longer row is a better one. With sqrt(lift - |x|^2) as one more coordinate of a row, and 0 of the query, the
