@@ -21,6 +21,10 @@ enum {
     SPARSE_MASK = 8,     /* fewer than one row of so many: look at the mask before the codes */
 };
 
+/* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
+ * cluster that the query is in, the rule, fitted to neighbours within clusters, knows nothing. */
+#define AT_LEAST 1.1f
+
 struct search {
     const struct codes *codes;
     const struct codes_kernels *kernels;
@@ -256,8 +260,8 @@ static bool scan_lists(struct search *s, const struct codes_prepared *p)
     struct codes_lists_iter it;
     codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
     for (struct codes_ranked r; codes_lists_next(&it, &r);) {
-        float reach = codes_in_lists(c, p, s->limit) + c->lean * it.nearest;
-        if (r.distance > c->stop * reach) break;
+        float limit = codes_in_lists(c, p, s->limit);
+        if (r.distance > c->stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
         if (it.n > 0) prefetch_list(c, it.heap[0].list);
         codes_target_list(&s->target, c, r.list);
         if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;
