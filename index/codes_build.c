@@ -69,22 +69,29 @@ static bool write_flat(struct builder *b, char *p, const struct codes_layout *l)
     return !has_residual || longest >= CODES_SQUARE_MIN;
 }
 
-/* Writes a section of at most l->size bytes to p; *size gets its real size, smaller if it had to be empty. */
-static enum err write_section(struct builder *b, char *p, uint32_t n_lists, const struct codes_layout *l, size_t *size,
+/* Lists are not worth their bytes where a search has to look at more of them than this: a scan in row order is as fast. */
+#define LISTS_SHARE_MAX 0.6f
+
+/* Writes a section to p, where there is room for one with n_lists lists (0: none), and sets *size: less than that if
+ * lists are not wanted at any price and not worth it, or if the section has to be empty. */
+static enum err write_section(struct builder *b, char *p, uint32_t n_lists, bool is_any_price, size_t *size,
                               struct errmsg *em)
 {
     const struct codes_source *s = &b->source;
+    struct codes_layout l = {0};
     bool is_in_range = false;
     if (s->n > 0) {
-        find_mean(b);
+        float share = 0;
         enum err e = ERR_OK;
-        if (n_lists > 0)
-            e = codes_lists_write(s, b->mean, n_lists, p, &is_in_range, em);
-        else
-            is_in_range = write_flat(b, p, l);
+        find_mean(b);
+        if (n_lists > 0) e = codes_lists_write(s, b->mean, n_lists, p, &is_in_range, &share, em);
         if (e != ERR_OK) return e;
+        if (n_lists > 0 && is_in_range && share > LISTS_SHARE_MAX && !is_any_price) n_lists = 0;
+        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim;
+        CHECK(codes_layout(s->n, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
+        if (n_lists == 0) is_in_range = write_flat(b, p, &l);
     }
-    *size = l->size;
+    *size = l.size;
     if (!is_in_range) {
         struct codes_header h = {CODES_MAGIC, 1, 0, s->dim, 0, s->space, s->seed, sizeof h, 0, 0, 0, 0, 0, 0};
         memcpy(p, &h, sizeof h);
@@ -93,36 +100,36 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, cons
     return ERR_OK;
 }
 
-enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
-                        struct buf *out, struct errmsg *em)
+static enum err build(const float *rows, struct codes_source s, uint32_t n_lists, bool is_any_price, struct buf *out,
+                      struct errmsg *em)
 {
-    struct builder b = {{(const char *)rows, dim < CODES_MIN_DIM ? 0 : n, dim, 0, space, seed}, NULL, NULL, NULL};
-    struct codes_source *s = &b.source;
+    struct builder b = {.source = s};
     struct codes_layout l = {.size = sizeof(struct codes_header)};
     size_t n_before = out->n, size = 0;
     enum err e = ERR_OK;
-    if (s->n > 0) {
+    b.source.rows = (const char *)rows;
+    if (s.dim < CODES_MIN_DIM) b.source.n = 0;
+    if (b.source.n > 0) {
         size_t floats;
-        s->padded_dim = rotation_padded(dim);
-        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim;
-        if (s->padded_dim == 0 || !codes_layout(n, n_lists, s->padded_dim, first_dims, &l) ||
-            !ck_mul(s->padded_dim, 2, &floats))
-            return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", n, dim);
+        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s.padded_dim) : s.padded_dim;
+        if (s.padded_dim == 0 || !codes_layout(s.n, n_lists, s.padded_dim, first_dims, &l) ||
+            !ck_mul(s.padded_dim, 2, &floats))
+            return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", s.n, s.dim);
         b.x = mem_array(floats, sizeof(float));
-        b.sum = mem_array(s->padded_dim, sizeof(double));
+        b.sum = mem_array(s.padded_dim, sizeof(double));
         if (b.x == NULL || b.sum == NULL) {
-            e = errmsg_set(em, ERR_NOMEM, "vector codes of %u rows", n);
+            e = errmsg_set(em, ERR_NOMEM, "vector codes of %u rows", s.n);
             goto done;
         }
-        b.mean = b.x + s->padded_dim;
+        b.mean = b.x + s.padded_dim;
     }
     buf_align(out, 64);
     char *p = buf_room(out, l.size);
     if (p == NULL) {
-        e = errmsg_set(em, out->err, "vector codes of %u rows: %s", n, err_text(out->err));
+        e = errmsg_set(em, out->err, "vector codes of %u rows: %s", s.n, err_text(out->err));
         goto done;
     }
-    e = write_section(&b, p, n_lists, &l, &size, em);
+    e = write_section(&b, p, n_lists, is_any_price, &size, em);
     if (e == ERR_OK) out->n += size;
 done:
     if (e != ERR_OK) out->n = n_before;
@@ -131,9 +138,16 @@ done:
     return e;
 }
 
+enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
+                        struct buf *out, struct errmsg *em)
+{
+    struct codes_source s = {NULL, n, dim, rotation_padded(dim), space, seed};
+    return build(rows, s, n_lists, true, out, em);
+}
+
 enum err codes_build(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, struct buf *out,
                      struct errmsg *em)
 {
-    uint32_t n_lists = codes_lists_wanted(n, rotation_padded(dim));
-    return codes_build_as(rows, n, dim, space, seed, n_lists, out, em);
+    struct codes_source s = {NULL, n, dim, rotation_padded(dim), space, seed};
+    return build(rows, s, codes_lists_wanted(n, s.padded_dim), false, out, em);
 }

@@ -33,6 +33,10 @@ struct codes_header {
 };
 _Static_assert(sizeof(struct codes_header) == 64, "format");
 _Static_assert(offsetof(struct codes_header, seed) == 24 && offsetof(struct codes_header, size_bytes) == 32, "format");
+_Static_assert(offsetof(struct codes_header, n_lists) == 40 && offsetof(struct codes_header, first_dims) == 44,
+               "format");
+_Static_assert(offsetof(struct codes_header, stop) == 48 && offsetof(struct codes_header, lean) == 52, "format");
+_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, zero) == 60, "format");
 
 static inline uint32_t codes_n_blocks(uint32_t n_rows)
 {
@@ -220,9 +224,9 @@ uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);
 uint32_t codes_lists_first_dims(uint32_t padded_dim);
 
 /* Writes a section of `n_lists` lists at p (64-byte aligned, codes_layout's size). *is_in_range is false, and p of no
- * use, when a length is out of range. ERR_NOMEM. */
+ * use, when a length is out of range. *share: of the lists, those that a search for a few neighbours looks at. ERR_NOMEM. */
 enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
-                           bool *is_in_range, struct errmsg *em);
+                           bool *is_in_range, float *share, struct errmsg *em);
 
 /* A query's lists, nearest first. */
 struct codes_ranked {

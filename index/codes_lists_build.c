@@ -31,7 +31,7 @@ enum {
 
 /* k, and the share of neighbours that the rule may miss by leaving out lists. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
-static const float probe_losses[PROBE_KINDS] = {0.005f, 0.0025f, 0.002f};
+static const float probe_losses[PROBE_KINDS] = {0.005f, 0.004f, 0.003f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
@@ -395,7 +395,7 @@ static uint64_t cost_of(const struct work *w, const struct probe *probes, const 
  * match a filter, reach farther; and for a query far from all rows, whose distances are all alike, without an end.
  * `stop` is chosen so that all but a small share of the neighbours of some rows are found, be k small or large; `lean`,
  * how much the rule trusts d_1 rather than t, so that it is cheapest. */
-static enum err measure_stop(struct work *w, struct codes *c, struct codes_header *h, struct errmsg *em)
+static enum err measure_stop(struct work *w, struct codes *c, struct codes_header *h, float *share, struct errmsg *em)
 {
     static const float leans[] = {0.5f, 1, 1.5f, 2, 3, 4, 6};
     struct codes_ranked *heap = mem_array(w->n_lists, sizeof *heap);
@@ -419,6 +419,7 @@ static enum err measure_stop(struct work *w, struct codes *c, struct codes_heade
         least = cost;
         h->stop = stop;
         h->lean = leans[i];
+        *share = (float)cost / ((float)w->n_lists * PROBES_COUNTED);
     }
     mem_free(heap);
     mem_free(all);
@@ -453,7 +454,7 @@ static void work_deinit(struct work *w)
 }
 
 enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
-                           bool *is_in_range, struct errmsg *em)
+                           bool *is_in_range, float *share, struct errmsg *em)
 {
     struct codes_layout l;
     uint32_t first_dims = codes_lists_first_dims(s->padded_dim);
@@ -488,7 +489,7 @@ enum err codes_lists_write(const struct codes_source *s, const float *mean, uint
     if (e != ERR_OK) goto done;
     uint32_t *ends = (uint32_t *)(void *)w.estimate;
     if (!place_rows(&w, &c, p, &l, ends)) goto done;
-    if ((e = measure_stop(&w, &c, &h, em)) != ERR_OK) goto done;
+    if ((e = measure_stop(&w, &c, &h, share, em)) != ERR_OK) goto done;
     memcpy(p, &h, sizeof h);
     *is_in_range = true;
 done:
