@@ -211,7 +211,8 @@ static void check_kernels(uint32_t n_groups, uint32_t n_first, struct rng *r, bo
                            .margin_1 = 4};
     float estimate[32] = {0}, lower[32] = {0}, limit = rng_gauss(r) * 10;
     uint32_t wanted = (uint32_t)rng_next(r);
-    uint32_t hits = codes_kernels_portable.scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate, lower);
+    uint32_t hits =
+        codes_kernels_portable.scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate, lower);
     if ((wanted >> 5 & 1) != 0) ck_assert((hits >> 5 & 1) == 1); /* NaN */
     ck_assert_uint_eq(hits & ~wanted, 0);
     for (uint32_t i = 0; i < 32 && hits != 0; i++) {
@@ -226,7 +227,8 @@ static void check_kernels(uint32_t n_groups, uint32_t n_first, struct rng *r, bo
         k->sums(block, &s, sums);
         ck_assert_msg(memcmp(sums, naive, sizeof sums) == 0, "level %d, %u groups", (int)levels[l], n_groups);
         float estimate_l[32] = {0}, lower_l[32] = {0};
-        ck_assert_uint_eq(k->scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate_l, lower_l), hits);
+        ck_assert_uint_eq(k->scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate_l, lower_l),
+                          hits);
         for (int i = 0; i < 32 && hits != 0; i++) {
             if (i == 5) continue; /* NaN */
             ck_assert_msg(estimate_l[i] == estimate[i] && lower_l[i] == lower[i], "level %d row %d", (int)levels[l], i);
@@ -306,8 +308,8 @@ START_TEST(errors_are_unit_normal)
         s.margin = (float)(2 * sqrt(base));
         for (uint32_t b = 0; b < N / 32; b++) {
             float estimate[32], lower[32];
-            codes_kernels_portable.scan(sec.codes.blocks + (size_t)b * 1024, NULL, sec.codes.factors + (size_t)b * 96, &s,
-                                        INFINITY, UINT32_MAX, estimate, lower);
+            codes_kernels_portable.scan(sec.codes.blocks + (size_t)b * 1024, NULL, sec.codes.factors + (size_t)b * 96,
+                                        &s, INFINITY, UINT32_MAX, estimate, lower);
             for (uint32_t i = 0; i < 32; i++) {
                 double exact = (double)distance_ops()->l2(q, rows + (size_t)(b * 32 + i) * DIM, DIM);
                 double error = ((double)estimate[i] - exact) / (double)(estimate[i] - lower[i]);

@@ -14,9 +14,9 @@ enum { N_ROWS = 1500, N_QUERIES = 8, N_LISTS = 12 };
 enum { N_ROWS = 6000, N_QUERIES = 40, N_LISTS = 30 };
 #endif
 
-enum kind { LATENT, NOISE, CLUSTERS, UNEVEN, FAR_AWAY, N_KINDS };
-static const char *const kind_names[N_KINDS] = {"latent", "noise", "clusters", "uneven", "far away"};
-static const uint32_t kind_dims[N_KINDS] = {192, 128, 100, 160, 96};
+enum kind { LATENT, NOISE, CLUSTERS, UNEVEN, FAR_AWAY, COPIES, N_KINDS };
+static const char *const kind_names[N_KINDS] = {"latent", "noise", "clusters", "uneven", "far away", "copies"};
+static const uint32_t kind_dims[N_KINDS] = {192, 128, 100, 160, 96, 64};
 
 /* Fills n vectors. Rows and queries of one world are made by one call, so that they share its topics. */
 static void make_vectors(enum kind kind, float *v, size_t n, uint32_t dim, struct rng *r)
@@ -42,6 +42,7 @@ static void make_vectors(enum kind kind, float *v, size_t n, uint32_t dim, struc
             v[d] = x * length;
         }
         if (kind == CLUSTERS && i % 7 == 3) memcpy(v, v - dim, dim * sizeof *v); /* twins */
+        if (kind == COPIES) memcpy(v, centre, dim * sizeof *v);                  /* nothing else */
     }
     mem_free(base);
 }
@@ -180,7 +181,7 @@ static void check_epsilon_is_the_knob(uint32_t n_lists)
     build(&w, SPACE_L2, &out, &c);
     double low = recall(&w, &c, NULL, 10, 0.3f), middle = recall(&w, &c, NULL, 10, 1.5f),
            high = recall(&w, &c, NULL, 10, 4);
-    ck_assert_msg(low < middle && middle < high, "%g %g %g", low, middle, high);
+    ck_assert_msg(low < middle && middle <= high, "%g %g %g", low, middle, high);
     ck_assert_msg(low < 0.96 && middle > 0.9 && high >= (n_lists > 0 ? 0.97 : 1), "%g %g %g", low, middle, high);
     buf_free(&out);
     world_deinit(&w);
