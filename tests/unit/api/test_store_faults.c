@@ -133,6 +133,13 @@ static enum err bad_remove(void *ctx, const char *path, struct errmsg *em)
     return fails(FAULT_NAME) ? refuse(em) : vfs_posix()->remove(NULL, path, em);
 }
 
+static enum err bad_link(void *ctx, const char *from, const char *to, struct errmsg *em)
+{
+    (void)ctx;
+    before_change();
+    return fails(FAULT_NAME) ? refuse(em) : vfs_posix()->link(NULL, from, to, em);
+}
+
 static enum err bad_make_dir(void *ctx, const char *path, struct errmsg *em)
 {
     (void)ctx;
@@ -150,6 +157,7 @@ static const struct vfs *bad_vfs(void)
     table.map = bad_map;
     table.sync = bad_sync;
     table.sync_dir = bad_sync_dir;
+    table.link = bad_link;
     table.remove = bad_remove;
     table.make_dir = bad_make_dir;
     return &table;
