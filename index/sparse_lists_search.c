@@ -8,9 +8,10 @@
  *                a row that has no others cannot enter the k best. All of them: the window is passed over.
  *             2. The lists of the other terms are added up, term by term, in an array beside the window's rows.
  *             3. A row that has some and is in the mask is a candidate. Without optional terms its sum is its dot
- *                product. Else, unless sum and optional bounds together are too little, the dot product is added up
- *                anew from all lists. Visible ones are offered.
- *             Where the mask leaves few rows of a window, each is looked up in the lists instead of 2 and 3.
+ *                product. Else it stays one while its sum and the bounds of what is not in it yet are enough: the optional
+ *                terms are looked up one by one, the greatest bound first. Of those that are left at the end the dot
+ *                product is added up anew, in the order of indices. Visible ones are offered.
+ *             Where the mask leaves few rows of a window, they are the candidates, and all terms are looked up.
  *
  * What differs from MaxScore and block-max WAND as published: bounds belong to windows and change from one to the
  * next, so terms become optional late or only in places; weights may be negative, so a bound comes from the least or
@@ -28,7 +29,7 @@
 #include "index/sparse_lists_internal.h"
 
 enum {
-    WINDOW_ROWS = 2048,
+    WINDOW_ROWS = 4096,
     LOOKUP_COST = 8,       /* finding a row in a list, in postings added up */
     SLACK_TERMS = 1 << 20, /* with more terms the error of a sum is not bounded usefully */
 };
@@ -48,6 +49,11 @@ struct by_bound {
     uint32_t term;
 };
 
+struct candidate {
+    uint32_t row;
+    float sum; /* of the terms added so far, in no order */
+};
+
 struct scan {
     const struct sparse_lists *lists;
     const struct sparse_rows *rows;
@@ -56,9 +62,11 @@ struct scan {
     struct term *terms; /* in the order of their indices */
     struct by_bound *ascending;
     uint32_t n_terms, n_optional;
-    uint32_t first, n; /* the window */
-    float *sums;       /* WINDOW_ROWS */
-    uint64_t *seen;    /* bits: rows that some term was added to */
+    uint32_t first, n;            /* the window */
+    float *sums;                  /* WINDOW_ROWS */
+    uint64_t *seen;               /* bits: rows that some term was added to */
+    struct candidate *candidates; /* ascending rows; WINDOW_ROWS */
+    uint32_t n_candidates;
 };
 
 static enum err damaged(struct errmsg *em)
@@ -91,6 +99,17 @@ static uint32_t search_rows(const struct sparse_list *list, uint32_t from, uint3
             to = mid;
     }
     return from;
+}
+
+/* The same, where it is likely near `from`: steps that double, then a binary search. */
+static uint32_t gallop(const struct sparse_list *list, uint32_t from, uint32_t to, uint32_t row)
+{
+    uint32_t low = from, step = 1;
+    while (step < to - low && row_at(list, low + step - 1) < row) {
+        low += step;
+        step *= 2;
+    }
+    return search_rows(list, low, step < to - low ? low + step : to, row);
 }
 
 /* The same from `from` to the end of the list, by way of the blocks: steps that double, then a binary search. */
@@ -170,14 +189,14 @@ static void partition(struct scan *s, uint64_t ordinal)
     (void)make_optional(s, low);
 }
 
-/* A row of the window whose sum is below this cannot enter. The dot product is at most sum + optional bounds, but for
- * rounding: each of the two float32 sums errs by at most n 2^-24 of the sizes added up, and 1 - dot by half a unit. */
-static double least_sum(const struct scan *s, double optional, double sizes)
+/* A row of the window whose sum is below this cannot enter. The dot product is at most the sum + the bounds that are
+ * missing in it, but for rounding: each of the two float32 sums errs by at most n 2^-24 of the sizes added up, and 1 - dot by half a unit. */
+static double least_sum(const struct scan *s, double missing, double sizes)
 {
     double worst = topk_bound(s->top);
     if (!(sizes < 1e37) || s->n_terms > SLACK_TERMS) return -INFINITY; /* a sum may overflow */
     double slack = sizes * (s->n_terms + 2.0) * 0x1p-23 + (fabs(worst) + 1) * 0x1p-22;
-    return 1 - worst - optional - slack;
+    return 1 - worst - missing - slack;
 }
 
 /* --- windows ---------------------------------------------------------------------------------------------------- */
@@ -237,7 +256,7 @@ static bool look_up(struct scan *s, uint32_t row, float *dot)
     bool is_found = false;
     for (uint32_t i = 0; i < s->n_terms; i++) {
         struct term *t = &s->terms[i];
-        t->look = search_rows(&t->list, t->look, t->end, row);
+        t->look = gallop(&t->list, t->look, t->end, row);
         if (t->look == t->end || row_at(&t->list, t->look) != row) continue;
         sum += t->weight * sparse_weight(t->list.weights, t->look);
         is_found = true;
@@ -254,51 +273,84 @@ static void offer(struct scan *s, uint32_t row, float dot)
     topk_offer(s->top, 1 - dot, rows->ordinal(rows->ctx, row), row);
 }
 
-/* Looks at the candidates that step 2 has left, and leaves sums and bits zero. */
-static void offer_candidates(struct scan *s)
+/* Moves the rows that step 2 has left to s->candidates, or offers them at once where no term is optional. Leaves sums
+ * and bits zero. */
+static void take_candidates(struct scan *s, double least)
 {
-    double optional = 0, sizes = 0;
-    for (uint32_t i = 0; i < s->n_terms; i++) {
-        optional += s->terms[i].is_optional ? (double)s->terms[i].bound : 0;
-        sizes += (double)s->terms[i].size;
-    }
-    double least = least_sum(s, optional, sizes);
+    s->n_candidates = 0;
     for (uint32_t w = 0; w < bitset_words(s->n); w++) {
         for (uint64_t bits = s->seen[w]; bits != 0; bits &= bits - 1) {
             uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(bits), row = s->first + i;
-            float dot = s->sums[i];
+            float sum = s->sums[i];
             s->sums[i] = 0;
             if (s->mask != NULL && !bitset_get(s->mask, row)) continue;
-            if (s->n_optional > 0) {
-                if ((double)dot < least || !look_up(s, row, &dot)) continue;
-                offer(s, row, dot);
-                least = least_sum(s, optional, sizes);
-            } else {
-                offer(s, row, dot);
-            }
+            if (s->n_optional == 0)
+                offer(s, row, sum);
+            else if (!((double)sum < least))
+                s->candidates[s->n_candidates++] = (struct candidate){row, sum};
         }
         s->seen[w] = 0;
     }
 }
 
-static uint32_t count_masked(const struct scan *s)
+/* Adds an optional term to the candidates' sums, and keeps those that may still enter. */
+static void narrow_candidates(struct scan *s, const struct term *t, double least)
 {
-    uint32_t n = 0;
-    for (uint32_t row = bitset_next(s->mask, s->first); row < s->first + s->n; row = bitset_next(s->mask, row + 1)) n++;
-    return n;
+    uint32_t at = t->at, n = 0;
+    for (uint32_t i = 0; i < s->n_candidates; i++) {
+        struct candidate c = s->candidates[i];
+        at = gallop(&t->list, at, t->end, c.row);
+        if (at < t->end && row_at(&t->list, at) == c.row) c.sum += t->weight * sparse_weight(t->list.weights, at);
+        if (!((double)c.sum < least)) s->candidates[n++] = c;
+    }
+    s->n_candidates = n;
+}
+
+/* The sum of the bounds of the first n terms in ascending order of bounds. */
+static double sum_of_bounds(const struct scan *s, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += (double)s->terms[s->ascending[i].term].bound;
+    return sum;
+}
+
+/* The candidates' sums lack the first n terms in ascending order of bounds: adds them, the greatest first, and offers
+ * the rows that are left. */
+static void offer_candidates(struct scan *s, uint32_t n, double missing, double sizes)
+{
+    for (uint32_t i = n; i-- > 0 && s->n_candidates > 0 && s->top->n == s->top->k;) {
+        const struct term *t = &s->terms[s->ascending[i].term];
+        missing -= (double)t->bound;
+        if (t->at < t->end) narrow_candidates(s, t, least_sum(s, missing, sizes));
+    }
+    for (uint32_t i = 0; i < s->n_candidates; i++) {
+        float dot;
+        if (look_up(s, s->candidates[i].row, &dot)) offer(s, s->candidates[i].row, dot);
+    }
+}
+
+/* The rows of the window that the mask leaves, or none if they are too many to be looked up; `n_postings`: what the
+ * window has. */
+static bool take_masked(struct scan *s, uint64_t n_postings)
+{
+    uint64_t few = n_postings / ((uint64_t)s->n_terms * LOOKUP_COST);
+    s->n_candidates = 0;
+    for (uint32_t row = bitset_next(s->mask, s->first); row < s->first + s->n; row = bitset_next(s->mask, row + 1)) {
+        if (s->n_candidates >= few) return false;
+        s->candidates[s->n_candidates++] = (struct candidate){row, 0};
+    }
+    return true;
 }
 
 static enum err search_window(struct scan *s, struct errmsg *em)
 {
+    double sizes = 0;
     uint64_t n_postings = open_window(s);
     partition(s, s->rows->ordinal(s->rows->ctx, s->first));
     if (n_postings == 0 || s->n_optional == s->n_terms) return ERR_OK;
-    if (s->mask != NULL && (uint64_t)count_masked(s) * s->n_terms * LOOKUP_COST < n_postings) {
-        for (uint32_t row = bitset_next(s->mask, s->first); row < s->first + s->n;
-             row = bitset_next(s->mask, row + 1)) {
-            float dot;
-            if (look_up(s, row, &dot)) offer(s, row, dot);
-        }
+    for (uint32_t i = 0; i < s->n_terms; i++) sizes += (double)s->terms[i].size;
+    if (s->mask != NULL && take_masked(s, n_postings)) {
+        offer_candidates(s, s->n_terms, sum_of_bounds(s, s->n_terms), sizes);
         return ERR_OK;
     }
     for (uint32_t i = 0; i < s->n_terms; i++) {
@@ -306,7 +358,9 @@ static enum err search_window(struct scan *s, struct errmsg *em)
         enum err e = add_term(s, &s->terms[i], em);
         if (e != ERR_OK) return e;
     }
-    offer_candidates(s);
+    double missing = sum_of_bounds(s, s->n_optional);
+    take_candidates(s, least_sum(s, missing, sizes));
+    offer_candidates(s, s->n_optional, missing, sizes);
     return ERR_OK;
 }
 
@@ -350,7 +404,8 @@ static enum err open_terms(struct scan *s, const struct sparse_query *q, struct 
     s->ascending = arena_array(a, q->n, sizeof *s->ascending);
     s->sums = arena_array(a, WINDOW_ROWS, sizeof *s->sums);
     s->seen = arena_array(a, WINDOW_ROWS / 64, sizeof *s->seen);
-    if (s->terms == NULL || s->ascending == NULL || s->sums == NULL || s->seen == NULL)
+    s->candidates = arena_alloc(a, WINDOW_ROWS * sizeof *s->candidates);
+    if (s->terms == NULL || s->ascending == NULL || s->sums == NULL || s->seen == NULL || s->candidates == NULL)
         return errmsg_set(em, ERR_NOMEM, "a sparse vector of %u indices", q->n);
     for (uint32_t i = 0; i < q->n; i++) {
         struct term *t = &s->terms[s->n_terms];
