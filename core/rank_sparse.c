@@ -142,9 +142,12 @@ static struct sparse_query query_of(const struct sparse_leaf *leaf)
 static enum err count_segment(const struct snapshot *s, uint32_t at, struct sparse_leaves *leaves, struct errmsg *em)
 {
     const struct segment *segment = s->segments[at].segment;
+    uint32_t n_rows = s->segments[at].n_rows;
     if (segment->ops->sparse_count == NULL) return visit_segment(s, at, NULL, leaves, count_indices, em);
-    for (uint32_t row = 0; row < s->segments[at].n_rows; row++)
-        leaves->n_rows += segment_is_visible(segment, row, s->lsn);
+    if (atomic_load_explicit(&segment->deaths.n_dead, memory_order_relaxed) == 0)
+        leaves->n_rows += n_rows;
+    else
+        for (uint32_t row = 0; row < n_rows; row++) leaves->n_rows += segment_is_visible(segment, row, s->lsn);
     for (uint32_t i = 0; i < leaves->n; i++) {
         if (!leaves->at[i].leaf->weighs_by_frequency) continue;
         struct sparse_query q = query_of(&leaves->at[i]);

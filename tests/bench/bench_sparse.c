@@ -4,11 +4,11 @@
  * From the root of the tree, after `make`:
  *   gcc -std=c11 -O2 -I. -D_GNU_SOURCE -o /tmp/bench_sparse tests/bench/bench_sparse.c build/release/libindex.a \
  *       build/release/libcore.a $(pkg-config --libs libzstd libpcre2-8) -lm -lpthread
- *   /tmp/bench_sparse [-n ROWS] [-q QUERIES] [-k K] [-z NONZEROS] [-t QUERY_INDICES] [-i INDICES] [-m MASK_PERCENT] [-c]
+ *   /tmp/bench_sparse [-n ROWS] [-q QUERIES] [-k K] [-z NONZEROS] [-t QUERY_INDICES] [-i INDICES] [-m MASK_PERCENT] [-cb]
  *
  * Rows have some NONZEROS of INDICES, drawn by Zipf's law, so the first index is in most rows; weights are gamma-like and
  * grow with the index's rarity, as those of learned sparse encoders do. -c: rows come in groups of 2,000 about one
- * topic, which doubles some weights. Query indices are drawn like those of rows. Prints medians of processor time.
+ * topic, which doubles some weights. -b: queries weigh by document frequency. Query indices are drawn like those of rows. Prints medians of processor time.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +22,8 @@
 
 static struct {
     uint32_t n, n_queries, k, n_nonzeros, n_terms, n_indices, mask_percent;
-    bool is_clustered;
-} o = {100000, 200, 10, 60, 20, 30000, 100, false};
+    bool is_clustered, weighs_by_frequency;
+} o = {100000, 200, 10, 60, 20, 30000, 100, false, false};
 
 static uint64_t state = 88172645463325252u;
 
@@ -139,7 +139,7 @@ static double run(const struct collection *c, const struct rank *queries, uint32
 
 int main(int argc, char **argv)
 {
-    for (int c; (c = getopt(argc, argv, "n:q:k:z:t:i:m:c")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "n:q:k:z:t:i:m:cb")) != -1;) {
         uint32_t v = optarg != NULL ? (uint32_t)strtoul(optarg, NULL, 10) : 0;
         if (c == 'n') o.n = v;
         if (c == 'q') o.n_queries = v;
@@ -149,6 +149,7 @@ int main(int argc, char **argv)
         if (c == 'i') o.n_indices = v;
         if (c == 'm') o.mask_percent = v;
         if (c == 'c') o.is_clustered = true;
+        if (c == 'b') o.weighs_by_frequency = true;
         if (c == '?') return 1;
     }
     struct vfs *vfs;
@@ -164,6 +165,7 @@ int main(int argc, char **argv)
         queries[i].kind = RANK_SPARSE;
         leaf->key = STR("sparse");
         leaf->limit = o.k;
+        leaf->weighs_by_frequency = o.weighs_by_frequency;
         leaf->sparse.indices = mem_array(o.n_terms, sizeof(uint32_t));
         leaf->sparse.values = mem_array(o.n_terms, sizeof(float));
         if (leaf->sparse.indices == NULL || leaf->sparse.values == NULL) return 1;

@@ -261,6 +261,68 @@ START_TEST(runs_do_not_matter)
 }
 END_TEST
 
+static enum err count_name(void *ctx, struct str name, bool is_dir)
+{
+    (void)is_dir;
+    must_msg(str_eq(name, STR("big")), "left over: %.*s", STR_ARG(name));
+    *(uint32_t *)ctx += 1;
+    return ERR_OK;
+}
+
+/* Entries and dims beyond what a spill keeps in memory, on the real file system: every entry has an index of its own. */
+START_TEST(many_indices_spill)
+{
+    enum { N = 4000, EACH = 60 };
+    const struct vfs *vfs = vfs_posix();
+    const char *dir = tmp_dir();
+    struct sparse_lists_builder *b;
+    struct sparse_lists lists;
+    struct vfs_file *file;
+    struct sink sink;
+    struct buf meta = {0};
+    struct bytes map, found;
+    char path[256];
+    uint32_t n_files = 0;
+    must(vfs_join(path, sizeof path, dir, "big"));
+    must_ok(vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE, &file, NULL));
+    must_ok(sink_init(&sink, vfs, file, 0, NULL));
+    sink_begin(&sink, 64);
+    must_ok(sparse_lists_builder_new(&b, vfs, path, NULL));
+    sparse_lists_builder_limit(b, 100000);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t indices[EACH];
+        float values[EACH];
+        const struct value v = {.type = VALUE_SPARSE, .sparse = {EACH, indices, values, NULL}};
+        for (uint32_t k = 0; k < EACH; k++) {
+            indices[k] = k * N + i;
+            values[k] = (float)(i + k);
+        }
+        meta.n = 0;
+        meta_put(&meta, STR("k"), &v);
+        must_ok(sparse_lists_builder_add(b, i, (struct bytes){meta.p, meta.n}, NULL));
+    }
+    must_ok(sparse_lists_builder_finish(b, N, &sink, NULL));
+    must_ok(sink_flush(&sink, NULL));
+    sparse_lists_builder_free(b);
+    must_ok(vfs->list(vfs->ctx, dir, count_name, &n_files, NULL));
+    ck_assert_uint_eq(n_files, 1);
+    must_ok(vfs->map(file, &map, NULL));
+    must_ok(sparse_lists_open(&lists, map, N, NULL));
+    must_ok(sparse_find_key(&lists, STR("k"), &found, NULL));
+    ck_assert_uint_eq(found.n, (size_t)N * EACH * sizeof(struct sparse_dim));
+    for (uint32_t index = 0; index < N * EACH; index++) {
+        struct sparse_list list;
+        must_ok(sparse_find_list(&lists, found, index, &list, NULL));
+        must(list.n == 1 && le32_get(list.rows) == index % N);
+        must(sparse_weight(list.weights, 0) == (float)(index % N + index / N));
+    }
+    vfs->unmap(vfs->ctx, map);
+    sink_deinit(&sink);
+    vfs->close(file);
+    buf_free(&meta);
+}
+END_TEST
+
 /* Two rows, two keys, byte by byte as docs/formats.md has it. */
 START_TEST(the_layout_is_as_documented)
 {
@@ -424,5 +486,5 @@ START_TEST(short_memory_is_reported)
 }
 END_TEST
 
-TESTS(sparse_lists, answers_are_those_of_the_model, runs_do_not_matter, the_layout_is_as_documented,
+TESTS(sparse_lists, answers_are_those_of_the_model, runs_do_not_matter, many_indices_spill, the_layout_is_as_documented,
       indices_that_do_not_ascend_are_refused, damage_is_survived, short_memory_is_reported)
