@@ -212,6 +212,7 @@ static void leave_over(struct live *live, const char *path)
     memcpy(l->path, path, n);
     l->next = live->leftovers;
     live->leftovers = l;
+    (void)atomic_fetch_add_explicit(&live->n_leftovers, 1, memory_order_relaxed);
 }
 
 static void remove_leftovers(struct store *s, struct live *live)
@@ -219,6 +220,7 @@ static void remove_leftovers(struct store *s, struct live *live)
     while (live->leftovers != NULL) {
         struct leftover *l = live->leftovers;
         live->leftovers = l->next;
+        (void)atomic_fetch_sub_explicit(&live->n_leftovers, 1, memory_order_relaxed);
         remove_file(s, l->path);
         mem_free(l);
     }
@@ -321,18 +323,27 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     return ERR_OK;
 }
 
+static void count_published(struct compactor_counts *c, uint64_t started_ns, uint64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&c->n_done, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->busy_ns, monotonic_ns() - started_ns, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->bytes_written, bytes, memory_order_relaxed);
+}
+
 /* Builds outside publish_mu, publishes inside. */
 static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const struct collection_state *flushed,
                                   struct errmsg *em)
 {
     struct store *s = b->s;
     struct live *live = b->live;
+    uint64_t started_ns = monotonic_ns(), bytes = 0;
     (void)pthread_mutex_lock(&s->publish_mu);
     b->fragment_id = live->next_fragment_id++;
     if (flushed == NULL) b->position = live->state.log_position;
     (void)pthread_mutex_unlock(&s->publish_mu);
     enum err e = build_fragment(b, n_rows, em);
     if (e == ERR_OK) {
+        bytes = b->fragment != NULL ? fragment_file_bytes(b->fragment) : 0;
         (void)pthread_mutex_lock(&s->publish_mu);
         struct collection_state state = flushed != NULL ? *flushed : live->state;
         if (flushed == NULL && live->is_ahead)
@@ -349,6 +360,7 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
         }
         (void)pthread_mutex_unlock(&s->publish_mu);
     }
+    if (e == ERR_OK) count_published(flushed != NULL ? &s->compactor.flushes : &s->compactor.merges, started_ns, bytes);
     arena_free(&b->arena);
     return e;
 }

@@ -40,6 +40,7 @@ struct live {
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
     struct leftover *leftovers;
+    _Atomic uint32_t n_leftovers; /* of that list; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
 
@@ -47,6 +48,12 @@ struct live {
 struct leftover {
     struct leftover *next;
     char path[];
+};
+
+/* Since the start; relaxed: they are looked at, nothing follows from them. */
+struct compactor_counts {
+    _Atomic uint64_t n_done, n_failed;
+    _Atomic uint64_t busy_ns, bytes_written; /* of those that were published */
 };
 
 struct compactor {
@@ -60,6 +67,8 @@ struct compactor {
     struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
+
+    struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
 
 struct garbage {
