@@ -74,6 +74,17 @@ def search(request, theirs, ours):
     return request.path.split("?")[0].endswith("/search") and theirs.status == 501
 
 
+def metrics(request, theirs, ours):
+    return request.path.split("?")[0] == "/metrics" and theirs.status == 404 and ours.status in (200, 405)
+
+
+def old_interface(request, theirs, ours):
+    path = request.path.split("?")[0]
+    if path == "/api/v1":
+        return theirs.status == 404 and ours.status in (200, 405)
+    return path in ("/api/v1/heartbeat", "/api/v1/version") and theirs.status == 410 and ours.status == 200
+
+
 def indexing_status(request, theirs, ours):
     return request.path.endswith("/indexing_status") and theirs.status == 500 and ours.status == 200
 
@@ -198,6 +209,8 @@ KNOWN = [
     Known("sparse indexes in a schema", sparse_schema),
     Known("sparse indexes in a schema", several_sparse),
     Known("`search`", search),
+    Known("`/metrics`", metrics),
+    Known("v1 `heartbeat` and `version`", old_interface),
     Known("`indexing_status`", indexing_status),
 ]
 
