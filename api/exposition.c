@@ -82,9 +82,11 @@ void exposition_histogram(struct exposition *e, const struct exposition_label *l
     char bound[32];
     uint64_t sum = 0;
     for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) { /* buckets of the format are cumulative */
-        bool is_last = i == HISTOGRAM_BUCKETS - 1;
-        (void)snprintf(bound, sizeof bound, "%.9g", is_last ? INFINITY : (double)histogram_bound_ns(i) / 1e9);
-        struct exposition_label le = LABEL("le", is_last ? STR("+Inf") : str_from_c(bound));
+        struct exposition_label le = LABEL("le", STR("+Inf"));
+        if (i < HISTOGRAM_BUCKETS - 1) {
+            (void)snprintf(bound, sizeof bound, "%.9g", (double)histogram_bound_ns(i) / 1e9);
+            le.value = str_from_c(bound);
+        }
         sum += c->n[i];
         put_series(e, "_bucket", labels, n_labels, &le);
         buf_printf(e->out, "%llu\n", (unsigned long long)sum);

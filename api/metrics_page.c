@@ -103,10 +103,10 @@ static void put_requests(struct exposition *e, const struct metrics *m)
 static void put_queries(struct exposition *e, const struct metrics *m)
 {
     static const char *const plans[EXEC_PLANS] = {
-        [EXEC_EXACT] = "exact", [EXEC_MASKED] = "masked_scan", [EXEC_FULL] = "full_scan"};
-    exposition_begin(
-        e, "chroma_query_plans_total", EXPOSITION_COUNTER,
-        "Query vectors by how they were compared: exact (few rows left by the filter), masked_scan, full_scan.");
+        [EXEC_EXACT] = "exact", [EXEC_MASKED] = "masked_scan", [EXEC_FULL] = "full_scan", [EXEC_SPARSE] = "sparse"};
+    exposition_begin(e, "chroma_query_plans_total", EXPOSITION_COUNTER,
+                     "Query vectors by how they were compared: exact (few rows left by the filter), masked_scan, "
+                     "full_scan, sparse.");
     for (unsigned i = 0; i < EXEC_PLANS; i++) {
         const struct exposition_label label = LABEL("plan", str_from_c(plans[i]));
         exposition_uint(e, &label, 1, metrics_get(&m->plans[i]));

@@ -25,6 +25,7 @@ enum exec_plan {
     EXEC_EXACT,  /* few rows: every distance was computed */
     EXEC_MASKED, /* many, but not all: the indexes were scanned under a mask */
     EXEC_FULL,   /* all rows: the indexes were scanned */
+    EXEC_SPARSE, /* a sparse vector: the metadata of every row was read */
     EXEC_PLANS
 };
 

@@ -4,7 +4,8 @@
 
 #include "api/json.h"
 
-enum { PATH_MAX_BYTES = 1024, NAME_MAX_BYTES = 128, METHOD_MAX_BYTES = 16, DIGITS_MAX = 10 };
+/* So that a line fits into one of the program's log, which are cut at 2 KiB, unless it is full of escapes. */
+enum { PATH_MAX_BYTES = 768, NAME_MAX_BYTES = 128, METHOD_MAX_BYTES = 16, DIGITS_MAX = 10 };
 
 /* `,"name":`, the comma unless it is the first member. */
 static void put_name(struct buf *b, const char *name)
@@ -104,8 +105,10 @@ static void put_scope(struct buf *b, const struct api_request *r)
 
 static void put_work(struct buf *b, const struct api_request *r)
 {
-    static const char *const plans[EXEC_PLANS] = {
-        [EXEC_EXACT] = "plan_exact", [EXEC_MASKED] = "plan_masked_scan", [EXEC_FULL] = "plan_full_scan"};
+    static const char *const plans[EXEC_PLANS] = {[EXEC_EXACT] = "plan_exact",
+                                                  [EXEC_MASKED] = "plan_masked_scan",
+                                                  [EXEC_FULL] = "plan_full_scan",
+                                                  [EXEC_SPARSE] = "plan_sparse"};
     bool has_plan = false;
     if (r->n_records > 0) put_number(b, "records", r->n_records);
     for (unsigned i = 0; i < EXEC_PLANS; i++) {

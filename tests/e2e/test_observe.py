@@ -220,6 +220,24 @@ def test_plans_are_told_apart(tmp_path):
         assert page.get("chroma_query_candidate_rows_total") == 6000 + 5000 + 10
 
 
+def test_searches_are_counted(server):
+    schema = {"defaults": {}, "keys": {"sv": {"sparse_vector": {"sparse_vector_index": {"enabled": True, "config": {}}}}}}
+    col = new_collection(server, schema=schema)
+    body = {"ids": ["a", "b"], "embeddings": [[1, 2], [3, 4]],
+            "metadatas": [{"sv": {"#type": "sparse_vector", "indices": [1], "values": [2.0]}}, {"n": 1}]}
+    assert ask(server.base, "POST", col + "/add", body)[0] == 201
+    knn = {"$knn": {"query": {"#type": "sparse_vector", "indices": [1], "values": [1.0]}, "key": "sv", "default": 5}}
+    rank = {"$sum": [knn, {"$knn": {"query": [1, 2], "key": "#embedding", "default": 5}}]}
+    status, _, answer = ask(server.base, "POST", col + "/search", {"searches": [{"rank": rank}, {"rank": knn}]})
+    assert status == 200, answer
+    page = scrape(server)
+    assert page.get("chroma_query_plans_total", plan="sparse") == 2
+    assert page.get("chroma_query_plans_total", plan="exact") == 1
+    assert page.get("chroma_query_candidate_rows_total") == 6
+    assert page.get("chroma_records_returned_total") == sum(len(x) for x in json.loads(answer)["ids"])
+    assert page.get("chroma_http_requests_total", operation="collection_search", **{"class": "2xx"}) == 1
+
+
 def test_a_client_that_goes_away_is_counted(server):
     with socket.create_connection(("127.0.0.1", server.port_now)) as c:
         c.sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
