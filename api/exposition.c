@@ -1,5 +1,5 @@
-/* exposition.c - see exposition.h. Escapes are those of the format: \\ and \n in help texts, and \" besides in values of
- * labels. Numbers: integers as they are, so that counters stay exact; others in the shortest form that reads back.
+/* exposition.c - see exposition.h. Escapes are those of the format: \\ and \n in help texts, and \" besides in values
+ * of labels. Numbers: integers as they are, so that counters stay exact; others with 17 digits, so that they read back.
  */
 #include "api/exposition.h"
 

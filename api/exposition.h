@@ -4,9 +4,9 @@
  *   # TYPE name counter
  *   name{label="value"} 17
  *
- * INVARIANTS every sample stands under the HELP and TYPE of its family, and the samples of a family stand together: the
- *            caller begins a family and adds to it before he begins the next. Each combination of labels comes once; that
- *            is the caller's to see to.
+ * INVARIANTS every sample stands under the HELP and TYPE of its family, and the samples of a family stand together:
+ *            the caller begins a family and adds to it before he begins the next. Each combination of labels comes
+ *            once; that is the caller's to see to.
  * ERRORS     the buffer's, sticky.
  */
 #ifndef API_EXPOSITION_H

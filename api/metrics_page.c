@@ -1,8 +1,8 @@
 /* metrics_page.c - GET /metrics: everything that the program knows about itself, as text for Prometheus.
  *
- * HAPPY PATH  one function a group of rows: the program, requests, queries, threads, log, compactor, data, process. Runs on
- *             the pool, since it walks all collections and reads /proc.
- * QUERY       ?collections=true adds four rows a collection. A scraper should not ask for them when there are thousands.
+ * HAPPY PATH  one function a group of rows: the program, requests, queries, threads, log, compactor, data, process.
+ *             Runs on the pool, since it walks all collections and reads /proc.
+ * QUERY       ?collections=true adds four rows a collection. A scraper should not ask when there are thousands.
  * FAILURE     memory: 503. What cannot be read of /proc is left out.
  * INVARIANT   a family is written once, by one function.
  */

@@ -1,7 +1,7 @@
 /* histogram.h - how long things took: counts in a few fixed buckets, half a decade each, from 0.1 ms to 10 s.
  *
- * COST     adding is two relaxed additions. Whoever adds on a hot path has a histogram of his own, so that threads do not
- *          share a cache line.
+ * COST     adding is two relaxed additions. Whoever adds on a hot path has a histogram of his own, so that threads do
+ *          not share a cache line.
  * THREADS  any. A reader that comes in between may see a count without its time: both are there at the next look.
  */
 #ifndef CORE_HISTOGRAM_H

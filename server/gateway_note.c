@@ -1,9 +1,9 @@
 /* gateway_note.c - what is remembered of a request for metrics and the request log, from its headers to the end of its
  * answer.
  *
- * HAPPY PATH  note_head starts the clock and, when requests are logged, draws the trace id; the pool's thread notes when it
- *             begins and ends; note_answer takes down everything that is freed once the answer is queued; note_end adds how
- *             long it took, counts, and puts the line into the log's queue.
+ * HAPPY PATH  note_head starts the clock and, when requests are logged, draws the trace id; the pool's thread notes when
+ *             it begins and ends; note_answer takes down everything that is freed once the answer is queued; note_end
+ *             adds how long it took, counts, and puts the line into the log's queue.
  * FAILURE     memory too short for a line: it is counted as dropped.
  * COST        without a log: five readings of the clock and some additions.
  * THREADS     the loop, but for the two times.
@@ -22,7 +22,8 @@ uint64_t note_now(void)
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
 }
 
-/* --- trace ids: xoshiro256** (Blackman & Vigna 2018), seeded by the kernel: 2^256 - 1 numbers before one repeats --- */
+/* --- trace ids ----------------------------------------------------------------------------------------------------
+ * xoshiro256** (Blackman & Vigna 2018), seeded by the kernel: they need not be secret, only different. */
 
 static uint64_t rotl(uint64_t x, unsigned k)
 {
@@ -143,6 +144,7 @@ void note_end(struct exchange *x, bool is_sent)
     if (n->head_ns == 0) return;
     note_answer(x, 0, 0); /* unless there was one */
     n->m.duration_ns = note_now() - n->head_ns;
+    n->m.bytes_in = x->received_bytes; /* an answer may come before the rest of a body that is thrown away */
     if (o->metrics != NULL) metrics_count(o->metrics, &n->m);
     if (n->line.n > 0 || n->line.err != ERR_OK) {
         unsigned places = places_of(o, &n->m);

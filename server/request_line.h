@@ -1,7 +1,7 @@
 /* request_line.h - a request as one line of JSON, for the request log. Members: docs/operations.md#request-log.
  *
- * SECRETS  no header is part of it. Of the query string only what this server reads is shown, and only as the numbers and
- *          words that are expected there; everything else is left out.
+ * SECRETS  no header is part of it. Of the query string only what this server reads is shown, and only as the numbers
+ *          and words that are expected there; everything else is left out.
  * SIZE     bounded: long texts are cut.
  */
 #ifndef SERVER_REQUEST_LINE_H

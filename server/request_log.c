@@ -4,12 +4,12 @@
  *             2. the writer exchanges `waiting` for its own empty block, and lets go of the lock
  *             3. it gathers the lines for the file, writes them with one call, and tells the others to the logger
  *             Both blocks are made at the start, so that putting allocates nothing.
- * FAILURE     a write that fails loses the lines it was for; they are counted. After half a line the next write begins with
- *             a line's end, so that no two lines become one.
+ * FAILURE     a write that fails loses the lines it was for; they are counted. After half a line the next write begins
+ *             with a line's end, so that no two lines become one.
  * INVARIANTS  the lock is held for copies of memory only. `waiting.n` never exceeds queue_bytes.
  *
- * The file is reached with plain system calls: it is no part of the data, others rename and truncate it while it is open
- * (O_APPEND is right then), and it may be a pipe or a terminal.
+ * The file is reached with plain system calls: it is no part of the data, others rename and truncate it while it is
+ * open (O_APPEND is right then), and it may be a pipe or a terminal.
  */
 #include "server/request_log.h"
 
