@@ -5,7 +5,7 @@
 #include "api/json.h"
 
 /* So that a line fits into one of the program's log, which are cut at 2 KiB, unless it is full of escapes. */
-enum { PATH_MAX_BYTES = 768, NAME_MAX_BYTES = 128, METHOD_MAX_BYTES = 16, DIGITS_MAX = 10 };
+enum { PATH_MAX_BYTES = 768, NAME_MAX_BYTES = 128, METHOD_MAX_BYTES = 16, DIGITS_MAX = 10, TYPICAL_BYTES = 1000 };
 
 /* `,"name":`, the comma unless it is the first member. */
 static void put_name(struct buf *b, const char *name)
@@ -123,6 +123,7 @@ static void put_work(struct buf *b, const struct api_request *r)
 
 void request_line_begin(struct buf *b, const struct api_request *r, const struct request_line *l)
 {
+    (void)buf_room(b, TYPICAL_BYTES); /* one allocation; if it fails, what follows says so */
     buf_char(b, '{');
     put_time(b, &l->received);
     if (r->trace_id[0] != '\0') put_text(b, "trace_id", str_from_c(r->trace_id), NAME_MAX_BYTES);

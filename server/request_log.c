@@ -1,7 +1,8 @@
 /* request_log.c - see request_log.h.
  *
  * HAPPY PATH  1. put appends an entry (places, length, text) to `waiting` and wakes the writer if it sleeps
- *             2. the writer exchanges `waiting` for its own empty block, and lets go of the lock
+ *             2. the writer lets entries gather for LINGER_MS, since waking it and writing cost more than a line does;
+ *                then it exchanges `waiting` for its own empty block, and lets go of the lock
  *             3. it gathers the lines for the file, writes them with one call, and tells the others to the logger
  *             Both blocks are made at the start, so that putting allocates nothing.
  * FAILURE     a write that fails loses the lines it was for; they are counted. After half a line the next write begins
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/buf.h"
@@ -44,11 +46,14 @@ struct request_log {
     pthread_cond_t idle; /* from the writer, after each round */
     /* guarded by mu */
     struct block waiting;
-    bool sleeps, wants_reopen, is_closing;
+    bool sleeps;  /* the writer waits for work: any entry wakes it */
+    bool lingers; /* it lets entries gather: only what is urgent wakes it */
+    bool wants_reopen, is_closing;
+    unsigned n_flushes;        /* calls of request_log_flush under way */
     uint64_t n_put, n_settled; /* entries */
 };
 
-enum { ENTRY_HEAD = 1 + sizeof(uint32_t) };
+enum { ENTRY_HEAD = 1 + sizeof(uint32_t), LINGER_MS = 20 };
 
 static const size_t QUEUE_BYTES = 4 << 20;
 
@@ -144,6 +149,25 @@ static void settle(struct request_log *l, const struct block *entries)
     write_gathered(l);
 }
 
+static bool is_urgent(const struct request_log *l)
+{
+    bool is_filling = l->waiting.n > l->options.queue_bytes / 2;
+    return is_filling || l->is_closing || l->wants_reopen || l->n_flushes > 0;
+}
+
+/* The lock is held before and after, not meanwhile. */
+static void linger(struct request_log *l)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LINGER_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    l->lingers = true;
+    for (int rc = 0; rc == 0 && !is_urgent(l);) rc = pthread_cond_timedwait(&l->work, &l->mu, &until);
+    l->lingers = false;
+}
+
 static void *writer_main(void *arg)
 {
     struct request_log *l = arg;
@@ -156,6 +180,7 @@ static void *writer_main(void *arg)
             l->sleeps = false;
             continue;
         }
+        linger(l);
         struct block entries = l->waiting;
         l->waiting = l->taken;
         uint64_t n_put = l->n_put;
@@ -177,7 +202,7 @@ static void *writer_main(void *arg)
 
 static void wake(struct request_log *l)
 {
-    if (l->sleeps) (void)pthread_cond_signal(&l->work);
+    if (l->sleeps || (l->lingers && is_urgent(l))) (void)pthread_cond_signal(&l->work);
 }
 
 void request_log_put(struct request_log *l, unsigned places, struct str line)
@@ -213,7 +238,10 @@ void request_log_flush(struct request_log *l)
 {
     (void)pthread_mutex_lock(&l->mu);
     uint64_t target = l->n_put;
+    l->n_flushes++;
+    wake(l);
     while (l->n_settled < target) (void)pthread_cond_wait(&l->idle, &l->mu);
+    l->n_flushes--;
     (void)pthread_mutex_unlock(&l->mu);
 }
 
@@ -237,8 +265,12 @@ enum err request_log_open(struct request_log **out, const struct request_log_opt
     l->options = *o;
     if (l->options.queue_bytes == 0) l->options.queue_bytes = QUEUE_BYTES;
     l->fd = -1;
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_mutex_init(&l->mu, NULL);
-    (void)pthread_cond_init(&l->work, NULL);
+    (void)pthread_cond_init(&l->work, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_cond_init(&l->idle, NULL);
     l->waiting.p = mem_alloc(l->options.queue_bytes);
     l->taken.p = mem_alloc(l->options.queue_bytes);
