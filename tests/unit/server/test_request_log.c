@@ -7,7 +7,9 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,6 +164,65 @@ START_TEST(reopening_follows_a_renamed_file)
     ck_assert_str_eq(text, "one\ntwo\n");
     (void)slurp(path, text, sizeof text);
     ck_assert_str_eq(text, "three\n");
+}
+END_TEST
+
+static size_t lines_in(const char *file)
+{
+    FILE *f = fopen(file, "r");
+    size_t n = 0;
+    ck_assert_ptr_nonnull(f);
+    for (int c; (c = fgetc(f)) != EOF;) n += c == '\n';
+    (void)fclose(f);
+    return n;
+}
+
+START_TEST(rotating_under_load_loses_nothing)
+{
+    enum { ROTATIONS = 8 };
+    char old[560];
+    struct request_log *l = open_log(in_tmp("busy"), THREADS * LINES * TEXT);
+    struct putter putters[THREADS];
+    pthread_t threads[THREADS];
+    size_t total = 0;
+    for (int i = 0; i < THREADS; i++) {
+        putters[i] = (struct putter){l, i};
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, put_many, &putters[i]), 0);
+    }
+    for (int i = 0; i < ROTATIONS; i++) {
+        (void)snprintf(old, sizeof old, "%s.%d", path, i);
+        ck_assert_int_eq(rename(path, old), 0);
+        request_log_reopen(l);
+        request_log_flush(l); /* from here on nobody writes to the old one */
+        total += lines_in(old);
+    }
+    for (int i = 0; i < THREADS; i++) ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    request_log_close(l);
+    ck_assert_uint_eq(total + lines_in(path), THREADS * LINES);
+}
+END_TEST
+
+START_TEST(half_a_line_stays_a_line_of_its_own)
+{
+    char text[200];
+    struct rlimit limit, small;
+    struct request_log *l = open_log(in_tmp("half"), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = (struct rlimit){25, limit.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 1; i <= 5; i++) {
+        (void)snprintf(text, sizeof text, "line-00%d", i);
+        request_log_put(l, REQUEST_LOG_FILE, str_from_c(text));
+    }
+    request_log_flush(l);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    request_log_put(l, REQUEST_LOG_FILE, STR("line-006"));
+    request_log_close(l);
+    (void)slurp(path, text, sizeof text);
+    ck_assert_str_eq(text, "line-001\nline-002\nline-00\nline-006\n");
+    ck_assert_uint_eq(metrics_get(&m.log_dropped), 3);
+    ck_assert_uint_eq(metrics_get(&m.log_lines), 3);
 }
 END_TEST
 
@@ -337,8 +398,8 @@ START_TEST(a_cut_does_not_split_a_character)
 END_TEST
 
 TESTS(request_log, nothing_is_lost_below_the_bound, what_does_not_fit_is_dropped_and_counted,
-      a_line_beyond_the_bound_is_dropped, reopening_follows_a_renamed_file,
-      a_file_that_cannot_be_reopened_is_written_on, a_full_disk_is_counted, a_place_that_is_no_file_is_refused,
-      a_line_has_what_is_known, a_line_has_nothing_that_is_not_known,
+      a_line_beyond_the_bound_is_dropped, reopening_follows_a_renamed_file, rotating_under_load_loses_nothing,
+      half_a_line_stays_a_line_of_its_own, a_file_that_cannot_be_reopened_is_written_on, a_full_disk_is_counted,
+      a_place_that_is_no_file_is_refused, a_line_has_what_is_known, a_line_has_nothing_that_is_not_known,
       of_a_query_string_only_what_is_understood_is_shown, a_line_is_json_whatever_is_sent,
       a_cut_does_not_split_a_character)
