@@ -5,6 +5,8 @@ Lift     Upstream marks tests of `search`, of sparse and SPANN indexes, of forks
          reason. Nothing else about the tests changes.
 Wait     Such tests wait until a collection's `version` has grown, as it does in the distributed server when that has
          compacted. On a single node, upstream's and ours, it stays 0; `indexing_status` is waited for instead.
+Sparse   Upstream's generator of schemas draws sparse indexes only for its distributed server. For the property that
+         compares the schema that comes back with the one sent it draws them here too.
 Examples A cap on the examples of a property, whatever profile or test asks for more.
 Not run  Tests that left-out.txt names are taken out before they start.
 Report   One JSON line a test, written when it is over.
@@ -20,6 +22,7 @@ import pytest
 
 LIFTED = ("SPANN creation/modification disallowed", "Requires Kubernetes to be running", "only available in distributed",
           "only supported in distributed")
+SPARSE = "property/test_schema.py::test_schema_create_and_get_collection"
 WAIT = 120  # seconds until indexed; upstream's tests allow the same for a compaction
 
 
@@ -69,6 +72,17 @@ def pytest_collection_modifyitems(config, items):
     kept = [i for i in items if not {i.nodeid, i.nodeid.split("[")[0]} & names]
     config.hook.pytest_deselected(items=[i for i in items if i not in kept])
     items[:] = kept
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    if os.environ["UPSTREAM_LIFT"] == "1" and item.nodeid.startswith(SPARSE):
+        from chromadb.test.property import strategies
+        strategies.is_spann_disabled_mode = False
+        yield
+        strategies.is_spann_disabled_mode = True
+    else:
+        yield
 
 
 def reason(report):

@@ -31,6 +31,9 @@ from exchange import Upstream  # noqa: E402
 import chromadb  # noqa: E402
 
 TESTS = os.path.join(os.path.dirname(chromadb.__file__), "test")
+# This file starts a server of its own unless it is told of a cluster; then it takes the host and the port from one
+# variable. It wants nothing else that only a cluster has.
+AS_CLUSTER = "property/test_collections_with_database_tenant_overwrite.py"
 WORDS = ("away", "slow", "fails", "skips")
 
 
@@ -81,6 +84,8 @@ def run_group(files, args, listed, directory):
                "PROPERTY_TESTING_PRESET": "fast", "HYPOTHESIS_STORAGE_DIRECTORY": os.path.join(directory, "hypothesis"),
                "UPSTREAM_LIFT": "0" if args.as_upstream else "1", "UPSTREAM_EXAMPLES": str(args.examples),
                "UPSTREAM_NOT_RUN": json.dumps(not_run), "UPSTREAM_REPORT": report}
+        if files == [AS_CLUSTER]:
+            env.update(CHROMA_CLUSTER_TEST_ONLY="1", CHROMA_SERVER_HOST=f"localhost:{server.port_now}")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "standin_embedding", "-p", "plugin",
                    "--import-mode=importlib", "--rootdir", TESTS, "--confcutdir", TESTS, "--no-header", "--tb=short",
                    "-W", "ignore", f"--hypothesis-seed={args.seed}"] + [os.path.join(TESTS, f) for f in files]
