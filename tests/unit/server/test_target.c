@@ -1,8 +1,8 @@
-/* test_request_line.c - which targets and versions are taken, and how a target is cut. What upstream answers to each was
+/* test_target.c - which targets and versions are taken, and how a target is cut. What upstream answers to each was
  * asked of it. */
 #include "tests/lib/suite.h"
 
-#include "server/request_line.h"
+#include "server/target.h"
 
 START_TEST(versions)
 {
@@ -76,4 +76,4 @@ START_TEST(every_byte)
 }
 END_TEST
 
-TESTS(request_line, versions, targets_are_cut, malformed_targets, every_byte)
+TESTS(target, versions, targets_are_cut, malformed_targets, every_byte)
