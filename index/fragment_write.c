@@ -43,6 +43,7 @@ enum err fragment_writer_new(struct fragment_writer **out, const struct vfs *vfs
     if ((e = docs_writer_init(&w->docs, vfs, path, em)) != ERR_OK) goto fail;
     if ((e = meta_index_builder_new(&w->meta_index, em)) != ERR_OK) goto fail;
     if ((e = text_index_builder_new(&w->text_index, vfs, path, em)) != ERR_OK) goto fail;
+    if ((e = sparse_lists_builder_new(&w->sparse_lists, vfs, path, em)) != ERR_OK) goto fail;
     e = open_new(vfs, path, &w->file, em);
     if (e != ERR_OK) goto fail;
     if ((e = sink_init(&w->sink, vfs, w->file, FRAGMENT_HEADER_BYTES, em)) != ERR_OK) goto fail;
@@ -64,6 +65,7 @@ void fragment_writer_free(struct fragment_writer *w)
     docs_writer_deinit(&w->docs);
     meta_index_builder_free(w->meta_index);
     text_index_builder_free(w->text_index);
+    sparse_lists_builder_free(w->sparse_lists);
     sink_deinit(&w->sink);
     if (w->file != NULL) w->vfs->close(w->file);
     mem_free(w->rows);
@@ -113,7 +115,8 @@ enum err fragment_writer_add(struct fragment_writer *w, const struct row *row, u
     if (row->uri.p != NULL) spill_add(&w->uris, row->uri.p, row->uri.n);
     if (row->meta.n > 0) {
         spill_add(&w->metas, row->meta.p, row->meta.n);
-        if ((e = meta_index_builder_add(w->meta_index, n, row->meta, em)) != ERR_OK) return e;
+        if ((e = meta_index_builder_add(w->meta_index, n, row->meta, em)) != ERR_OK) return e; /* validates them */
+        if ((e = sparse_lists_builder_add(w->sparse_lists, n, row->meta, em)) != ERR_OK) return e;
     }
     if (row->document.p != NULL) {
         if ((e = docs_writer_add(&w->docs, row->document, em)) != ERR_OK) return e;
