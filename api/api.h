@@ -13,6 +13,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/limits_internal.h"
 #include "api/store.h"
 #include "core/buf.h"
 
@@ -27,6 +28,7 @@ struct api_options { /* zero = default */
     uint32_t n_cors;
     uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
     struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
+    const struct limits_options *limits; /* what it points to is kept by the caller; NULL: no limits */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -79,6 +81,9 @@ struct api_request {
     const struct auth_user *user; /* the caller; NULL: no authentication, or a public route */
     bool is_unverified;           /* the password is to be verified by api_run */
     bool is_pending;              /* counted among those that wait for it */
+    bool is_admitted;             /* limits_gate.h has seen it */
+    struct tenant *tenant;        /* whose request it is; NULL: nobody's, or not settled yet */
+    struct scorecard_ticket ticket;
     struct api *api;
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;

@@ -53,6 +53,10 @@ const struct api_route api_routes[] = {
      ACTION_GET_TENANT},
     {"PATCH", TENANT, handle_update_tenant, API_RUN_POOL, BODY_JSON, "Tenant", "update_tenant", "Update a tenant",
      OBJECT("\"resource_name\"", "\"resource_name\":" STRING), ACTION_UPDATE_TENANT},
+    {"GET", TENANT "/usage", handle_tenant_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_tenant_usage",
+     "What a tenant has used and has stored", NULL, ACTION_GET_USAGE},
+    {"GET", "/api/v2/usage", handle_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_usage",
+     "What every tenant has used and has stored", NULL, ACTION_GET_USAGE},
     {"GET", DATABASES, handle_list_databases, API_RUN_POOL, BODY_NONE, "Database", "list_databases",
      "List databases by name", NULL, ACTION_LIST_DATABASES},
     {"POST", DATABASES, handle_create_database, API_RUN_POOL, BODY_JSON, "Database", "create_database",
@@ -166,6 +170,12 @@ const struct api_route *route_find(struct str path, struct str params[API_PARAMS
         if (match(tried, path, params, n_params)) return &api_routes[i];
     }
     return NULL;
+}
+
+bool route_names_tenant(const struct api_route *route)
+{
+    static const char tenants[] = "/api/v2/tenants/{";
+    return strncmp(route->pattern, tenants, sizeof tenants - 1) == 0;
 }
 
 static bool is_same_pattern(const struct api_route *first, const struct api_route *row)
