@@ -1,7 +1,7 @@
 /* usage.c - counters a tenant: their names, reading them, and storing them in the catalog now and then.
  *
  * HAPPY PATH  requests add to atomic counters. A thread of its own stores the rows that have changed every
- *             store_interval_s, a few hundred a transaction, so that other changes of the catalog get their turn; the rest
+ *             store_interval_s, some a transaction, so that other changes of the catalog get their turn; the rest
  *             is stored at the end. At the start counters go on from what was stored.
  * FAILURE     what could not be stored stays in memory and is tried again with the next round; the log says so once. A crash
  *             loses what was counted since the last round.
@@ -15,7 +15,7 @@
 
 _Static_assert((int)USAGE_COUNT_ == (int)CATALOG_USAGE_NUMBERS, "a column for each counter");
 
-enum { ROWS_PER_STORE = 256 };
+enum { ROWS_PER_STORE = 128 };
 
 const char *usage_name(enum usage u)
 {
@@ -59,7 +59,7 @@ static void gather_changed(void *ctx, struct tenant *t)
 
 static enum err store_some(struct limits *l, struct tenant *const *tenants, size_t n, struct errmsg *em)
 {
-    struct catalog_usage rows[ROWS_PER_STORE];
+    struct catalog_usage rows[ROWS_PER_STORE] = {{{NULL, 0}, {0}}};
     for (size_t i = 0; i < n; i++) {
         rows[i].tenant = str_of(tenants[i]->name, tenants[i]->n);
         for (int k = 0; k < USAGE_COUNT_; k++) rows[i].numbers[k] = usage_get(tenants[i], (enum usage)k);
