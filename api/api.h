@@ -13,21 +13,22 @@
 #ifndef API_API_H
 #define API_API_H
 
-#include "api/limits_internal.h"
+#include "api/limits.h"
 #include "api/store.h"
 #include "core/buf.h"
 
 struct api;
 struct auth;      /* auth.h */
 struct auth_user; /* auth_internal.h */
+struct tenant;    /* limits_internal.h */
 
 struct api_options { /* zero = default */
     bool allow_reset;
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
-    struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
+    uint64_t request_memory_bytes;       /* 1 GiB: ceiling of one request's arena */
+    struct auth *auth;                   /* kept by the caller; NULL: everybody may do everything */
     const struct limits_options *limits; /* what it points to is kept by the caller; NULL: no limits */
 };
 

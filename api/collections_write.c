@@ -112,6 +112,13 @@ static enum api_outcome answer_created(struct api_request *r, const struct catal
     return api_ok(r, 200);
 }
 
+/* The catalog has refused; by now there may be fewer, which the message should not say. */
+static enum api_outcome refuse_another(struct api_request *r, uint64_t max)
+{
+    uint64_t n = catalog_count_tenant(store_catalog(r->api->store), r->params[0]).n_collections;
+    return quota_refuse(r, QUOTA_COLLECTIONS, (n > max ? n : max) + 1);
+}
+
 static enum api_outcome create(struct api_request *r, const struct creation *c, const struct hnsw_settings *h,
                                struct str configuration, struct str schema)
 {
@@ -133,8 +140,8 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
         return answer_created(r, col);
     case ERR_EXISTS:
         return answer_about(r, e, "Collection [", c->name, "] already exists");
-    case ERR_QUOTA: /* how many there are by now is of no matter: one more than may be */
-        return quota_refuse(r, QUOTA_COLLECTIONS, in.tenant_max + 1);
+    case ERR_QUOTA:
+        return refuse_another(r, in.tenant_max);
     case ERR_NOT_FOUND:
         return answer_about(r, ERR_INVALID, "Database [", r->params[1], "] does not exist");
     default:

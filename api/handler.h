@@ -9,6 +9,8 @@
 #include "api/api.h"
 #include "api/json.h"
 
+struct limits; /* limits_internal.h */
+
 struct api {
     struct store *store;
     struct api_options options;   /* immutable */

@@ -93,6 +93,15 @@ struct scorecard_rule {
     uint64_t score; /* requests at a time, for each combination of tags matched */
 };
 
+/* What a request in progress is counted under; lies in the request. All-zero: nothing. */
+enum { SCORECARD_TAGS_MAX = 3, SCORECARD_KEYS_MAX = 1 << SCORECARD_TAGS_MAX };
+struct scorecard_ticket {
+    uint32_t n;
+    struct scorecard_key {
+        uint64_t a, b; /* a hash of 128 bits of the tags matched */
+    } keys[SCORECARD_KEYS_MAX];
+};
+
 struct limits_options { /* zero = default; everything is kept by the caller */
     struct tenant_rules defaults;
     const struct tenant_override *overrides; /* of tenants that have rules of their own */

@@ -88,18 +88,6 @@ void usage_stop(struct limits *l);
 
 /* --- scorecard (scorecard.c) -------------------------------------------------------------------------------------- */
 
-enum { SCORECARD_TAGS_MAX = 3, SCORECARD_KEYS_MAX = 1 << SCORECARD_TAGS_MAX };
-
-struct scorecard_key {
-    uint64_t a, b; /* a hash of 128 bits of the tags matched */
-};
-
-/* What a request in progress is counted under; all-zero: nothing. */
-struct scorecard_ticket {
-    uint32_t n;
-    struct scorecard_key keys[SCORECARD_KEYS_MAX];
-};
-
 /* ERR_INVALID: a pattern is too long. ERR_NOMEM. */
 enum err scorecard_new(struct scorecard **s, const struct scorecard_rule *rules, size_t n, struct errmsg *em);
 void scorecard_free(struct scorecard *s); /* NULL is fine */

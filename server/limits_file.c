@@ -13,12 +13,13 @@
 #include "server/limits_file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <yaml.h>
 
 #include "core/mem.h"
 #include "core/vfs.h"
 
-enum { LIMITS_FILE_MAX = 1 << 20, KEY_MAX_BYTES = 128 };
+enum { LIMITS_FILE_MAX = 16 << 20, KEY_MAX_BYTES = 128 };
 
 struct reader {
     struct limits_file *file;
@@ -96,13 +97,27 @@ static enum err read_tenant(struct reader *r, const yaml_node_t *key, const yaml
 {
     struct tenant_override *list = ctx;
     struct limits_options *o = &r->file->options;
-    for (size_t i = 0; i < o->n_overrides; i++) /* some thousand tenants at most: see LIMITS_FILE_MAX */
-        if (str_eq(list[i].tenant, text_of(key))) return reject(r, key, "a tenant who is there twice");
     struct tenant_override *t = &list[o->n_overrides];
     *t = (struct tenant_override){arena_str(&r->file->arena, text_of(key)), r->config->limits};
     if (t->tenant.p == NULL) return no_memory(r);
     o->n_overrides++;
     return each_member(r, value, read_group, &t->rules);
+}
+
+static int compare_tenants(const void *a, const void *b)
+{
+    return str_cmp(((const struct tenant_override *)a)->tenant, ((const struct tenant_override *)b)->tenant);
+}
+
+/* Sorts the list, for which its order does not matter. */
+static enum err refuse_twins(const struct reader *r, struct tenant_override *list, size_t n)
+{
+    qsort(list, n, sizeof *list, compare_tenants);
+    for (size_t i = 1; i < n; i++)
+        if (str_eq(list[i - 1].tenant, list[i].tenant))
+            return errmsg_set(r->em, ERR_INVALID, "%s: the tenant \"%.*s\" is there twice", r->name,
+                              (int)(list[i].tenant.n < 100 ? list[i].tenant.n : 100), list[i].tenant.p);
+    return ERR_OK;
 }
 
 static enum err read_root(struct reader *r, const yaml_node_t *key, const yaml_node_t *value, void *ctx)
@@ -115,7 +130,8 @@ static enum err read_root(struct reader *r, const yaml_node_t *key, const yaml_n
     struct tenant_override *list = arena_array(&r->file->arena, n + 1, sizeof *list);
     if (list == NULL) return no_memory(r);
     r->file->options.overrides = list;
-    return each_member(r, value, read_tenant, list);
+    enum err e = each_member(r, value, read_tenant, list);
+    return e == ERR_OK ? refuse_twins(r, list, r->file->options.n_overrides) : e;
 }
 
 enum err limits_file_read(struct limits_file *f, const struct config *c, struct str text, const char *name,

@@ -2,6 +2,7 @@
 #include "tests/unit/api/call.h"
 
 #include "api/handler.h"
+#include "api/limits_internal.h"
 
 /* --- buckets ---------------------------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 #include "tests/unit/api/call.h"
 
 #include "api/handler.h"
+#include "api/limits_internal.h"
 
 enum { LIMIT = 5 };
 

@@ -70,7 +70,7 @@ START_TEST(what_is_not_understood_stops_the_start)
         {"tenant: {}\n", "l.yaml:1: expected tenants"},
         {"tenants: []\n", "l.yaml:1: expected names of tenants"},
         {"tenants: {}\ntenants: {}\n", "l.yaml:2: tenants are there twice"},
-        {"tenants:\n  a: {}\n  a: {}\n", "l.yaml:3: a tenant who is there twice"},
+        {"tenants:\n  a: {}\n  a: {}\n", "l.yaml: the tenant \"a\" is there twice"},
         {"tenants:\n  a: {quotas: {}}\n", "l.yaml:2: expected rate_limit or quota"},
         {"tenants:\n  a: {quota: {num_recods: 1}}\n", "l.yaml:2: there is no such limit"},
         {"tenants:\n  a: {quota: {num_records: -1}}\n", "l.yaml:2: quota.num_records: expected a whole number from 0"},
