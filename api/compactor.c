@@ -168,13 +168,19 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
     struct flush_round *r = ctx;
     struct errmsg em = {{0}};
     struct live *live = live_of(col);
-    if (!r->flush_all && is_backing_off(&live->flush_backoff)) return;
-    if (!wants_flush(s, live, r->flush_all, r->pinned_below)) return;
-    bool is_repeated = live->sealed.tail != NULL;
-    enum err e = flush_collection(s, col, &em);
-    if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
-        e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
-    note_outcome(&live->flush_backoff, e);
+    enum err e = ERR_OK;
+    (void)pthread_mutex_lock(&live->flush_mu); /* a fork may be flushing it */
+    bool is_due =
+        (r->flush_all || !is_backing_off(&live->flush_backoff)) && wants_flush(s, live, r->flush_all, r->pinned_below);
+    if (is_due) {
+        bool is_repeated = live->sealed.tail != NULL;
+        e = flush_collection(s, col, &em);
+        if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
+            e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
+        note_outcome(&live->flush_backoff, e);
+    }
+    (void)pthread_mutex_unlock(&live->flush_mu);
+    if (!is_due) return;
     if (e == ERR_OK)
         r->has_flushed = true;
     else if (is_failure(s, live, e))

@@ -23,6 +23,7 @@
       "Databases of a tenant. Exact, also when many are created at once.")                                             \
     X(COLLECTIONS, "num_collections", "Number of collections",                                                         \
       "Collections of a tenant, in all of its databases together. Exact likewise.")                                    \
+    X(FORKS, "num_forks", "Number of forks", "Forks ever made in one tree of forks. Exact likewise.")                  \
     X(COLLECTION_RECORDS, "collection_size_records", "Collection size (records)",                                      \
       "Records of a collection. Never overshot; replacing records that are there is always possible.")                 \
     X(RECORDS, "num_records", "Number of records", "Records of one add, update or upsert, and ids of one delete.")     \

@@ -89,7 +89,7 @@ const struct api_route api_routes[] = {
      "get_collection_by_crn", "Get a collection by resource name", NULL, ACTION_GET_COLLECTION_BY_CRN},
     {"POST", COL "/fork", handle_fork, API_RUN_POOL, BODY_JSON, "Collection", "fork_collection", "Fork a collection",
      OBJECT("\"new_name\"", "\"new_name\":" STRING), ACTION_FORK_COLLECTION},
-    {"GET", COL "/fork_count", handle_fork_count, API_RUN_HERE, BODY_NONE, "Collection", "fork_count",
+    {"GET", COL "/fork_count", handle_fork_count, API_RUN_POOL, BODY_NONE, "Collection", "fork_count",
      "Number of forks of a collection", NULL, ACTION_COUNT_FORKS},
     {"GET", COL "/indexing_status", handle_indexing_status, API_RUN_HERE, BODY_NONE, "Collection", "indexing_status",
      "How much of a collection is indexed", NULL, ACTION_COUNT},

@@ -74,6 +74,11 @@ def search(request, theirs, ours):
     return request.path.split("?")[0].endswith("/search") and theirs.status == 501
 
 
+def fork(request, theirs, ours):
+    return theirs.status == 501 and "is unsupported for local chroma" in text(theirs) and ours.status in (200, 400) and \
+        request.path.split("?")[0].endswith(("/fork", "/fork_count"))
+
+
 def indexing_status(request, theirs, ours):
     return request.path.endswith("/indexing_status") and theirs.status == 500 and ours.status == 200
 
@@ -198,6 +203,7 @@ KNOWN = [
     Known("sparse indexes in a schema", sparse_schema),
     Known("sparse indexes in a schema", several_sparse),
     Known("`search`", search),
+    Known("`fork` and `fork_count`", fork),
     Known("`indexing_status`", indexing_status),
 ]
 

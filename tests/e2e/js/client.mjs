@@ -280,10 +280,20 @@ const tests = {
     assert.equal(s.num_indexed_ops, s.total_ops);
   },
 
-  async "fork and forkCount say that they are not there"({ client }) {
+  async "fork and forkCount"({ client }) {
     const c = await fruit(client);
-    await assert.rejects(c.fork({ name: "copy" }), { name: "ChromaServerError", message: /unsupported for local chroma/ });
-    await assert.rejects(c.forkCount(), { name: "ChromaServerError" });
+    assert.equal(await c.forkCount(), 0);
+    const copy = await c.fork({ name: "copy" });
+    assert.equal(copy.name, "copy");
+    assert.notEqual(copy.id, c.id);
+    assert.deepEqual(copy.metadata, c.metadata);
+    await copy.delete({ ids: ["a"] });
+    assert.equal(await copy.count(), (await c.count()) - 1);
+    assert.deepEqual((await c.get({ ids: ["a"] })).ids, ["a"]);
+    assert.equal(await c.forkCount(), 1);
+    assert.equal(await copy.forkCount(), 1);
+    await assert.rejects(c.fork({ name: "copy" }), { name: "ChromaUniqueError" });
+    await assert.rejects(c.fork({ name: "x" }), { name: "ChromaClientError", message: /new_name/ });
   },
 
   async "search"({ client }) {

@@ -234,7 +234,7 @@ END_TEST
 
 START_TEST(every_quota_is_in_the_table_or_below)
 {
-    static const enum quota below[] = {QUOTA_DATABASES, QUOTA_COLLECTIONS, QUOTA_COLLECTION_RECORDS};
+    static const enum quota below[] = {QUOTA_DATABASES, QUOTA_COLLECTIONS, QUOTA_FORKS, QUOTA_COLLECTION_RECORDS};
     for (int q = 0; q < QUOTA_COUNT_; q++) {
         bool is_tested = false;
         for (int i = 0; i < N_CASES; i++) is_tested = is_tested || (int)cases[i].quota == q;
@@ -352,6 +352,35 @@ START_TEST(collections_of_a_tenant)
     ck_assert_uint_eq(ask(&c, "POST", DATABASES "/db-1/collections", "{\"name\":\"ccc\"}"), 200);
     ck_assert_uint_eq(ask(&c, "POST", DATABASES "/db-1/collections", "{\"name\":\"ddd\"}"), 200);
     ck_assert_uint_eq(ask(&c, "POST", DATABASES "/db-1/collections", "{\"name\":\"eee\"}"), 422);
+    caller_close(&c);
+}
+END_TEST
+
+START_TEST(forks_of_a_tree)
+{
+    struct caller c;
+    open_limited(&c, QUOTA_FORKS, 2);
+    use_new_collection(&c, "{\"name\":\"ccc\"}");
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-1\"}"), 200);
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-1\"}"), 409);
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-2\"}"), 200);
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-3\"}"), 422);
+    check_refused(
+        &c, 422, "ChromaError",
+        "Quota exceeded: 'Number of forks' exceeded quota limit for action 'Fork Collection': current usage of 3 "
+        "exceeds limit of 2");
+    ck_assert_uint_eq(get(&c, "fork_count"), 200);
+    ck_assert_str_eq(c.answer, "{\"count\":2}");
+    use_new_collection(&c, "{\"name\":\"ddd\"}");
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-3\"}"), 200); /* another tree */
+    caller_close(&c);
+
+    open_limited(&c, QUOTA_COLLECTIONS, 2);
+    use_new_collection(&c, "{\"name\":\"ccc\"}");
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-1\"}"), 200);
+    ck_assert_uint_eq(post(&c, "fork", "{\"new_name\":\"f-2\"}"), 422);
+    ck_assert_ptr_nonnull(strstr(c.answer, "'Number of collections' exceeded quota limit for action 'Fork Collection': "
+                                           "current usage of 3 exceeds limit of 2"));
     caller_close(&c);
 }
 END_TEST
@@ -493,5 +522,5 @@ END_TEST
 
 TESTS(quota, every_quota_is_in_the_table_or_below, up_to_the_limit_and_no_further,
       a_limit_that_is_not_given_is_the_quota, a_value_of_every_type_has_its_size, a_key_that_is_taken_away_is_none,
-      databases_of_a_tenant, collections_of_a_tenant, a_tenant_of_its_own_rules, records_of_a_collection,
-      nothing_is_overshot_at_the_same_time)
+      databases_of_a_tenant, collections_of_a_tenant, forks_of_a_tree, a_tenant_of_its_own_rules,
+      records_of_a_collection, nothing_is_overshot_at_the_same_time)
