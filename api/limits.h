@@ -25,7 +25,7 @@
       "Collections of a tenant, in all of its databases together. Exact likewise.")                                    \
     X(FORKS, "num_forks", "Number of forks", "Forks ever made in one tree of forks. Exact likewise.")                  \
     X(COLLECTION_RECORDS, "collection_size_records", "Collection size (records)",                                      \
-      "Records of a collection. Never overshot; replacing records that are there is always possible.")                 \
+      "Records of a collection. Records that are there can always be replaced.")                                       \
     X(RECORDS, "num_records", "Number of records", "Records of one add, update or upsert, and ids of one delete.")     \
     X(DIMENSIONS, "embedding_dimensions", "Embedding dimension",                                                       \
       "Numbers of an embedding, of records and of queries.")                                                           \

@@ -2,8 +2,10 @@
  *
  * RECORDS OF A COLLECTION  a write first reserves room for all of its rows. Only when that does not fit is it looked which
  *            of its ids are there already, and room kept for the others alone. A reservation is given back after the rows
- *            can be counted, so count and reservations together are never below what will be there: the quota cannot be
- *            overshot. Close to it, writes at the same time may be refused although one of them would have fit.
+ *            can be counted, so count and reservations together are never below what will be there, with one
+ *            exception: an id that was there when it was looked for, and that another request deletes before the write is
+ *            applied, comes back without a place. So the quota is overshot at most by what is deleted meanwhile. Close to
+ *            it, writes at the same time may be refused although one of them would have fit.
  */
 #include "api/quota.h"
 

@@ -261,7 +261,7 @@ users:
 
 def test_usage_is_for_those_it_concerns(tmp_path):
     (tmp_path / "users.yaml").write_text(USERS)
-    config = f"auth: {{provider: token, users_file: {tmp_path}/users.yaml}}\nrate_limit: {{reads_per_second: 1000}}"
+    config = f"auth: {{provider: token, users_file: {tmp_path}/users.yaml, replace_defaults: true}}\nrate_limit: {{reads_per_second: 1000}}"
     with Server(config=config) as s:
         def status(token, path):
             return ask(s, "GET", path, headers={"X-Chroma-Token": token}).status
@@ -270,6 +270,7 @@ def test_usage_is_for_those_it_concerns(tmp_path):
         path = "/api/v2/tenants/acme/usage"
         wanted = {"tok-root": 200, "tok-boss": 200, "tok-bound": 403, "tok-other": 403, "tok-wrong": 401}
         assert {t: status(t, path) for t in wanted} == wanted
+        assert usage(s, "default_tenant", {"X-Chroma-Token": "tok-boss"})["tenant"] == "acme"  # whose it is in truth
         wanted = {"tok-root": 200, "tok-boss": 403, "tok-bound": 403, "tok-other": 403, "tok-wrong": 401}
         assert {t: status(t, "/api/v2/usage") for t in wanted} == wanted
         before = usage(s, "acme", {"X-Chroma-Token": "tok-root"})
