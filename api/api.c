@@ -31,6 +31,8 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (o != NULL) api->options = *o;
     if (api->options.max_payload_bytes == 0) api->options.max_payload_bytes = DEFAULT_PAYLOAD_BYTES;
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
+    if (api->options.version == NULL) api->options.version = "";
+    CHECK(api_n_routes + METRICS_FIRST_ROW <= METRICS_OPERATIONS_MAX && "a counter for each route");
     enum err e = limits_new(&api->limits, store_catalog(store), api->options.limits, em);
     if (e != ERR_OK) {
         mem_free(api);
@@ -175,6 +177,15 @@ static void refuse_body(struct api_request *r)
         (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
 }
 
+/* What logs and metrics call the request. */
+static void name_operation(struct api_request *r)
+{
+    bool is_listed = r->route->id != NULL;
+    r->operation = is_listed ? METRICS_FIRST_ROW + (unsigned)(r->route - api_routes) : METRICS_UNLISTED;
+    r->operation_name = is_listed ? r->route->id : "unlisted";
+    r->group = route_group(r->route);
+}
+
 static enum api_place begin(struct api *a, struct api_request *r)
 {
     struct str raw[API_PARAMS_MAX];
@@ -192,10 +203,18 @@ static enum api_place begin(struct api *a, struct api_request *r)
     r->tenant = NULL;
     r->ticket.n = 0;
     r->is_head = str_eq(r->method, STR("HEAD"));
+    r->operation = METRICS_NO_ROUTE;
+    r->group = METRICS_SYSTEM;
+    r->operation_name = r->error_name = NULL;
+    r->n_scope = 0;
+    r->user_name = (struct str){NULL, 0};
+    r->n_records = 0;
+    r->did = (struct exec_stats){0};
 
     bool is_options = str_eq(r->method, STR("OPTIONS"));
     if (a->options.n_cors > 0) add_cors_headers(r, is_options);
     const struct api_route *first = route_find(r->path, raw, &n_params);
+    if (first != NULL && first->handler == handle_metrics && a->options.metrics == NULL) first = NULL;
     if (a->options.n_cors > 0 && is_options) {
         if (first != NULL) r->allow = route_allow(first, &r->arena);
         (void)answer_empty(r, 200);
@@ -211,7 +230,10 @@ static enum api_place begin(struct api *a, struct api_request *r)
         (void)answer_empty(r, 405);
         return API_ANSWERED;
     }
-    if (!decode_params(r, raw, n_params) || !auth_gate_admit(r)) return API_ANSWERED;
+    name_operation(r);
+    if (!decode_params(r, raw, n_params)) return API_ANSWERED;
+    r->n_scope = route_n_scope(r->route);
+    if (!auth_gate_admit(r)) return API_ANSWERED;
     if (!r->is_unverified && !limits_admit(r)) return API_ANSWERED;
     if (r->has_length && r->content_length > r->body_max) {
         refuse_body(r);

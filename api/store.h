@@ -89,4 +89,32 @@ struct store_health {
 };
 void store_health(struct store *s, struct store_health *h); /* any thread, also the loop */
 
+/* --- for metrics (store_stats.c) -------------------------------------------------------------------------------- */
+
+struct store_work { /* since the start */
+    uint64_t n_done, n_failed;
+    uint64_t busy_ns, bytes_written; /* of those that were published */
+};
+
+struct store_sizes {
+    uint64_t live_rows;
+    uint64_t tail_rows, tail_bytes; /* of active tails */
+    uint64_t n_fragments;
+    uint64_t n_leftovers; /* files that go with the next version */
+};
+
+struct store_stats {
+    bool is_read_only;
+    struct wal_stats log;
+    uint64_t n_collections;
+    struct store_sizes sizes; /* of all collections together */
+    struct store_work flushes, merges;
+};
+
+/* Called for each collection, whose `col` holds during the call; NULL is fine. */
+typedef void (*store_visit)(void *ctx, const struct catalog_collection *col, const struct store_sizes *sizes);
+
+/* Walks all collections, without holding a lock meanwhile: not on the loop. ERR_NOMEM. */
+enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store_stats *stats);
+
 #endif

@@ -228,6 +228,9 @@ def test_usage_is_what_was_sent():
                           "bytes_in": sent, "bytes_out": received + size_of_before, "refused_rate": 0,
                           "refused_quota": 0, "databases": 0, "collections": 0, "records_stored": 2}
         assert ask(s, "GET", "/api/v2/tenants/nobody/usage").status == 404
+        page = ask(s, "GET", "/metrics?tenants=true").body.decode()
+        assert 'chroma_tenant_records_written_total{tenant="default_tenant"} 4\n' in page
+        assert "chroma_tenant_" not in ask(s, "GET", "/metrics").body.decode()
         everybody = ask(s, "GET", "/api/v2/usage").json()["tenants"]
         assert [t["tenant"] for t in everybody] == ["default_tenant"]
 
