@@ -510,8 +510,74 @@ START_TEST(counters_go_on_after_a_restart)
 }
 END_TEST
 
+/* --- memory ------------------------------------------------------------------------------------------------------------ */
+
+struct shortage {
+    _Atomic int n_left;
+};
+
+static bool allow_some(void *ctx, size_t size)
+{
+    struct shortage *s = ctx;
+    (void)size;
+    return atomic_fetch_sub(&s->n_left, 1) > 0;
+}
+
+START_TEST(a_start_short_of_memory_leaves_nothing)
+{
+    struct str patterns[] = {STR("op:*")};
+    const struct scorecard_rule rule = {patterns, 1, 1};
+    const struct tenant_override own[] = {{STR("acme"), {{0, 0}, {0, 0}, {0}}}, {STR("zeta"), {{0, 0}, {0, 0}, {0}}}};
+    const struct limits_options limits = {
+        .has_scorecard = true, .scorecard = &rule, .n_scorecard = 1, .overrides = own, .n_overrides = 2};
+    struct store *s = NULL;
+    struct api *a = NULL;
+    ck_ok(store_open(&s, &(struct store_options){.no_compactor = true}, NULL));
+    const struct catalog_usage row = {STR("old"), {5}};
+    ck_ok(catalog_store_usage(store_catalog(s), &row, 1, NULL));
+    for (int n = 0;; n++) {
+        struct shortage shortage = {n};
+        struct errmsg em = {{0}};
+        mem_set_hook(allow_some, &shortage);
+        enum err e = api_new(&a, s, &(struct api_options){.limits = &limits}, &em);
+        mem_set_hook(NULL, NULL);
+        if (e == ERR_OK) break;
+        ck_assert_int_eq(e, ERR_NOMEM);
+        ck_assert_ptr_null(a);
+        ck_assert(em.text[0] != '\0');
+    }
+    ck_assert_uint_eq(a->limits->n, 3);
+    api_free(a);
+    store_close(s);
+}
+END_TEST
+
+START_TEST(a_request_short_of_memory_is_answered_and_leaves)
+{
+    struct str patterns[] = {STR("op:read")};
+    const struct scorecard_rule rule = {patterns, 1, 1};
+    const struct limits_options limits = {.has_scorecard = true, .scorecard = &rule, .n_scorecard = 1};
+    struct caller c;
+    bool is_good = false;
+    for (int n = 0; !is_good; n++) {
+        struct shortage shortage = {n};
+        open_with(&c, NULL, &limits); /* the tenant is new each time */
+        struct api_request r = {.method = STR("GET"), .path = STR(CALL_COLLECTIONS "/x/count")};
+        mem_set_hook(allow_some, &shortage);
+        is_good = api_begin(c.api, &r) != API_ANSWERED;
+        mem_set_hook(NULL, NULL);
+        ck_assert(is_good || r.status == 503);
+        ck_assert_uint_eq(scorecard_n_counted(c.api->limits->scorecard), is_good ? 1 : 0);
+        api_end(&r);
+        ck_assert_uint_eq(scorecard_n_counted(c.api->limits->scorecard), 0);
+        caller_close(&c);
+    }
+}
+END_TEST
+
 TESTS(limits, a_bucket_is_the_textbooks, takers_at_the_same_time_get_the_burst_and_no_more,
       patterns_match_as_the_naive_matcher_says, the_scorecard_counts_as_the_naive_one, a_long_pattern_is_refused,
       a_rate_is_kept_by_tenant_and_by_kind, waiting_is_told_in_whole_seconds, names_of_tenants_cost_no_memory,
       many_tenants_are_found_again, a_request_is_in_progress_until_it_ends, a_score_of_zero_closes,
-      what_was_used_is_counted, counting_at_the_same_time_loses_nothing, counters_go_on_after_a_restart)
+      what_was_used_is_counted, counting_at_the_same_time_loses_nothing, counters_go_on_after_a_restart,
+      a_start_short_of_memory_leaves_nothing, a_request_short_of_memory_is_answered_and_leaves)
