@@ -16,13 +16,14 @@ static void set_trace_id(struct api_request *r)
 {
     static const char hex[] = "0123456789abcdef";
     uint8_t id[16];
+    r->has_trace_id = true;
+    if (r->trace_id[0] != '\0') return;
     random_bytes(id, sizeof id);
     for (size_t i = 0; i < sizeof id; i++) {
         r->trace_id[2 * i] = hex[id[i] >> 4];
         r->trace_id[2 * i + 1] = hex[id[i] & 15];
     }
     r->trace_id[32] = '\0';
-    r->has_trace_id = true;
 }
 
 enum api_outcome answer_empty(struct api_request *r, unsigned status)
@@ -58,6 +59,7 @@ enum api_outcome answer_error(struct api_request *r, unsigned status, const char
     if (r->answer.err != ERR_OK) return answer_empty(r, err_status(ERR_NOMEM));
     r->answer_type = STR("application/json");
     r->status = status;
+    r->error_name = name;
     set_trace_id(r);
     return API_DONE;
 }

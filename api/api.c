@@ -28,6 +28,8 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (o != NULL) api->options = *o;
     if (api->options.max_payload_bytes == 0) api->options.max_payload_bytes = DEFAULT_PAYLOAD_BYTES;
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
+    if (api->options.version == NULL) api->options.version = "";
+    CHECK(api_n_routes + METRICS_FIRST_ROW <= METRICS_OPERATIONS_MAX && "a counter for each route");
     (void)pthread_mutex_init(&api->update_mutex, NULL); /* cannot fail without attributes */
     *a = api;
     return ERR_OK;
@@ -157,6 +159,15 @@ static bool decode_params(struct api_request *r, const struct str raw[API_PARAMS
     return true;
 }
 
+/* What logs and metrics call the request. */
+static void name_operation(struct api_request *r)
+{
+    bool is_listed = r->route->id != NULL;
+    r->operation = is_listed ? METRICS_FIRST_ROW + (unsigned)(r->route - api_routes) : METRICS_UNLISTED;
+    r->operation_name = is_listed ? r->route->id : "unlisted";
+    r->group = route_group(r->route);
+}
+
 enum api_place api_begin(struct api *a, struct api_request *r)
 {
     struct str raw[API_PARAMS_MAX];
@@ -172,10 +183,18 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->user = NULL;
     r->is_unverified = r->is_pending = false;
     r->is_head = str_eq(r->method, STR("HEAD"));
+    r->operation = METRICS_NO_ROUTE;
+    r->group = METRICS_SYSTEM;
+    r->operation_name = r->error_name = NULL;
+    r->n_scope = 0;
+    r->user_name = (struct str){NULL, 0};
+    r->n_records = 0;
+    r->did = (struct exec_stats){0};
 
     bool is_options = str_eq(r->method, STR("OPTIONS"));
     if (a->options.n_cors > 0) add_cors_headers(r, is_options);
     const struct api_route *first = route_find(r->path, raw, &n_params);
+    if (first != NULL && first->handler == handle_metrics && a->options.metrics == NULL) first = NULL;
     if (a->options.n_cors > 0 && is_options) {
         if (first != NULL) r->allow = route_allow(first, &r->arena);
         (void)answer_empty(r, 200);
@@ -191,7 +210,10 @@ enum api_place api_begin(struct api *a, struct api_request *r)
         (void)answer_empty(r, 405);
         return API_ANSWERED;
     }
-    if (!decode_params(r, raw, n_params) || !auth_gate_admit(r)) return API_ANSWERED;
+    name_operation(r);
+    if (!decode_params(r, raw, n_params)) return API_ANSWERED;
+    r->n_scope = route_n_scope(r->route);
+    if (!auth_gate_admit(r)) return API_ANSWERED;
     if (r->has_length && r->content_length > r->body_max) {
         api_refuse_body(r);
         return API_ANSWERED;

@@ -13,12 +13,14 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/metrics.h"
 #include "api/store.h"
 #include "core/buf.h"
 
 struct api;
 struct auth;      /* auth.h */
 struct auth_user; /* auth_internal.h */
+struct pool;      /* core/pool.h */
 
 struct api_options { /* zero = default */
     bool allow_reset;
@@ -27,6 +29,9 @@ struct api_options { /* zero = default */
     uint32_t n_cors;
     uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
     struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
+    struct metrics *metrics;       /* kept by the caller; NULL: GET /metrics is answered with 404 */
+    struct pool *pool;             /* kept by the caller: what metrics say about it; NULL: nothing */
+    const char *version;           /* of the program, for metrics; NULL: "" */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -55,6 +60,7 @@ struct api_request {
     uint64_t content_length;
     void (*done)(struct api_request *r); /* any thread */
     void *server;                        /* the server's own */
+    char trace_id[33];                   /* of this request; empty: one is drawn for an answer that needs it */
 
     /* set by the server before api_run */
     struct str body; /* all of it; the memory is the server's until api_end */
@@ -70,9 +76,18 @@ struct api_request {
     struct str location;      /* header of redirects; .n == 0: none */
     struct str extra_headers; /* "name: value\r\n" lines (CORS ...); .n == 0: none */
     bool has_trace_id;        /* status >= 400 from the router: send chroma-trace-id */
-    char trace_id[33];
     bool close_connection;
     bool is_head; /* send headers and length, no body */
+
+    /* for logs and metrics; views hold until api_end */
+    unsigned operation;         /* set by api_begin: see metrics.h */
+    enum metrics_group group;   /* likewise */
+    const char *operation_name; /* likewise; literal, NULL: no route */
+    unsigned n_scope;           /* so many of params are, in this order, tenant, database, collection */
+    struct str user_name;       /* of a caller who is known; .p == NULL: none */
+    const char *error_name;     /* the member "error" of the answer; literal, NULL: none */
+    uint64_t n_records;         /* taken in, or given out */
+    struct exec_stats did;
 
     /* the api's own */
     const struct api_route *route;

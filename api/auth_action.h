@@ -9,6 +9,7 @@
 /* code, Chroma's name, the built-in roles that have it: A(dmin), W(riter), R(eader) */
 #define AUTH_ACTION_TABLE(X)                                                                                           \
     X(RESET, "system:reset", A)                                                                                        \
+    X(METRICS, "system:metrics", A)                                                                                    \
     X(CREATE_TENANT, "tenant:create_tenant", A)                                                                        \
     X(GET_TENANT, "tenant:get_tenant", A | W | R)                                                                      \
     X(UPDATE_TENANT, "tenant:update_tenant", A)                                                                        \

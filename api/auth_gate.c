@@ -82,6 +82,7 @@ static bool settle(struct api_request *r, enum auth_result result)
 {
     switch (result) {
     case AUTH_GOOD:
+        r->user_name = r->user->id;
         if (may(r)) return true;
         (void)auth_gate_forbid(r);
         return false;

@@ -33,6 +33,7 @@ enum api_outcome handle_docs_redirect(struct api_request *r);
 enum api_outcome handle_docs_asset(struct api_request *r);
 enum api_outcome handle_openapi(struct api_request *r);
 enum api_outcome handle_v1(struct api_request *r);
+enum api_outcome handle_metrics(struct api_request *r);       /* metrics_page.c */
 enum api_outcome handle_create_tenant(struct api_request *r); /* tenants.c */
 enum api_outcome handle_get_tenant(struct api_request *r);
 enum api_outcome handle_update_tenant(struct api_request *r);

@@ -30,6 +30,7 @@ static enum api_outcome answer_rows(struct api_request *r, const struct answer_r
 {
     struct errmsg em = {0};
     r->answer.max = RECORDS_ANSWER_MAX;
+    for (uint32_t i = 0; i < rows->n_lists; i++) r->n_records += rows->n[i];
     return records_finish_read(r, answer_put(&r->answer, rows, include, &em), &em);
 }
 
@@ -79,6 +80,7 @@ static enum api_outcome get_checked(struct api_request *r, struct read_in *in, c
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
     struct selection sel = selection_of(&in->selection);
+    s.stats = &r->did;
     enum api_outcome outcome;
     e = exec_get(&s, &sel, in->has_limit ? in->limit : UINT32_MAX, in->offset, &r->arena, &rows, &n, &em);
     if (e == ERR_OK) {
@@ -173,6 +175,7 @@ static enum api_outcome query_checked(struct api_request *r, struct read_in *in,
     if (!selection_check(r, &in->selection)) return API_DONE;
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
+    s.stats = &r->did;
     enum api_outcome outcome = API_DONE;
     if (vectors_check_dim(r, &in->vectors, s.dim) && selection_check_indexes(r, &in->selection, col)) {
         struct answer_rows answer = {.snapshot = &s, .n_lists = in->vectors.n_vectors, .is_nested = true};

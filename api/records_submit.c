@@ -26,6 +26,7 @@ static enum api_outcome fail_write(struct api_request *r, enum err e, const stru
 
 enum api_outcome records_answer_write(struct api_request *r, const struct records_outcome *o, uint32_t n_changed)
 {
+    r->n_records = n_changed;
     if (o->is_delete) {
         buf_lit(&r->answer, "{\"deleted\":");
         json_put_uint(&r->answer, o->counts_changes ? n_changed : o->n_given);

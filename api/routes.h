@@ -37,6 +37,12 @@ const struct api_route *route_with_method(const struct api_route *first, struct 
 /* "GET,HEAD,PATCH" of all rows of the pattern. .p == NULL when memory is short. */
 struct str route_allow(const struct api_route *first, struct arena *a);
 
+/* How many of the first parameters are, in this order, tenant, database and collection (id or name): 0 to 3. */
+unsigned route_n_scope(const struct api_route *route);
+
+/* What kind of work it is: for metrics. */
+enum metrics_group route_group(const struct api_route *route);
+
 /* The name of parameter i of a pattern: `tenant_name`. */
 struct str route_param_name(const struct api_route *route, uint32_t i);
 

@@ -64,6 +64,7 @@ static enum api_outcome answer_pages(struct api_request *r, const struct snapsho
     if (pages == NULL) return records_fail(r, ERR_NOMEM, NULL);
     for (uint32_t i = 0; i < in->n && e == ERR_OK; i++) e = run_payload(s, &in->payloads[i], &r->arena, &pages[i], em);
     if (e != ERR_OK) return records_fail(r, e, em);
+    for (uint32_t i = 0; i < in->n; i++) r->n_records += pages[i].n;
     r->answer.max = RECORDS_ANSWER_MAX;
     return records_finish_read(r, search_put(&r->answer, s, in, pages, em), em);
 }
@@ -77,6 +78,7 @@ static enum api_outcome search_collection(struct api_request *r, struct search_r
     if (!search_check_values(r, in) || !search_check_indexes(r, in, col->schema)) return API_DONE;
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
+    s.stats = &r->did;
     enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;
     snapshot_end(&s);
     return outcome;

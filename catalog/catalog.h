@@ -116,6 +116,28 @@ uint64_t catalog_count_collections(struct catalog *c, struct str tenant, struct 
 enum err catalog_all_collections(struct catalog *c, struct arena *a, const struct catalog_collection ***list,
                                  size_t *n);
 
+/* --- forks ----------------------------------------------------------------------------------------------------- */
+
+/* A number for a collection that is yet to be made, so that its files can be written before it is there. Durable: no
+ * collection is ever given it, but the one that is made with it. Needs a catalog that has had a collection. */
+enum err catalog_reserve_number(struct catalog *c, uint64_t *number, struct errmsg *em);
+
+struct catalog_fork {
+    uint64_t source; /* number of the collection that is forked */
+    uint64_t number; /* reserved, for the new one */
+    struct str name;
+    const struct catalog_version *version; /* of the new one, ->number too; NULL: nothing was published */
+    struct catalog_runtime *runtime;       /* its live object; taken over, also when this fails */
+};
+/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it and
+ * its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a reference. */
+enum err catalog_fork_collection(struct catalog *c, const struct catalog_fork *in,
+                                 const struct catalog_collection **col, struct errmsg *em);
+
+/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend from
+ * it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
+enum err catalog_count_forks(struct catalog *c, uint64_t number, uint64_t *n, struct errmsg *em);
+
 struct catalog_update { /* .p == NULL: leave as it is */
     struct str name, configuration, schema;
     struct bytes metadata;

@@ -13,6 +13,16 @@
 
 enum { ROWS_FIRST = 256 };
 
+/* Never into a file that is there already: what an earlier failure left may be linked into a fork by now, and bytes
+ * written to it would appear there. */
+static enum err open_new(const struct vfs *vfs, const char *path, struct vfs_file **f, struct errmsg *em)
+{
+    enum err e = vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, f, em);
+    if (e != ERR_EXISTS) return e;
+    e = vfs->remove(vfs->ctx, path, em);
+    return e == ERR_OK ? vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, f, em) : e;
+}
+
 enum err fragment_writer_new(struct fragment_writer **out, const struct vfs *vfs, const char *path,
                              const struct fragment_options *o, struct errmsg *em)
 {
@@ -34,7 +44,7 @@ enum err fragment_writer_new(struct fragment_writer **out, const struct vfs *vfs
     if ((e = meta_index_builder_new(&w->meta_index, em)) != ERR_OK) goto fail;
     if ((e = text_index_builder_new(&w->text_index, vfs, path, em)) != ERR_OK) goto fail;
     if ((e = sparse_lists_builder_new(&w->sparse_lists, vfs, path, em)) != ERR_OK) goto fail;
-    e = vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &w->file, em);
+    e = open_new(vfs, path, &w->file, em);
     if (e != ERR_OK) goto fail;
     if ((e = sink_init(&w->sink, vfs, w->file, FRAGMENT_HEADER_BYTES, em)) != ERR_OK) goto fail;
     sink_begin(&w->sink, FRAGMENT_ALIGN);

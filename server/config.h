@@ -30,6 +30,9 @@ struct config {
     uint64_t body_memory_bytes;
     uint64_t flush_rows, flush_bytes, log_bytes;
     enum log_level log_level;
+    bool metrics;
+    const char *request_log; /* "none", "-" or a path */
+    uint64_t slow_request_ms;
 
     /* who may do what (server/access.h); NULL: not set */
     int auth_provider;     /* enum auth_provider */

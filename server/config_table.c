@@ -76,6 +76,17 @@ const struct config_key config_keys[] = {
      "log can be cut. It bounds what is read again at the next start."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
+    {"request_log", CONFIG_TEXT, AT(request_log), 0, 0, "none", NULL, NULL,
+     "Where every request is told, one JSON object a line: none, a file, or - for stderr. The file is appended to, "
+     "and\n"
+     "opened anew at SIGHUP. See docs/operations.md."},
+    {"slow_request_ms", CONFIG_NUMBER, AT(slow_request_ms), 0, 86400000, "0", NULL, NULL,
+     "Requests that took at least so many milliseconds are told on stderr even if request_log is none. 0: they are "
+     "not."},
+    {"metrics", CONFIG_BOOL, AT(metrics), 0, 0, "true", NULL, NULL,
+     "Whether GET /metrics answers with counters and gauges in Prometheus' text format. If false it is answered with "
+     "404.\n"
+     "With auth.provider it needs the action system:metrics and a caller who is not bound to a tenant."},
     {"auth.provider", CONFIG_WORD, AT(auth_provider), 0, 0, "none", NULL, NULL,
      "How callers show who they are. none: they do not, and may do everything. token: a secret text in a header.\n"
      "basic: a name and a password. Callers without are answered with 401. See docs/access.md.",

@@ -153,6 +153,7 @@ static enum MHD_Result exchange_head(struct exchange *x, const char *method)
     struct gateway *g = x->connection->gateway;
     g->n_requests++;
     x->is_counted = true;
+    note_head(x);
     read_headers(x, method);
     connection_expect(x->connection, STAGE_BODY, 0);
     bool has_answer = true;
@@ -185,6 +186,7 @@ static enum MHD_Result exchange_head(struct exchange *x, const char *method)
 static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size_t n)
 {
     struct gateway *g = x->connection->gateway;
+    x->received_bytes += n;
     if (x->stage == STAGE_DISCARD) {
         x->discarded_bytes += n;
         return x->discarded_bytes <= g->options.discard_max_bytes ? MHD_YES : MHD_NO;
@@ -219,6 +221,7 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
 static void on_api_done(struct api_request *r)
 {
     struct exchange *x = r->server;
+    x->note.done_ns = note_now();
     if (x->runs_here)
         x->is_done = true;
     else
@@ -228,6 +231,7 @@ static void on_api_done(struct api_request *r)
 static void run_job(struct pool_job *job)
 {
     struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
+    x->note.run_ns = note_now();
     api_run(&x->r);
 }
 
@@ -236,8 +240,10 @@ static enum MHD_Result hand_over(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
     x->job.run = run_job;
+    x->note.pushed_ns = note_now();
     connection_expect(x->connection, STAGE_WORK, 0);
     g->n_in_flight++;
+    note_gauges(g); /* the pool's thread may be about to show them */
     MHD_suspend_connection(x->connection->mhd);
     if (pool_push(g->options.pool, &x->job) == ERR_OK) return MHD_YES; /* x is no longer ours */
     x->refusal = &refusal_busy;
@@ -306,9 +312,10 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
 {
     struct gateway *g = cls;
     struct exchange *x = *ctx;
-    (void)mhd, (void)why;
+    (void)mhd;
     if (x == NULL) return;
     CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
+    note_end(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     exchange_release(x);
     if (x->is_counted) g->n_requests--;
     x->is_counted = false;

@@ -102,8 +102,8 @@ START_TEST(paths_are_matched_exactly)
                                           "/api/v2/tenants/",
                                           C "/",
                                           C "/by-id/",
-                                          "/api/v1",
                                           "/api/v1/",
+                                          "/metrics",
                                           "/docs/x",
                                           C "/x/conditional/get",
                                           "/api/v2/../v2"};
@@ -128,6 +128,15 @@ START_TEST(paths_are_matched_exactly)
         check(ask(wrong[i].method, wrong[i].path, NULL), 405, "");
         ck_assert_msg(str_eq(request.allow, str_from_c(wrong[i].allow)), "%.*s", STR_ARG(request.allow));
     }
+    static const char *const kept[] = {"/api/v1/heartbeat", "/api/v1/version"};
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_uint_eq(ask("GET", kept[i], NULL)->status, 200);
+        ck_assert_uint_eq(ask("HEAD", kept[i], NULL)->status, 200);
+        ck_assert_uint_eq(ask("DELETE", kept[i], NULL)->status, 410);
+        ck_assert_uint_eq(ask("POST", kept[i], NULL)->status, 405);
+    }
+    check(ask("GET", "/api/v1/version", NULL), 200, "\"1.0.0\"");
+    ck_assert_uint_eq(ask("GET", "/api/v1", NULL)->status, 200);
     check(ask("PATCH", "/api/v1/any/thing", NULL), 410,
           ERROR("Unimplemented", "The v1 API is deprecated. Please use /v2 apis"));
     check(ask("GET", "/docs", NULL), 303, "");

@@ -122,6 +122,9 @@ static struct server {
     struct api api;
     struct pool *pool;
     struct gateway *gateway;
+    struct metrics metrics;
+    struct request_log *log;
+    char log_path[256];
     uv_loop_t loop;
     uv_async_t stop;
     pthread_t thread;
@@ -163,6 +166,13 @@ static void start(struct gateway_options o)
     ck_ok(listen_bind("127.0.0.1", 0, &o.listen_fd, &sv->port, &em));
     ck_ok(listen_start(o.listen_fd, &em));
     ck_assert_int_eq(uv_loop_init(&sv->loop), 0);
+    metrics_init(&sv->metrics);
+    (void)snprintf(sv->log_path, sizeof sv->log_path, "%s/requests", tmp_dir());
+    const struct request_log_options log = {.path = sv->log_path, .metrics = &sv->metrics};
+    ck_ok(request_log_open(&sv->log, &log, &em));
+    o.metrics = &sv->metrics;
+    o.request_log = sv->log;
+    o.logs_requests = true;
     o.api = &sv->api;
     o.pool = sv->pool;
     ck_ok(gateway_open(&sv->gateway, &sv->loop, &o, &em));
@@ -176,12 +186,24 @@ static void begin_stop(void)
     ck_assert_int_eq(uv_async_send(&sv->stop), 0);
 }
 
+/* Whatever happens to a request whose headers were read, it is counted once and told once. */
+static void check_counts(void)
+{
+    const struct metrics *m = &sv->metrics;
+    uint64_t n = metrics_get(&m->n_aborted);
+    for (unsigned i = 0; i < METRICS_CLASSES; i++) n += metrics_get(&m->requests[METRICS_NO_ROUTE][i]);
+    ck_assert_uint_eq(metrics_get(&m->log_lines) + metrics_get(&m->log_dropped), n);
+    ck_assert_uint_ge(n, at_stop.n_answered);
+}
+
 /* gateway_drain itself checks that no connection, request or byte of a body is left. */
 static void end_stop(void)
 {
     ck_assert_int_eq(pthread_join(sv->thread, NULL), 0);
     ck_assert_int_eq(uv_loop_close(&sv->loop), 0);
     pool_free(sv->pool);
+    request_log_close(sv->log);
+    check_counts();
     ck_assert_uint_eq(atomic_load(&sv->api.n_begun), atomic_load(&sv->api.n_ended));
     (void)sem_destroy(&sv->api.held);
     (void)sem_destroy(&sv->api.release);
