@@ -4,13 +4,15 @@
  *   1. no such route 404   2. wrong method 405   3. a path parameter that is not UTF-8 400
  *   4. who asks is not known 401, or may not do this 403 (auth_gate.c)
  *   5. the tenant asks too often, or has too much in progress 429 (limits_gate.c)
- *   6. the announced body is too large 413   7. the content type is not JSON 415
+ *   6. the content type is not JSON 415   7. the announced body is too large 413 (where upstream answers that with a bare
+ *      text, BODY_JSON_BARE, it looks at the size first)
  *   A password that has to be verified first puts off 4 and 5 until the body is there.
  *   Everything else needs the body and is the handler's.
  * CORS, when configured, adds its headers to every answer and answers every OPTIONS request by itself.
  */
 #include "api/answer.h"
 #include "api/auth_gate.h"
+#include "api/http_token.h"
 #include "api/limits_gate.h"
 #include "api/routes.h"
 
@@ -68,7 +70,6 @@ static bool is_allowed_origin(const struct api_options *o, struct str origin)
 static void add_cors_headers(struct api_request *r, bool is_options)
 {
     const struct api_options *o = &r->api->options;
-    const char *vary = "vary: origin, access-control-request-method, access-control-request-headers\r\n";
     const char *preflight = "access-control-allow-methods: *\r\naccess-control-allow-headers: *\r\n";
     struct str origin = STR("");
     if (is_any_origin(o))
@@ -77,22 +78,17 @@ static void add_cors_headers(struct api_request *r, bool is_options)
         origin = arena_printf(&r->arena, "access-control-allow-origin: %.*s\r\n", STR_ARG(r->origin));
     /* Short of memory the answer goes out without the headers: a browser then refuses it, nobody else notices. */
     r->extra_headers =
-        arena_printf(&r->arena, "%.*s%s%s", STR_ARG(origin), is_any_origin(o) ? "" : vary, is_options ? preflight : "");
+        arena_printf(&r->arena, "%.*svary: origin, access-control-request-method, access-control-request-headers\r\n%s",
+                     STR_ARG(origin), is_options ? preflight : "");
 }
 
 /* --- beginning --------------------------------------------------------------------------------------------------- */
-
-static bool is_token_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
 
 /* Takes the longest token off the front. */
 static struct str take_token(struct str *s)
 {
     size_t n = 0;
-    while (n < s->n && is_token_char(s->p[n])) n++;
+    while (n < s->n && http_is_token_char(s->p[n])) n++;
     struct str token = str_of(s->p, n);
     *s = str_of(s->p + n, s->n - n);
     return token;
@@ -177,6 +173,20 @@ static void refuse_body(struct api_request *r)
         (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
 }
 
+/* False: answered. */
+static bool check_body_headers(struct api_request *r)
+{
+    bool is_too_long = r->has_length && r->content_length > r->body_max;
+    bool is_other_type = r->content_type.p != NULL && !is_json_type(r->content_type);
+    if (is_other_type && !(is_too_long && r->route->body == BODY_JSON_BARE))
+        (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
+    else if (is_too_long)
+        refuse_body(r);
+    else
+        return true;
+    return false;
+}
+
 /* What logs and metrics call the request. */
 static void name_operation(struct api_request *r)
 {
@@ -199,7 +209,7 @@ static enum api_place begin(struct api *a, struct api_request *r)
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;
     r->user = NULL;
-    r->is_unverified = r->is_pending = r->is_admitted = false;
+    r->is_unverified = r->is_pending = r->is_admitted = r->ignores_body = false;
     r->tenant = NULL;
     r->ticket.n = 0;
     r->is_head = str_eq(r->method, STR("HEAD"));
@@ -235,14 +245,8 @@ static enum api_place begin(struct api *a, struct api_request *r)
     r->n_scope = route_n_scope(r->route);
     if (!auth_gate_admit(r)) return API_ANSWERED;
     if (!r->is_unverified && !limits_admit(r)) return API_ANSWERED;
-    if (r->has_length && r->content_length > r->body_max) {
-        refuse_body(r);
-        return API_ANSWERED;
-    }
-    if (r->route->body != BODY_NONE && r->content_type.p != NULL && !is_json_type(r->content_type)) {
-        (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
-        return API_ANSWERED;
-    }
+    r->ignores_body = r->route->body == BODY_NONE;
+    if (!r->ignores_body && !check_body_headers(r)) return API_ANSWERED;
     return r->is_unverified ? API_RUN_POOL : r->route->place;
 }
 

@@ -70,6 +70,7 @@ struct api_request {
 
     /* set by api_begin */
     uint64_t body_max; /* a body that grows beyond it: api_refuse_body, then answer */
+    bool ignores_body; /* the route reads none: whatever is sent is thrown away, and body_max does not matter */
 
     /* the answer, valid when done is called (or API_ANSWERED) */
     unsigned status;
