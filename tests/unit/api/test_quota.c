@@ -409,6 +409,20 @@ static void check_count(struct caller *c, const char *want)
     ck_assert_str_eq(c->answer, want);
 }
 
+/* What is there and what is reserved, together. */
+static uint64_t places_taken(struct caller *c)
+{
+    struct uuid id;
+    uint64_t total = 0;
+    ck_assert(uuid_parse(str_of(c->collection + strlen(CALL_COLLECTIONS "/"), UUID_TEXT), &id));
+    const struct catalog_collection *col =
+        catalog_collection_by_id(store_catalog(c->store), STR("default_tenant"), STR("default_database"), &id);
+    ck_assert_ptr_nonnull(col);
+    ck_assert(store_reserve_rows(col, 0, UINT64_MAX, &total));
+    catalog_collection_unref(col);
+    return total;
+}
+
 START_TEST(records_of_a_collection)
 {
     struct caller c;
@@ -435,6 +449,7 @@ START_TEST(records_of_a_collection)
     ck_assert_uint_eq(post(&c, "delete", "{\"ids\":[\"d\"]}"), 200);
     ck_assert_uint_eq(post(&c, "add", "{\"ids\":[\"e\"],\"embeddings\":[[1,2]]}"), 201); /* ... of what was refused */
     check_count(&c, "3");
+    ck_assert_uint_eq(places_taken(&c), 3);
     caller_close(&c);
 }
 END_TEST
@@ -516,6 +531,7 @@ START_TEST(nothing_is_overshot_at_the_same_time)
     ck_assert_uint_ge(n, 150 - WORKERS); /* refused beside others, though it would have fit */
     ck_assert_uint_eq(get(&c, "count"), 200);
     ck_assert_uint_eq((unsigned)atoi(c.answer), 2 * n);
+    ck_assert_uint_eq(places_taken(&c), 2 * n);
     caller_close(&c);
 }
 END_TEST
