@@ -129,13 +129,14 @@ struct catalog_fork {
     const struct catalog_version *version; /* of the new one, ->number too; NULL: nothing was published */
     struct catalog_runtime *runtime;       /* its live object; taken over, also when this fails */
 };
-/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it and
- * its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a reference. */
+/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it
+ * and its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a
+ * reference. */
 enum err catalog_fork_collection(struct catalog *c, const struct catalog_fork *in,
                                  const struct catalog_collection **col, struct errmsg *em);
 
-/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend from
- * it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
+/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend
+ * from it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
 enum err catalog_count_forks(struct catalog *c, uint64_t number, uint64_t *n, struct errmsg *em);
 
 struct catalog_update { /* .p == NULL: leave as it is */
