@@ -26,6 +26,7 @@ struct live {
     struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
+    _Atomic uint64_t n_reserved;    /* rows of writes on their way, where a quota asks for it (store_write.c) */
 
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;

@@ -20,6 +20,8 @@ const struct refusal refusal_body_memory = {
 const struct refusal refusal_no_memory = {503, JSON, JSON_ERROR("The server is out of memory; try again later"), false};
 const struct refusal refusal_framing = {400, NULL, "", true};
 const struct refusal refusal_coding = {501, NULL, "", true};
+const struct refusal refusal_many_headers = {431, NULL, "", true};
+const struct refusal refusal_long_target = {414, NULL, "", true};
 
 static bool add_header(struct MHD_Response *m, struct str name, struct str value)
 {

@@ -36,7 +36,7 @@ struct refusal {
     bool closes;
 };
 extern const struct refusal refusal_rate_limited, refusal_busy, refusal_body_memory, refusal_no_memory, refusal_framing,
-    refusal_coding;
+    refusal_coding, refusal_many_headers, refusal_long_target;
 
 struct connection;
 
@@ -69,6 +69,7 @@ struct exchange {
     size_t body_n, body_cap; /* body_cap leaves out one byte for a NUL behind the text */
     uint64_t charged_bytes;  /* of the budget of all bodies */
     uint64_t discarded_bytes;
+    unsigned n_headers;
     uint64_t received_bytes; /* of the body, also those thrown away */
     struct note note;
     struct api_request r;
