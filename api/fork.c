@@ -7,16 +7,17 @@
  *           written beside them; file and directory are synced. The pins are given back.
  *        4. The files are opened as a live collection.
  *        5. One transaction of the catalog makes the collection, its version (position P) and its lineage.
- * Before 5 nothing names the files, and the start removes directories that no collection has; after it all is there. Since
- * a number is reserved durably, what a failure leaves in a directory is never another collection's.
+ * Before 5 nothing names the files, and the start removes directories that no collection has; after it all is there.
+ * Since a number is reserved durably, what a failure leaves in a directory is never another collection's.
  *
  * WHY IT IS ONE CUT  Flushing holds live.flush_mu until the version is pinned, so the version listed in 2 is the one
- * published in 1 or a merge of it, which has the same position. Rows that are born after P are in tails, which nobody links;
- * deaths after P are left out of the manifest.
+ * published in 1 or a merge of it, which has the same position. Rows that are born after P are in tails, which nobody
+ * links; deaths after P are left out of the manifest.
  * WHY THEY ARE INDEPENDENT  Files of fragments are never written to once they are named, and removing a name leaves the
  * other; deaths live in memory and in each collection's own manifests; the log names collections by number.
  *
- * FAILURE  the source is as it was, but for a flush. The directory is removed, unless the catalog may name it yet (catalog.h).
+ * FAILURE  the source is as it was, but for a flush. The directory is removed, unless the catalog may name it yet
+ *          (catalog.h).
  */
 #include <stdio.h>
 

@@ -38,9 +38,9 @@ struct catalog *store_catalog(struct store *s); /* lookups may be made on it dir
 /* Catalog changes that also concern live collections. ERR_* as in catalog.h. */
 enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
                                  const struct catalog_collection **col, struct errmsg *em);
-/* A new collection of that name in the source's database, with its settings and the records that it has at one position of
- * the log: every write that was acknowledged before the call is in it. The two are independent from then on. Costs what
- * the source's tail costs to flush, plus a link a fragment. On ERR_OK *col is a reference. ERR_NOT_FOUND: the source is
+/* A new collection of that name in the source's database, with its settings and the records that it has at one position
+ * of the log: every write that was acknowledged before the call is in it. The two are independent from then on. Costs
+ * what the source's tail costs to flush, plus a link a fragment. On ERR_OK *col is a reference. ERR_NOT_FOUND: the source is
  * gone. ERR_EXISTS: the name is taken. Not inside an epoch. */
 enum err store_fork_collection(struct store *s, const struct catalog_collection *source, struct str name,
                                const struct catalog_collection **col, struct errmsg *em);

@@ -144,13 +144,14 @@ struct catalog_fork {
      * tree of forks. */
     uint64_t tenant_max, forks_max;
 };
-/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it and
- * its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a reference. */
+/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it
+ * and its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a
+ * reference. */
 enum err catalog_fork_collection(struct catalog *c, const struct catalog_fork *in,
                                  const struct catalog_collection **col, struct errmsg *em);
 
-/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend from
- * it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
+/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend
+ * from it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
 enum err catalog_count_forks(struct catalog *c, uint64_t number, uint64_t *n, struct errmsg *em);
 
 struct catalog_update { /* .p == NULL: leave as it is */

@@ -56,8 +56,8 @@ static enum err insert_fork(struct catalog *c, const struct catalog_fork *in, co
     return e;
 }
 
-/* The state and its entry, with the live object attached: freed with them from here on. NULL when memory is short, and then
- * the live object is freed already. */
+/* The state and its entry, with the live object attached: freed with them from here on. NULL when memory is short, and
+ * then the live object is freed already. */
 static struct view_collection *entry_new(const struct catalog_fork *in, const struct catalog_collection *source)
 {
     struct catalog_collection fields = {.number = in->number,

@@ -1,6 +1,6 @@
-/* test_fork.c - forks against models: a family of collections that fork, write, flush, merge, are deleted and start again,
- * each compared with a model of its own; what happens to either side while files are linked; what a fork costs on disk.
- * Amid writers: test_fork_writers.c.
+/* test_fork.c - forks against models: a family of collections that fork, write, flush, merge, are deleted and start
+ * again, each compared with a model of its own; what happens to either side while files are linked; what a fork costs
+ * on disk. Amid writers: test_fork_writers.c.
  */
 #include <sys/stat.h>
 #include <unistd.h>
