@@ -181,10 +181,12 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
     }
     (void)pthread_mutex_unlock(&live->flush_mu);
     if (!is_due) return;
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         r->has_flushed = true;
-    else if (is_failure(s, live, e))
+    } else if (is_failure(s, live, e)) {
+        (void)atomic_fetch_add_explicit(&s->compactor.flushes.n_failed, 1, memory_order_relaxed);
         log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+    }
     (void)pthread_mutex_lock(&s->compactor.mu);
     (void)pthread_cond_broadcast(&s->compactor.progress);
     (void)pthread_mutex_unlock(&s->compactor.mu);
@@ -265,7 +267,10 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
         /* it may have written where everything was removed already */
         if (collection_is_dropped(live->collection)) compactor_discard(s, col->number);
-        if (is_failure(s, live, e)) log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        if (is_failure(s, live, e)) {
+            (void)atomic_fetch_add_explicit(&s->compactor.merges.n_failed, 1, memory_order_relaxed);
+            log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        }
         arena_free(&a);
     }
 }

@@ -31,6 +31,7 @@ struct forking {
     struct catalog_version v;      /* of the fork; .version 0: the source has none */
     char manifest[64];
     struct arena arena;
+    const struct store_fork_quota *quota;
 };
 
 /* Steps 1 and 2. */
@@ -95,9 +96,11 @@ static enum err enter(struct forking *f, struct str name, const struct catalog_c
         .name = name,
         .version = f->v.version != 0 ? &f->v : NULL,
         .runtime = &live->runtime,
+        .tenant_max = f->quota->tenant_max,
+        .forks_max = f->quota->forks_max,
     };
     e = catalog_fork_collection(f->s->catalog, &in, col, em);
-    *may_be_named = e != ERR_NOT_FOUND && e != ERR_EXISTS && e != ERR_INVALID;
+    *may_be_named = e != ERR_NOT_FOUND && e != ERR_EXISTS && e != ERR_INVALID && e != ERR_QUOTA;
     return e;
 }
 
@@ -112,10 +115,19 @@ static bool is_taken(struct store *s, const struct catalog_collection *source, s
 enum err store_fork_collection(struct store *s, const struct catalog_collection *source, struct str name,
                                const struct catalog_collection **col, struct errmsg *em)
 {
-    struct forking f = {.s = s, .source = source};
+    return store_fork_within(s, source, name, &(struct store_fork_quota){0, 0}, col, em);
+}
+
+enum err store_fork_within(struct store *s, const struct catalog_collection *source, struct str name,
+                           const struct store_fork_quota *quota, const struct catalog_collection **col,
+                           struct errmsg *em)
+{
+    struct forking f = {.s = s, .source = source, .quota = quota};
     struct live *live = live_of(source);
     bool may_be_named = false;
     if (is_taken(s, source, name)) return errmsg_set(em, ERR_EXISTS, "the collection exists"); /* before any work */
+    if (quota->tenant_max > 0 && catalog_count_tenant(s->catalog, source->tenant).n_collections >= quota->tenant_max)
+        return errmsg_set(em, ERR_QUOTA, "the tenant has collections enough"); /* likewise; the catalog decides */
     enum err e = pin_version(&f, em);
     if (e == ERR_OK) {
         e = make_files(&f, em);

@@ -211,7 +211,7 @@ static enum err list_entries(const struct build *b, uint64_t position, struct ar
 }
 
 /* Notes a file that is to be removed later. Without memory for the note it goes at the next start. */
-static void leave_over(struct leftover **list, const char *path)
+static void leave_over(struct live *live, struct leftover **list, const char *path)
 {
     size_t n = strlen(path) + 1;
     struct leftover *l = mem_alloc(sizeof *l + n);
@@ -219,13 +219,15 @@ static void leave_over(struct leftover **list, const char *path)
     memcpy(l->path, path, n);
     l->next = *list;
     *list = l;
+    (void)atomic_fetch_add_explicit(&live->n_leftovers, 1, memory_order_relaxed);
 }
 
-static void remove_leftovers(struct store *s, struct leftover **list)
+static void remove_leftovers(struct store *s, struct live *live, struct leftover **list)
 {
     while (*list != NULL) {
         struct leftover *l = *list;
         *list = l->next;
+        (void)atomic_fetch_sub_explicit(&live->n_leftovers, 1, memory_order_relaxed);
         remove_file(s, l->path);
         mem_free(l);
     }
@@ -240,7 +242,7 @@ static void remove_replaced(const struct build *b, const char *old_manifest)
         if (b->sources[i].segment->is_tail) continue;
         store_fragment_path(b->s, b->live->number, fragment_id(b->sources[i].segment), path);
         if (b->live->n_pins > 0)
-            leave_over(&b->live->unpinned, path);
+            leave_over(b->live, &b->live->unpinned, path);
         else
             remove_file(b->s, path);
     }
@@ -311,7 +313,7 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     if (e != ERR_OK) {
         b->is_named = is_manifest_named;
         if (is_manifest_named)
-            leave_over(&live->leftovers, path);
+            leave_over(live, &live->leftovers, path);
         else
             remove_file(s, path);
         return e;
@@ -319,7 +321,7 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     b->is_named = true;
     live->version = version;
     live->state = *state;
-    remove_leftovers(s, &live->leftovers);
+    remove_leftovers(s, live, &live->leftovers);
     e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
     if (e != ERR_OK) {
         live->is_ahead = live->is_ahead || b->sources[0].segment->is_tail;
@@ -331,18 +333,27 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     return ERR_OK;
 }
 
+static void count_published(struct compactor_counts *c, uint64_t started_ns, uint64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&c->n_done, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->busy_ns, monotonic_ns() - started_ns, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->bytes_written, bytes, memory_order_relaxed);
+}
+
 /* Builds outside publish_mu, publishes inside. */
 static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const struct collection_state *flushed,
                                   struct errmsg *em)
 {
     struct store *s = b->s;
     struct live *live = b->live;
+    uint64_t started_ns = monotonic_ns(), bytes = 0;
     (void)pthread_mutex_lock(&s->publish_mu);
     b->fragment_id = live->next_fragment_id++;
     if (flushed == NULL) b->position = live->state.log_position;
     (void)pthread_mutex_unlock(&s->publish_mu);
     enum err e = build_fragment(b, n_rows, em);
     if (e == ERR_OK) {
+        bytes = b->fragment != NULL ? fragment_file_bytes(b->fragment) : 0;
         (void)pthread_mutex_lock(&s->publish_mu);
         struct collection_state state = flushed != NULL ? *flushed : live->state;
         if (flushed == NULL && live->is_ahead)
@@ -353,12 +364,13 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
         if (b->fragment != NULL) {               /* not taken over */
             b->fragment->ops->free(b->fragment);
             if (b->is_named)
-                leave_over(&live->leftovers, b->path);
+                leave_over(live, &live->leftovers, b->path);
             else
                 remove_file(s, b->path);
         }
         (void)pthread_mutex_unlock(&s->publish_mu);
     }
+    if (e == ERR_OK) count_published(flushed != NULL ? &s->compactor.flushes : &s->compactor.merges, started_ns, bytes);
     arena_free(&b->arena);
     return e;
 }
@@ -428,6 +440,6 @@ enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct
 void publish_unpin(struct store *s, struct live *live)
 {
     (void)pthread_mutex_lock(&s->publish_mu);
-    if (--live->n_pins == 0) remove_leftovers(s, &live->unpinned);
+    if (--live->n_pins == 0) remove_leftovers(s, live, &live->unpinned);
     (void)pthread_mutex_unlock(&s->publish_mu);
 }

@@ -25,6 +25,7 @@ struct live {
     struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
+    _Atomic uint64_t n_reserved;    /* rows of writes on their way, where a quota asks for it (store_write.c) */
 
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
@@ -42,6 +43,7 @@ struct live {
     struct leftover *leftovers;
     struct leftover *unpinned; /* fragments that were replaced while n_pins > 0 */
     uint32_t n_pins;           /* forks that are linking the fragments of a version: no file of one is removed */
+    _Atomic uint32_t n_leftovers; /* of both lists; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
 
@@ -49,6 +51,12 @@ struct live {
 struct leftover {
     struct leftover *next;
     char path[];
+};
+
+/* Since the start; relaxed: they are looked at, nothing follows from them. */
+struct compactor_counts {
+    _Atomic uint64_t n_done, n_failed;
+    _Atomic uint64_t busy_ns, bytes_written; /* of those that were published */
 };
 
 struct compactor {
@@ -62,6 +70,8 @@ struct compactor {
     struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
+
+    struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
 
 struct garbage {

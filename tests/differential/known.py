@@ -79,6 +79,17 @@ def fork(request, theirs, ours):
         request.path.split("?")[0].endswith(("/fork", "/fork_count"))
 
 
+def metrics(request, theirs, ours):
+    return request.path.split("?")[0] == "/metrics" and theirs.status == 404 and ours.status in (200, 405)
+
+
+def old_interface(request, theirs, ours):
+    path = request.path.split("?")[0]
+    if path == "/api/v1":
+        return theirs.status == 404 and ours.status in (200, 405)
+    return path in ("/api/v1/heartbeat", "/api/v1/version") and theirs.status == 410 and ours.status == 200
+
+
 def indexing_status(request, theirs, ours):
     return request.path.endswith("/indexing_status") and theirs.status == 500 and ours.status == 200
 
@@ -204,6 +215,8 @@ KNOWN = [
     Known("sparse indexes in a schema", several_sparse),
     Known("`search`", search),
     Known("`fork` and `fork_count`", fork),
+    Known("`/metrics`", metrics),
+    Known("v1 `heartbeat` and `version`", old_interface),
     Known("`indexing_status`", indexing_status),
 ]
 
