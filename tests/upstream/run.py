@@ -5,8 +5,8 @@ Every test_*.py of the wheel is run unless left-out.txt names it; TEXT chooses f
 as failed if it fails, or is skipped, and left-out.txt does not say so; or if left-out.txt says so and it does not.
 
 --part ci      without the tests that left-out.txt calls slow
---real         against the real server (CHROMA_UPSTREAM or the package's own) instead of ours; left-out.txt speaks of
-               ours, so here whatever does not pass is only told
+--real         against the real server (CHROMA_UPSTREAM or the package's own) instead of ours, of which left-out.txt speaks:
+               what passes there is never an error, and what it refuses is told
 --as-upstream  with the skips that plugin.py takes off left in place
 --report FILE  what became of each test, as JSON
 
