@@ -375,7 +375,8 @@ COLLECTION = {f.__name__: f for f in (
     add, count, get, peek, query, update, upsert, delete, modify, search, fork, fork_count, get_indexing_status,
     get_model)}
 FUNCTIONS = {f.__name__: f for f in (attach_function, get_attached_function, detach_function)}
-CALLS = {Client: {**CLIENT, "close": close}, AsyncClient: {**CLIENT, "from_system_async": from_system_async, "create": create},
+CALLS = {Client: {**CLIENT, "close": close},
+         AsyncClient: {**CLIENT, "from_system_async": from_system_async, "create": create},
          AdminClient: ADMIN, AsyncAdminClient: ADMIN,
          Collection: {**COLLECTION, **FUNCTIONS}, AsyncCollection: COLLECTION}
 
