@@ -3,14 +3,17 @@
  * ORDER OF REFUSALS (the first that applies answers)
  *   1. no such route 404   2. wrong method 405   3. a path parameter that is not UTF-8 400
  *   4. who asks is not known 401, or may not do this 403 (auth_gate.c)
- *   5. the content type is not JSON 415   6. the announced body is too large 413 (where upstream answers that with a bare
+ *   5. the tenant asks too often, or has too much in progress 429 (limits_gate.c)
+ *   6. the content type is not JSON 415   7. the announced body is too large 413 (where upstream answers that with a bare
  *      text, BODY_JSON_BARE, it looks at the size first)
+ *   A password that has to be verified first puts off 4 and 5 until the body is there.
  *   Everything else needs the body and is the handler's.
  * CORS, when configured, adds its headers to every answer and answers every OPTIONS request by itself.
  */
 #include "api/answer.h"
 #include "api/auth_gate.h"
 #include "api/http_token.h"
+#include "api/limits_gate.h"
 #include "api/routes.h"
 
 #include <strings.h>
@@ -32,6 +35,11 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
     if (api->options.version == NULL) api->options.version = "";
     CHECK(api_n_routes + METRICS_FIRST_ROW <= METRICS_OPERATIONS_MAX && "a counter for each route");
+    enum err e = limits_new(&api->limits, store_catalog(store), api->options.limits, em);
+    if (e != ERR_OK) {
+        mem_free(api);
+        return e;
+    }
     (void)pthread_mutex_init(&api->update_mutex, NULL); /* cannot fail without attributes */
     *a = api;
     return ERR_OK;
@@ -40,6 +48,7 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
 void api_free(struct api *a)
 {
     if (a == NULL) return;
+    limits_free(a->limits);
     (void)pthread_mutex_destroy(&a->update_mutex);
     mem_free(a);
 }
@@ -155,6 +164,15 @@ static bool decode_params(struct api_request *r, const struct str raw[API_PARAMS
     return true;
 }
 
+static void refuse_body(struct api_request *r)
+{
+    r->close_connection = true; /* what is left of the body is not worth reading */
+    if (r->route->body == BODY_JSON_BARE)
+        (void)answer_text(r, err_status(ERR_TOO_LARGE), STR(""), STR("Payload too large"));
+    else
+        (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
+}
+
 /* False: answered. */
 static bool check_body_headers(struct api_request *r)
 {
@@ -163,7 +181,7 @@ static bool check_body_headers(struct api_request *r)
     if (is_other_type && !(is_too_long && r->route->body == BODY_JSON_BARE))
         (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
     else if (is_too_long)
-        api_refuse_body(r);
+        refuse_body(r);
     else
         return true;
     return false;
@@ -178,7 +196,7 @@ static void name_operation(struct api_request *r)
     r->group = route_group(r->route);
 }
 
-enum api_place api_begin(struct api *a, struct api_request *r)
+static enum api_place begin(struct api *a, struct api_request *r)
 {
     struct str raw[API_PARAMS_MAX];
     uint32_t n_params = 0;
@@ -191,7 +209,9 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;
     r->user = NULL;
-    r->is_unverified = r->is_pending = r->ignores_body = false;
+    r->is_unverified = r->is_pending = r->is_admitted = r->ignores_body = false;
+    r->tenant = NULL;
+    r->ticket.n = 0;
     r->is_head = str_eq(r->method, STR("HEAD"));
     r->operation = METRICS_NO_ROUTE;
     r->group = METRICS_SYSTEM;
@@ -224,18 +244,23 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     if (!decode_params(r, raw, n_params)) return API_ANSWERED;
     r->n_scope = route_n_scope(r->route);
     if (!auth_gate_admit(r)) return API_ANSWERED;
+    if (!r->is_unverified && !limits_admit(r)) return API_ANSWERED;
     r->ignores_body = r->route->body == BODY_NONE;
     if (!r->ignores_body && !check_body_headers(r)) return API_ANSWERED;
     return r->is_unverified ? API_RUN_POOL : r->route->place;
 }
 
+enum api_place api_begin(struct api *a, struct api_request *r)
+{
+    enum api_place place = begin(a, r);
+    if (place == API_ANSWERED) limits_count_answer(r);
+    return place;
+}
+
 void api_refuse_body(struct api_request *r)
 {
-    r->close_connection = true; /* what is left of the body is not worth reading */
-    if (r->route->body == BODY_JSON_BARE)
-        (void)answer_text(r, err_status(ERR_TOO_LARGE), STR(""), STR("Payload too large"));
-    else
-        (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
+    refuse_body(r);
+    limits_count_answer(r);
 }
 
 void api_write_routes(struct buf *out)
@@ -249,17 +274,33 @@ void api_write_routes(struct buf *out)
 
 bool api_ready(struct api_request *r)
 {
-    return auth_gate_ready(r);
+    if (auth_gate_ready(r) && (r->is_unverified || limits_admit(r))) return true;
+    limits_count_answer(r);
+    return false;
+}
+
+void api_complete(struct api_request *r)
+{
+    limits_count_answer(r);
+    r->done(r);
+}
+
+static bool admit_late(struct api_request *r)
+{
+    if (!auth_gate_confirm(r) || !limits_admit(r)) return false;
+    limits_count(r, USAGE_BYTES_IN, r->body.n);
+    return true;
 }
 
 void api_run(struct api_request *r)
 {
     if (r->body.p == NULL) r->body = STR("");
-    if (!auth_gate_confirm(r) || r->route->handler(r) == API_DONE) r->done(r);
+    if (!admit_late(r) || r->route->handler(r) == API_DONE) api_complete(r);
 }
 
 void api_end(struct api_request *r)
 {
+    limits_leave(r);
     auth_gate_leave(r);
     arena_free(&r->arena);
     buf_free(&r->answer);

@@ -13,6 +13,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/limits.h"
 #include "api/metrics.h"
 #include "api/store.h"
 #include "core/buf.h"
@@ -21,17 +22,19 @@ struct api;
 struct auth;      /* auth.h */
 struct auth_user; /* auth_internal.h */
 struct pool;      /* core/pool.h */
+struct tenant;    /* limits_internal.h */
 
 struct api_options { /* zero = default */
     bool allow_reset;
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
-    struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
-    struct metrics *metrics;       /* kept by the caller; NULL: GET /metrics is answered with 404 */
-    struct pool *pool;             /* kept by the caller: what metrics say about it; NULL: nothing */
-    const char *version;           /* of the program, for metrics; NULL: "" */
+    uint64_t request_memory_bytes;       /* 1 GiB: ceiling of one request's arena */
+    struct auth *auth;                   /* kept by the caller; NULL: everybody may do everything */
+    const struct limits_options *limits; /* what it points to is kept by the caller; NULL: no limits */
+    struct metrics *metrics;             /* kept by the caller; NULL: GET /metrics is answered with 404 */
+    struct pool *pool;                   /* kept by the caller: what metrics say about it; NULL: nothing */
+    const char *version;                 /* of the program, for metrics; NULL: "" */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -95,6 +98,9 @@ struct api_request {
     const struct auth_user *user; /* the caller; NULL: no authentication, or a public route */
     bool is_unverified;           /* the password is to be verified by api_run */
     bool is_pending;              /* counted among those that wait for it */
+    bool is_admitted;             /* limits_gate.h has seen it */
+    struct tenant *tenant;        /* whose request it is; NULL: nobody's, or not settled yet */
+    struct scorecard_ticket ticket;
     struct api *api;
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "api/answer.h"
+#include "api/quota.h"
 #include "core/epoch.h"
 
 void put_collection(struct buf *b, const struct catalog_collection *col, const struct collection *live, struct arena *a)
@@ -113,7 +114,9 @@ enum api_outcome handle_list_collections(struct api_request *r)
     uint32_t limit, offset;
     const struct catalog_collection **list;
     size_t n;
-    if (!api_limit_offset(r, &limit, &offset) || !api_check_database_name(r, r->params[1])) return API_DONE;
+    if (!api_limit_offset(r, &limit, &offset)) return API_DONE;
+    if (!quota_allows_limit(r, QUOTA_LIMIT, limit != UINT32_MAX, UINT32_MAX, &limit)) return API_DONE;
+    if (!api_check_database_name(r, r->params[1])) return API_DONE;
     epoch_enter();
     enum err e = catalog_list_collections(store_catalog(r->api->store), r->params[0], r->params[1], limit, offset,
                                           &r->arena, &list, &n);

@@ -9,6 +9,7 @@
 
 #include "api/answer.h"
 #include "api/name.h"
+#include "api/quota.h"
 #include "core/epoch.h"
 
 static bool parse_fork(struct json_reader *j, struct str *name)
@@ -41,6 +42,19 @@ static enum api_outcome answer_fork(struct api_request *r, const struct catalog_
     return api_ok(r, 200);
 }
 
+/* Says which quota it was, and how much there would be by now. */
+static enum api_outcome refuse_another(struct api_request *r, const struct catalog_collection *source,
+                                       const struct store_fork_quota *quota)
+{
+    struct catalog *c = store_catalog(r->api->store);
+    uint64_t n_collections = catalog_count_tenant(c, r->params[0]).n_collections, n_forks = 0;
+    bool is_known = catalog_count_forks(c, source->number, &n_forks, NULL) == ERR_OK;
+    if (quota->tenant_max == 0 || (is_known && quota->forks_max > 0 && n_forks >= quota->forks_max))
+        return quota_refuse(r, QUOTA_FORKS, (n_forks > quota->forks_max ? n_forks : quota->forks_max) + 1);
+    return quota_refuse(r, QUOTA_COLLECTIONS,
+                        (n_collections > quota->tenant_max ? n_collections : quota->tenant_max) + 1);
+}
+
 static enum api_outcome fork_as(struct api_request *r, const struct catalog_collection *source, struct str name)
 {
     const struct catalog_collection *col = NULL;
@@ -51,10 +65,13 @@ static enum api_outcome fork_as(struct api_request *r, const struct catalog_coll
         return answer_about(r, ERR_INVALID, "Validation error: new_name: ", fault, "");
     }
     /* Not inside an epoch: a flush waits for readers. */
-    enum err e = store_fork_collection(r->api->store, source, name, &col, &em);
+    const struct store_fork_quota quota = {quota_max(r, QUOTA_COLLECTIONS), quota_max(r, QUOTA_FORKS)};
+    enum err e = store_fork_within(r->api->store, source, name, &quota, &col, &em);
     switch (e) {
     case ERR_OK:
         return answer_fork(r, col);
+    case ERR_QUOTA:
+        return refuse_another(r, source, &quota);
     case ERR_EXISTS:
         return answer_about(r, e, "Collection [", name, "] already exists");
     case ERR_NOT_FOUND:
@@ -71,6 +88,7 @@ enum api_outcome handle_fork(struct api_request *r)
     if (j == NULL) return api_fail(r, ERR_NOMEM, "out of memory");
     json_reader_init(j, r->body, &r->arena);
     if (!parse_fork(j, &name)) return api_fail_json(r, j);
+    if (!quota_allows(r, QUOTA_NAME_BYTES, name.n)) return API_DONE;
     if (!api_check_database_name(r, r->params[1])) return API_DONE;
     if (memchr(r->params[1].p, '+', r->params[1].n) != NULL)
         return api_fail(r, ERR_INVALID, "multi-region databases do not support forking");

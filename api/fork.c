@@ -7,16 +7,17 @@
  *           written beside them; file and directory are synced. The pins are given back.
  *        4. The files are opened as a live collection.
  *        5. One transaction of the catalog makes the collection, its version (position P) and its lineage.
- * Before 5 nothing names the files, and the start removes directories that no collection has; after it all is there. Since
- * a number is reserved durably, what a failure leaves in a directory is never another collection's.
+ * Before 5 nothing names the files, and the start removes directories that no collection has; after it all is there.
+ * Since a number is reserved durably, what a failure leaves in a directory is never another collection's.
  *
  * WHY IT IS ONE CUT  Flushing holds live.flush_mu until the version is pinned, so the version listed in 2 is the one
- * published in 1 or a merge of it, which has the same position. Rows that are born after P are in tails, which nobody links;
- * deaths after P are left out of the manifest.
+ * published in 1 or a merge of it, which has the same position. Rows that are born after P are in tails, which nobody
+ * links; deaths after P are left out of the manifest.
  * WHY THEY ARE INDEPENDENT  Files of fragments are never written to once they are named, and removing a name leaves the
  * other; deaths live in memory and in each collection's own manifests; the log names collections by number.
  *
- * FAILURE  the source is as it was, but for a flush. The directory is removed, unless the catalog may name it yet (catalog.h).
+ * FAILURE  the source is as it was, but for a flush. The directory is removed, unless the catalog may name it yet
+ *          (catalog.h).
  */
 #include <stdio.h>
 
@@ -31,6 +32,7 @@ struct forking {
     struct catalog_version v;      /* of the fork; .version 0: the source has none */
     char manifest[64];
     struct arena arena;
+    const struct store_fork_quota *quota;
 };
 
 /* Steps 1 and 2. */
@@ -95,9 +97,11 @@ static enum err enter(struct forking *f, struct str name, const struct catalog_c
         .name = name,
         .version = f->v.version != 0 ? &f->v : NULL,
         .runtime = &live->runtime,
+        .tenant_max = f->quota->tenant_max,
+        .forks_max = f->quota->forks_max,
     };
     e = catalog_fork_collection(f->s->catalog, &in, col, em);
-    *may_be_named = e != ERR_NOT_FOUND && e != ERR_EXISTS && e != ERR_INVALID;
+    *may_be_named = e != ERR_NOT_FOUND && e != ERR_EXISTS && e != ERR_INVALID && e != ERR_QUOTA;
     return e;
 }
 
@@ -112,10 +116,19 @@ static bool is_taken(struct store *s, const struct catalog_collection *source, s
 enum err store_fork_collection(struct store *s, const struct catalog_collection *source, struct str name,
                                const struct catalog_collection **col, struct errmsg *em)
 {
-    struct forking f = {.s = s, .source = source};
+    return store_fork_within(s, source, name, &(struct store_fork_quota){0, 0}, col, em);
+}
+
+enum err store_fork_within(struct store *s, const struct catalog_collection *source, struct str name,
+                           const struct store_fork_quota *quota, const struct catalog_collection **col,
+                           struct errmsg *em)
+{
+    struct forking f = {.s = s, .source = source, .quota = quota};
     struct live *live = live_of(source);
     bool may_be_named = false;
     if (is_taken(s, source, name)) return errmsg_set(em, ERR_EXISTS, "the collection exists"); /* before any work */
+    if (quota->tenant_max > 0 && catalog_count_tenant(s->catalog, source->tenant).n_collections >= quota->tenant_max)
+        return errmsg_set(em, ERR_QUOTA, "the tenant has collections enough"); /* likewise; the catalog decides */
     enum err e = pin_version(&f, em);
     if (e == ERR_OK) {
         e = make_files(&f, em);

@@ -2,7 +2,8 @@
  *
  * HAPPY PATH  one function a group of rows: the program, requests, queries, threads, log, compactor, data, process.
  *             Runs on the pool, since it walks all collections and reads /proc.
- * QUERY       ?collections=true adds four rows a collection. A scraper should not ask when there are thousands.
+ * QUERY       ?collections=true adds four rows a collection, ?tenants=true one a tenant and counter of limits.h. A scraper
+ *             should not ask when there are thousands.
  * FAILURE     memory: 503. What cannot be read of /proc is left out.
  * INVARIANT   a family is written once, by one function.
  */
@@ -132,11 +133,11 @@ static void put_executor(struct exposition *e, struct pool *pool)
 
 /* --- the page ---------------------------------------------------------------------------------------------------- */
 
-static bool wants_collections(const struct api_request *r)
+static bool wants(const struct api_request *r, struct str option)
 {
     struct str rest = r->query, pair;
     bool is_wanted = false;
-    while (next_query_pair(&rest, &pair)) is_wanted = is_wanted || str_eq(pair, STR("collections=true"));
+    while (next_query_pair(&rest, &pair)) is_wanted = is_wanted || str_eq(pair, option);
     return is_wanted;
 }
 
@@ -155,7 +156,8 @@ enum api_outcome handle_metrics(struct api_request *r)
     metrics_put_compactor(&e, &stats);
     metrics_put_data(&e, &stats);
     metrics_put_process(&e, a->options.metrics);
-    if (wants_collections(r)) err = metrics_put_collections(&e, a->store);
+    if (wants(r, STR("tenants=true"))) metrics_put_tenants(&e, a);
+    if (wants(r, STR("collections=true"))) err = metrics_put_collections(&e, a->store);
     if (err != ERR_OK) return api_fail(r, err, "The metrics do not fit in memory");
     enum api_outcome outcome = api_ok(r, 200);
     if (r->status == 200) r->answer_type = STR("text/plain; version=0.0.4; charset=utf-8");

@@ -20,4 +20,8 @@ void metrics_put_data(struct exposition *e, const struct store_stats *s);
 /* A row for each collection: only for who asks, since there may be thousands. ERR_NOMEM. (metrics_store.c) */
 enum err metrics_put_collections(struct exposition *e, struct store *store);
 
+/* What tenants have used (limits.h), likewise for who asks. (metrics_tenants.c) */
+struct api;
+void metrics_put_tenants(struct exposition *e, struct api *a);
+
 #endif

@@ -63,6 +63,10 @@ const struct api_route api_routes[] = {
      ACTION_GET_TENANT},
     {"PATCH", TENANT, handle_update_tenant, API_RUN_POOL, BODY_JSON, "Tenant", "update_tenant", "Update a tenant",
      OBJECT("\"resource_name\"", "\"resource_name\":" STRING), ACTION_UPDATE_TENANT},
+    {"GET", TENANT "/usage", handle_tenant_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_tenant_usage",
+     "What a tenant has used and has stored", NULL, ACTION_GET_USAGE},
+    {"GET", "/api/v2/usage", handle_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_usage",
+     "What every tenant has used and has stored", NULL, ACTION_GET_USAGE},
     {"GET", DATABASES, handle_list_databases, API_RUN_POOL, BODY_NONE, "Database", "list_databases",
      "List databases by name", NULL, ACTION_LIST_DATABASES},
     {"POST", DATABASES, handle_create_database, API_RUN_POOL, BODY_JSON, "Database", "create_database",
@@ -183,6 +187,12 @@ const struct api_route *route_find(struct str path, struct str params[API_PARAMS
     return NULL;
 }
 
+bool route_names_tenant(const struct api_route *route)
+{
+    static const char tenants[] = "/api/v2/tenants/{";
+    return strncmp(route->pattern, tenants, sizeof tenants - 1) == 0;
+}
+
 static bool is_same_pattern(const struct api_route *first, const struct api_route *row)
 {
     return row < api_routes + api_n_routes && strcmp(row->pattern, first->pattern) == 0;
@@ -220,7 +230,8 @@ enum metrics_group route_group(const struct api_route *route)
 {
     enum auth_action action = route->action;
     if (action == ACTION_QUERY || action == ACTION_SEARCH) return METRICS_SEARCH;
-    if (action <= ACTION_IDENTITY || action == ACTION_RESET || action == ACTION_METRICS) return METRICS_SYSTEM;
+    if (action <= ACTION_IDENTITY || action == ACTION_RESET || action == ACTION_METRICS || action == ACTION_GET_USAGE)
+        return METRICS_SYSTEM;
     bool changes_nothing = (auth_role_actions(STR("reader")) & ACTION_BIT(action)) != 0;
     return changes_nothing ? METRICS_READ : METRICS_WRITE;
 }

@@ -31,6 +31,9 @@ extern const uint32_t api_n_routes;
  * one pattern stand together. */
 const struct api_route *route_find(struct str path, struct str params[API_PARAMS_MAX], uint32_t *n_params);
 
+/* The first parameter is a tenant's name. */
+bool route_names_tenant(const struct api_route *route);
+
 /* The row of the same pattern for this method (HEAD is answered by GET), or NULL. */
 const struct api_route *route_with_method(const struct api_route *first, struct str method);
 

@@ -1,6 +1,7 @@
 /* store_internal.h - what store*.c, compactor.c and publish.c share. See store.h.
  *
- * LOCK ORDER  live.flush_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held while another is taken.
+ * LOCK ORDER  live.flush_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held while another
+ *             is taken.
  */
 #ifndef API_STORE_INTERNAL_H
 #define API_STORE_INTERNAL_H
@@ -25,6 +26,7 @@ struct live {
     struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
+    _Atomic uint64_t n_reserved;    /* rows of writes on their way, where a quota asks for it (store_write.c) */
 
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
@@ -40,8 +42,8 @@ struct live {
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
     struct leftover *leftovers;
-    struct leftover *unpinned; /* fragments that were replaced while n_pins > 0 */
-    uint32_t n_pins;           /* forks that are linking the fragments of a version: no file of one is removed */
+    struct leftover *unpinned;    /* fragments that were replaced while n_pins > 0 */
+    uint32_t n_pins;              /* forks that are linking the fragments of a version: no file of one is removed */
     _Atomic uint32_t n_leftovers; /* of both lists; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
@@ -132,8 +134,8 @@ enum err flush_collection(struct store *s, const struct catalog_collection *col,
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
                          uint32_t n, struct errmsg *em);
 
-/* The published version as it is: its fragments with the rows dead at its position (entries and bitmaps in the arena), and
- * its state. Until publish_unpin their files stay, whatever is merged meanwhile. Not while live.is_ahead. ERR_NOMEM. */
+/* The published version as it is: its fragments with the rows dead at its position (entries and bitmaps in the arena),
+ * and its state. Until publish_unpin their files stay, whatever is merged meanwhile. Not while live.is_ahead. ERR_NOMEM. */
 enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
                      struct collection_state *state);
 void publish_unpin(struct store *s, struct live *live);

@@ -69,6 +69,8 @@ static enum err create(struct catalog *c, const struct catalog_new_collection *i
         *is_new = false;
         return ERR_OK;
     }
+    if (in->tenant_max > 0 && d->tenant->n_collections >= in->tenant_max)
+        return errmsg_set(em, ERR_QUOTA, "the tenant has %zu collections", d->tenant->n_collections);
     const struct catalog_collection fields = {.id = uuid_new(),
                                               .tenant = in->tenant,
                                               .database = in->database,

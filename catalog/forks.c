@@ -45,16 +45,19 @@ static enum err insert_fork(struct catalog *c, const struct catalog_fork *in, co
                                     sql_int((int64_t)in->source)};
     enum err e = sql_begin(&c->sql, em);
     if (e != ERR_OK) return e;
+    uint64_t n_forks = 0;
     e = catalog_change_row(c, SQL_ADD_FORK, row, 4, em);
     if (e == ERR_OK) e = catalog_change_row(c, SQL_COUNT_FORK, &number, 1, em);
+    if (e == ERR_OK && in->forks_max > 0) e = sql_query(&c->sql, SQL_GET_FORKS, &number, 1, read_number, &n_forks, em);
+    if (e == ERR_OK && n_forks > in->forks_max) e = errmsg_set(em, ERR_QUOTA, "there are forks enough");
     if (e == ERR_OK && in->version != NULL) e = catalog_put_version(c, in->version, em);
     if (e == ERR_OK) return sql_commit(&c->sql, em);
     sql_rollback(&c->sql);
     return e;
 }
 
-/* The state and its entry, with the live object attached: freed with them from here on. NULL when memory is short, and then
- * the live object is freed already. */
+/* The state and its entry, with the live object attached: freed with them from here on. NULL when memory is short, and
+ * then the live object is freed already. */
 static struct view_collection *entry_new(const struct catalog_fork *in, const struct catalog_collection *source)
 {
     struct catalog_collection fields = {.number = in->number,
@@ -87,6 +90,8 @@ static enum err add_fork(struct catalog *c, const struct catalog_fork *in, const
         e = errmsg_set(em, ERR_NOT_FOUND, "no such collection");
     else if (view_find_name(&c->view, source->database, in->name) != NULL)
         e = errmsg_set(em, ERR_EXISTS, "the collection exists");
+    else if (in->tenant_max > 0 && source->database->tenant->n_collections >= in->tenant_max)
+        e = errmsg_set(em, ERR_QUOTA, "the tenant has %zu collections", source->database->tenant->n_collections);
     if (e != ERR_OK) {
         in->runtime->free_runtime(in->runtime);
         return e;

@@ -67,11 +67,29 @@ static const char migration_2[] =
     "    AND NOT EXISTS (SELECT 1 FROM collections WHERE root = coalesce(old.root, old.number));"
     "END;";
 
+/* What tenants have used, a number each. No reference to tenants: it outlives them, since bills are written later. */
+static const char migration_3[] = "CREATE TABLE usage ("
+                                  "  tenant BLOB PRIMARY KEY NOT NULL,"
+                                  "  requests_read INTEGER NOT NULL,"
+                                  "  requests_write INTEGER NOT NULL,"
+                                  "  requests_search INTEGER NOT NULL,"
+                                  "  requests_other INTEGER NOT NULL,"
+                                  "  records_written INTEGER NOT NULL,"
+                                  "  records_deleted INTEGER NOT NULL,"
+                                  "  records_read INTEGER NOT NULL,"
+                                  "  queries INTEGER NOT NULL,"
+                                  "  bytes_in INTEGER NOT NULL,"
+                                  "  bytes_out INTEGER NOT NULL,"
+                                  "  refused_rate INTEGER NOT NULL,"
+                                  "  refused_quota INTEGER NOT NULL"
+                                  ") STRICT, WITHOUT ROWID;";
+
 _Static_assert(SCHEMA_APPLICATION_ID == 0x63686d63, "migration 1 says the same number");
 
 const struct migration schema_migrations[] = {
     {1, migration_1},
     {2, migration_2},
+    {3, migration_3},
 };
 const size_t schema_n_migrations = sizeof schema_migrations / sizeof schema_migrations[0];
 

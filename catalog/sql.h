@@ -48,6 +48,8 @@
     X(SET_COUNTER, "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET "              \
                    "value = excluded.value WHERE excluded.value > counters.value")                                     \
     X(GET_COUNTER, "SELECT value FROM counters WHERE name = ?1")                                                       \
+    X(STORE_USAGE, "INSERT OR REPLACE INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")     \
+    X(LOAD_USAGE, "SELECT * FROM usage")                                                                               \
     X(CLEAR_DATABASES, "DELETE FROM databases")                                                                        \
     X(CLEAR_TENANTS, "DELETE FROM tenants")
 

@@ -1,7 +1,7 @@
 /* vfs_link.c - one file under two names: see vfs_link_or_copy in vfs.h.
  *
- * A copy takes the place of a link where the file system has none (FAT, some network shares) or a file has as many names
- * as it can have (65,000 on ext4).
+ * A copy takes the place of a link where the file system has none (FAT, some network shares) or a file has as many
+ * names as it can have (65,000 on ext4).
  * FAILURE  what there is of a copy stays under the new name; the caller knows the directory and removes it.
  */
 #include "core/mem.h"

@@ -240,11 +240,14 @@ static uint64_t open_window(struct scan *s)
 static enum err add_term(struct scan *s, const struct term *t, struct errmsg *em)
 {
     const uint8_t *rows = t->list.rows, *weights = t->list.weights;
-    for (uint32_t i = t->at; i < t->end; i++) {
-        uint32_t row = le32_get(rows + (size_t)i * 4) - s->first;
-        if (row >= s->n) return damaged(em);
-        s->sums[row] += t->weight * sparse_weight(weights, i);
-        s->seen[row / 64] |= UINT64_C(1) << (row % 64);
+    uint32_t first = s->first, n = s->n, end = t->end; /* copies: the stores below might alter the originals */
+    float weight = t->weight, *sums = s->sums;
+    uint64_t *seen = s->seen;
+    for (uint32_t i = t->at; i < end; i++) {
+        uint32_t row = le32_get(rows + (size_t)i * 4) - first;
+        if (row >= n) return damaged(em);
+        sums[row] += weight * sparse_weight(weights, i);
+        seen[row / 64] |= UINT64_C(1) << (row % 64);
     }
     return ERR_OK;
 }
@@ -325,6 +328,7 @@ static void offer_candidates(struct scan *s, uint32_t n, double missing, double 
     }
     for (uint32_t i = 0; i < s->n_candidates; i++) {
         float dot;
+        if ((double)s->candidates[i].sum < least_sum(s, missing, sizes)) continue; /* the k best are better by now */
         if (look_up(s, s->candidates[i].row, &dot)) offer(s, s->candidates[i].row, dot);
     }
 }

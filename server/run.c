@@ -1,6 +1,6 @@
 /* run.c - the life of the server.
  *
- * START     read what guards the server; bind the port; look whether the directory is another program's; start threads;
+ * START     read what guards the server and limits it; bind the port; look whether the directory is another program's; start threads;
  *           open the store; listen; raise limits; say so. Each step can fail with one sentence on stderr and status 1,
  *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
  *           touch the data.
@@ -27,6 +27,7 @@
 #include "server/access.h"
 #include "server/cli.h"
 #include "server/gateway.h"
+#include "server/limits_file.h"
 #include "server/listen.h"
 
 enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512 };
@@ -36,6 +37,7 @@ struct server {
     uv_loop_t loop;
     uv_signal_t on_term, on_int, on_hup;
     struct access access;
+    struct limits_file limits;
     struct pool *pool;
     struct store *store;
     struct api *api;
@@ -203,6 +205,7 @@ static enum err open_store(struct server *s, struct errmsg *em)
                               .cors_origins = c->cors_allow_origins,
                               .n_cors = c->n_cors_allow_origins,
                               .auth = s->access.auth,
+                              .limits = &s->limits.options,
                               .metrics = c->metrics ? &s->metrics : NULL,
                               .pool = s->pool,
                               .version = SERVER_VERSION};
@@ -257,6 +260,7 @@ static enum err start(struct server *s, struct errmsg *em)
                                       .in_flight_max = POOL_QUEUE_MAX,
                                       .body_memory_bytes = c->body_memory_bytes};
     enum err e = access_open(&s->access, c, em);
+    if (e == ERR_OK) e = limits_file_open(&s->limits, c, em);
     if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
@@ -287,6 +291,7 @@ static void finish(struct server *s)
 {
     pool_free(s->pool); /* runs what is queued: nothing, or what was pushed before a failed start */
     if (s->api != NULL) api_free(s->api);
+    limits_file_close(&s->limits);
     access_close(&s->access);
     if (s->store != NULL) store_close(s->store);
     request_log_close(s->request_log);

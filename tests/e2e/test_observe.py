@@ -322,12 +322,13 @@ def test_a_report_finds_its_line(tmp_path):
 def test_errors_of_the_server_are_always_told():
     with Server(config="log_level: warn") as s:
         col = new_collection(s)
-        status, head, _ = ask(s.base, "POST", col + "/fork", {"new_name": "copy"})
+        function = {"name": "f", "function_id": "statistics", "output_collection": "out"}  # 501, as upstream's single node
+        status, head, _ = ask(s.base, "POST", col + "/functions/attach", function)
         assert status >= 500
         wait_until(lambda: head["chroma-trace-id"].encode() in s.output(), what="the line")
         line = next(x for x in s.output().splitlines() if head["chroma-trace-id"].encode() in x)
         told = json.loads(line[line.index(b"{"):])
-        assert b"request: {" in line and told["operation"] == "fork_collection" and told["status"] == status
+        assert b"request: {" in line and told["operation"] == "attach_function" and told["status"] == status
         assert b"heartbeat" not in s.output() and b"create_collection" not in s.output()
 
 

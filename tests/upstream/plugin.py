@@ -1,27 +1,32 @@
 """A pytest plugin for upstream's own test files, which are run as they are in the wheel. Loaded by run.py.
 
-Lift     Upstream marks tests of `search`, of sparse and SPANN indexes, of forks and of the indexing status as skipped on
-         a single node, since its own single node refuses them. Ours answers, so those marks are taken off, by their
+Lift     Upstream marks tests of `search`, of sparse and SPANN indexes, of forks and of the indexing status as skipped
+         on a single node, since its own single node refuses them. Ours answers, so those marks are taken off, by their
          reason. Nothing else about the tests changes.
 Wait     Such tests wait until a collection's `version` has grown, as it does in the distributed server when that has
          compacted. On a single node, upstream's and ours, it stays 0; `indexing_status` is waited for instead.
 Sparse   Upstream's generator of schemas draws sparse indexes only for its distributed server. For the property that
          compares the schema that comes back with the one sent it draws them here too.
 Examples A cap on the examples of a property, whatever profile or test asks for more.
+Seed     Some tests draw sizes and vectors from Python's and numpy's generators, which get a seed that follows from the
+         run's and the test's name. Which thread comes first stays open.
 Not run  Tests that left-out.txt names are taken out before they start.
 Report   One JSON line a test, written when it is over.
 
-Environment, set by run.py: UPSTREAM_LIFT (1 or 0), UPSTREAM_EXAMPLES (0: no cap), UPSTREAM_NOT_RUN (JSON list),
-UPSTREAM_REPORT (path).
+Environment, set by run.py: UPSTREAM_LIFT (1 or 0), UPSTREAM_SEED, UPSTREAM_EXAMPLES (0: no cap), UPSTREAM_NOT_RUN
+(JSON list), UPSTREAM_REPORT (path).
 """
 import json
 import os
+import random
 import time
+import zlib
 
+import numpy as np
 import pytest
 
-LIFTED = ("SPANN creation/modification disallowed", "Requires Kubernetes to be running", "only available in distributed",
-          "only supported in distributed")
+LIFTED = ("SPANN creation/modification disallowed", "Requires Kubernetes to be running",
+          "only available in distributed", "only supported in distributed")
 SPARSE = "property/test_schema.py::test_schema_create_and_get_collection"
 WAIT = 120  # seconds until indexed; upstream's tests allow the same for a compaction
 
@@ -76,6 +81,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
+    seed = zlib.crc32((os.environ["UPSTREAM_SEED"] + item.nodeid).encode())
+    random.seed(seed)
+    np.random.seed(seed)
     if os.environ["UPSTREAM_LIFT"] == "1" and item.nodeid.startswith(SPARSE):
         from chromadb.test.property import strategies
         strategies.is_spann_disabled_mode = False

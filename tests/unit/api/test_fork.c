@@ -1,7 +1,7 @@
-/* test_fork.c - forks against models: a family of collections that fork, write, flush, merge, are deleted and start again,
- * each compared with a model of its own; a fork amid writers, which must be one cut of the log; what it costs on disk.
+/* test_fork.c - forks against models: a family of collections that fork, write, flush, merge, are deleted and start
+ * again, each compared with a model of its own; what happens to either side while files are linked; what a fork costs
+ * on disk. Amid writers: test_fork_writers.c.
  */
-#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -313,6 +313,139 @@ START_TEST(saying_no_leaves_nothing)
 }
 END_TEST
 
+/* --- what happens while files are linked ------------------------------------------------------------------------- */
+
+/* Runs once, before the first link. */
+static struct {
+    void (*run)(struct family *y);
+    struct family *y;
+} meanwhile;
+
+static enum err link_after(void *ctx, const char *from, const char *to, struct errmsg *em)
+{
+    void (*run)(struct family * y) = meanwhile.run;
+    meanwhile.run = NULL;
+    if (run != NULL) run(meanwhile.y);
+    return vfs_posix()->link(ctx, from, to, em);
+}
+
+/* A family whose first member has two fragments and a tail. */
+static struct family *family_with(void (*run)(struct family *y))
+{
+    static struct vfs table;
+    if (table.open == NULL) table = *vfs_posix();
+    table.link = link_after;
+    struct family *y = young_family(tmp_dir());
+    y->o.vfs = &table;
+    reopen_family(y);
+    for (int i = 0; i < 24; i++) {
+        step(&y->members[0].f);
+        if (i % 10 == 9) ck_ok(flush_collection(y->s, y->members[0].f.col, NULL));
+    }
+    meanwhile.run = run;
+    meanwhile.y = y;
+    return y;
+}
+
+static int count_files(const struct family *y, const struct member *m)
+{
+    int n = 0;
+    char dir[STORE_PATH_MAX];
+    store_collection_dir(y->s, m->f.col->number, dir);
+    ck_ok(vfs_posix()->list(NULL, dir, count_entry, &n, NULL));
+    return n;
+}
+
+static void merge_source(struct family *y)
+{
+    struct arena a = {0};
+    struct segment **list;
+    uint32_t n = 0;
+    const struct catalog_collection *source = y->members[0].f.col;
+    ck_ok(collection_fragments(store_collection(source), &a, &list, &n));
+    ck_assert_uint_eq(n, 3);
+    ck_ok(merge_fragments(y->s, source, list, n, NULL));
+    for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
+    arena_free(&a);
+    ck_assert_int_eq(count_files(y, &y->members[0]), 5); /* the three are needed still */
+}
+
+START_TEST(a_merge_leaves_what_is_being_linked)
+{
+    struct family *y = family_with(merge_source);
+    fork_member(y, &y->members[0], &y->members[1]);
+    ck_assert(meanwhile.run == NULL);
+    compare_family(y);
+    ck_assert_int_eq(count_files(y, &y->members[0]), 2); /* and not any more */
+    ck_assert_int_eq(count_files(y, &y->members[1]), 4);
+    reopen_family(y);
+    close_family(y);
+}
+END_TEST
+
+static void write_and_flush(struct family *y)
+{
+    struct member *m = &y->members[0];
+    for (int i = 0; i < 20; i++) step(&m->f);
+    ck_ok(flush_collection(y->s, m->f.col, NULL));
+    step(&m->f);
+}
+
+START_TEST(what_is_written_meanwhile_is_not_in_it)
+{
+    struct family *y = family_with(write_and_flush);
+    fork_member(y, &y->members[0], &y->members[1]); /* its model is of before */
+    ck_assert(meanwhile.run == NULL);
+    compare_family(y);
+    reopen_family(y);
+    fork_member(y, &y->members[0], &y->members[2]);
+    compare_family(y);
+    close_family(y);
+}
+END_TEST
+
+static void drop_source(struct family *y)
+{
+    const struct member *m = &y->members[0];
+    uint64_t number = m->f.col->number;
+    ck_ok(store_delete_collection(y->s, T, D, str_from_c(m->name), NULL));
+    store_clean_collection(y->s, number, true); /* as the compactor would */
+}
+
+START_TEST(a_source_may_go_meanwhile)
+{
+    struct family *y = family_with(drop_source);
+    const struct catalog_collection *col = NULL;
+    ck_assert_int_eq(store_fork_collection(y->s, y->members[0].f.col, STR("copy"), &col, NULL), ERR_NOT_FOUND);
+    ck_assert_ptr_null(col);
+    ck_assert_uint_eq(catalog_count_collections(store_catalog(y->s), T, D), 0);
+    ck_assert_int_eq(count_dirs(y), 0);
+    catalog_collection_unref(y->members[0].f.col);
+    y->members[0] = (struct member){.name = ""};
+    reopen_family(y);
+    close_family(y);
+}
+END_TEST
+
+static void take_name(struct family *y)
+{
+    found(y, &y->members[5]);
+}
+
+START_TEST(a_name_may_be_taken_meanwhile)
+{
+    struct family *y = family_with(take_name);
+    const struct catalog_collection *col = NULL;
+    ck_assert_int_eq(store_fork_collection(y->s, y->members[0].f.col, STR("docs-1"), &col, NULL), ERR_EXISTS);
+    ck_assert_str_eq(y->members[5].name, "docs-1");
+    ck_assert_int_eq(count_dirs(y), 1); /* the source's */
+    compare_family(y);
+    step(&y->members[5].f);
+    reopen_family(y);
+    close_family(y);
+}
+END_TEST
+
 /* --- on disk ----------------------------------------------------------------------------------------------------- */
 
 struct usage {
@@ -367,149 +500,7 @@ START_TEST(a_fork_takes_no_space)
 }
 END_TEST
 
-/* --- amid writers ------------------------------------------------------------------------------------------------ */
-
-/* Request k of a writer upserts rows "w-state" and "w-k" with value k, so a prefix of its requests shows as
- * rows 0 .. m-1 and a state of m - 1. */
-enum { N_WRITERS = 2, N_FORKS = 12, N_REQUESTS_MIN = 150 };
-
-struct writing {
-    struct store *s;
-    const struct catalog_collection *col;
-    int number;
-    _Atomic bool *stop;
-    _Atomic int n_sent, n_done;
-    pthread_t thread;
-};
-
-static void *write_on(void *arg)
-{
-    struct writing *w = arg;
-    struct fixture f = {.s = w->s, .col = w->col};
-    for (int k = 0; k < N_REQUESTS_MIN || !atomic_load(w->stop); k++) {
-        char texts[2][32];
-        float v[2 * DIM] = {(float)k};
-        struct buf packed = {0};
-        struct value value = {.type = VALUE_INT, .i = k};
-        struct str ids[2];
-        struct bytes block;
-        ids[0] = str_of(texts[0], (size_t)snprintf(texts[0], sizeof texts[0], "%d-state", w->number));
-        ids[1] = str_of(texts[1], (size_t)snprintf(texts[1], sizeof texts[1], "%d-%d", w->number, k));
-        meta_put(&packed, STR("k"), &value);
-        const struct bytes metas[2] = {{packed.p, packed.n}, {packed.p, packed.n}};
-        const uint8_t has_vector[2] = {1, 1};
-        const struct batch_input in = {.kind = BATCH_UPSERT,
-                                       .n_rows = 2,
-                                       .dim = DIM,
-                                       .ids = ids,
-                                       .vectors = v,
-                                       .has_vector = has_vector,
-                                       .metas = metas};
-        ck_ok(batch_build(&in, &block, NULL));
-        atomic_store(&w->n_sent, k + 1);
-        ck_ok(write_block(&f, block));
-        atomic_store(&w->n_done, k + 1);
-        buf_free(&packed);
-    }
-    return NULL;
-}
-
-struct cut {
-    int n[N_WRITERS], state[N_WRITERS];
-};
-
-static struct cut read_cut(const struct catalog_collection *col)
-{
-    struct arena a = {0};
-    struct snapshot s;
-    struct row_ref *rows;
-    uint32_t n;
-    struct cut cut = {{0}, {-1, -1}};
-    const struct selection all = {0};
-    int next[N_WRITERS] = {0};
-    ck_ok(snapshot_begin(store_collection(col), &a, &s));
-    ck_ok(exec_get(&s, &all, UINT32_MAX, 0, &a, &rows, &n, NULL));
-    for (uint32_t i = 0; i < n; i++) {
-        struct row row = {0};
-        struct meta_entry e;
-        char text[32] = "", *rest;
-        ck_ok(exec_row(&s, rows[i], ROW_ALL, &a, &row, NULL));
-        ck_assert_uint_lt(row.id.n, sizeof text);
-        memcpy(text, row.id.p, row.id.n);
-        long w = strtol(text, &rest, 10);
-        ck_assert(w >= 0 && w < N_WRITERS && meta_find(row.meta, STR("k"), &e));
-        int k = (int)le64_get(e.payload.p);
-        if (strcmp(rest, "-state") == 0) {
-            cut.state[w] = k;
-            continue;
-        }
-        ck_assert_int_eq(atoi(rest + 1), k);
-        ck_assert_int_eq(k, next[w]++); /* in the order of creation, none missing */
-    }
-    ck_assert_uint_eq(collection_count(store_collection(col)), n);
-    for (int w = 0; w < N_WRITERS; w++) cut.n[w] = next[w];
-    snapshot_end(&s);
-    arena_free(&a);
-    return cut;
-}
-
-static void check_cut(const struct catalog_collection *col, const struct cut *expected)
-{
-    struct cut now = read_cut(col);
-    ck_assert_int_eq(memcmp(&now, expected, sizeof now), 0);
-}
-
-START_TEST(a_fork_amid_writers_is_one_cut)
-{
-    struct fixture f;
-    struct writing writers[N_WRITERS];
-    struct cut cuts[N_FORKS];
-    const struct catalog_collection *forks[N_FORKS];
-    _Atomic bool stop = false;
-    setup(&f, 3, tmp_dir());
-    catalog_collection_unref(f.col);
-    store_close(f.s);
-    f.o.flush_rows = 40; /* flushes and merges come in between */
-    open_store(&f);
-    for (int w = 0; w < N_WRITERS; w++) {
-        writers[w] = (struct writing){.s = f.s, .col = f.col, .number = w, .stop = &stop};
-        ck_assert_int_eq(pthread_create(&writers[w].thread, NULL, write_on, &writers[w]), 0);
-    }
-    for (int i = 0; i < N_FORKS; i++) {
-        char name[24];
-        int done[N_WRITERS];
-        while (atomic_load(&writers[0].n_done) < 10 * i) (void)sched_yield();
-        for (int w = 0; w < N_WRITERS; w++) done[w] = atomic_load(&writers[w].n_done);
-        ck_ok(store_fork_collection(f.s, f.col, str_of(name, (size_t)sprintf(name, "fork-%d", i)), &forks[i], NULL));
-        cuts[i] = read_cut(forks[i]);
-        for (int w = 0; w < N_WRITERS; w++) {
-            ck_assert_int_ge(cuts[i].n[w], done[w]); /* everything that was acknowledged */
-            ck_assert_int_le(cuts[i].n[w], atomic_load(&writers[w].n_sent));
-            ck_assert_int_eq(cuts[i].state[w], cuts[i].n[w] - 1); /* and whole requests */
-        }
-    }
-    atomic_store(&stop, true);
-    for (int w = 0; w < N_WRITERS; w++) ck_assert_int_eq(pthread_join(writers[w].thread, NULL), 0);
-    ck_ok(store_compact(f.s, NULL));
-    for (int i = 0; i < N_FORKS; i++) {
-        check_cut(forks[i], &cuts[i]);
-        catalog_collection_unref(forks[i]);
-    }
-    ck_ok(store_delete_collection(f.s, T, D, STR("docs"), NULL));
-    close_store(&f);
-    open_store(&f);
-    for (int i = 0; i < N_FORKS; i++) {
-        char name[24];
-        forks[i] =
-            catalog_collection_by_name(store_catalog(f.s), T, D, str_of(name, (size_t)sprintf(name, "fork-%d", i)));
-        ck_assert_ptr_nonnull(forks[i]);
-        check_cut(forks[i], &cuts[i]);
-        catalog_collection_unref(forks[i]);
-    }
-    close_store(&f);
-}
-END_TEST
-
 TESTS(fork, a_family_follows_its_models, an_ephemeral_family_too, without_links_files_are_copied,
-      a_fork_of_nothing_is_empty, tails_fragments_and_dead_rows, saying_no_leaves_nothing, a_fork_takes_no_space,
-      a_fork_amid_writers_is_one_cut)
+      a_fork_of_nothing_is_empty, a_merge_leaves_what_is_being_linked, what_is_written_meanwhile_is_not_in_it,
+      a_source_may_go_meanwhile, a_name_may_be_taken_meanwhile, tails_fragments_and_dead_rows, saying_no_leaves_nothing,
+      a_fork_takes_no_space)

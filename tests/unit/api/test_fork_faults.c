@@ -1,8 +1,8 @@
 /* test_fork_faults.c - a fork with its operations made to fail one at a time, and cut off at each of them.
  *
- * How they are made to: store_faults.h. After every fault, and in the files as they are at that moment (a crash): the source
- * shows what its model says, and the fork is there whole or not at all. Then both go on, and the fork succeeds when it is
- * tried again. After a restart each directory holds what its version names, and there is none besides.
+ * How they are made to: store_faults.h. After every fault, and in the files as they are at that moment (a crash): the
+ * source shows what its model says, and the fork is there whole or not at all. Then both go on, and the fork succeeds
+ * when it is tried again. After a restart each directory holds what its version names, and there is none besides.
  */
 #include "tests/unit/api/store_faults.h"
 
@@ -106,7 +106,7 @@ static void fail_each(const char *start, const struct fixture *model, enum fault
     char path[512];
     (void)snprintf(path, sizeof path, "%s/work", base);
     bool has_fired = true;
-    for (int n = 0; has_fired; n += 1 + n / 8) { /* each at first, then fewer: the later ones are much alike */
+    for (int n = 0; has_fired; n += 1 + n / 4) { /* each at first, then fewer: the later ones are much alike */
         static struct record records[N_IDS];
         struct fixture f = *model, copy;
         memcpy(records, model->model, sizeof records);

@@ -3,6 +3,8 @@
  */
 #include "tests/unit/api/call.h"
 
+#include <stdatomic.h>
+
 #include "api/exposition.h"
 #include "core/pool.h"
 
@@ -139,12 +141,15 @@ static unsigned get_page(struct api *api, char *page, size_t cap)
     return status;
 }
 
-/* Fails the allocation that is due after `left` others, and all that follow. */
-static bool fail_after(void *left, size_t size)
+/* Allocations that are still granted; negative: all. Atomic, since the log's threads ask too. */
+static atomic_int n_granted = -1;
+
+static bool grant(void *ctx, size_t size)
 {
-    int *n = left;
-    (void)size;
-    return *n > 0 && (*n)-- > 0;
+    (void)ctx, (void)size;
+    int n = atomic_load(&n_granted);
+    while (n > 0 && !atomic_compare_exchange_weak(&n_granted, &n, n - 1)) continue;
+    return n != 0;
 }
 
 START_TEST(the_page_tells_of_store_and_pool)
@@ -159,6 +164,7 @@ START_TEST(the_page_tells_of_store_and_pool)
     const struct store_options so = {.flush_rows = 100, .no_compactor = true};
     logger_set_level(LOG_ERROR);
     metrics_init(&m);
+    mem_set_hook(grant, NULL); /* before there are threads */
     ck_ok(pool_new(&pool, "t", 3, 10, &em));
     ck_ok(store_open(&store, &so, &em));
     const struct api_options ao = {.metrics = &m, .pool = pool, .version = "9.8\"7"};
@@ -186,10 +192,9 @@ START_TEST(the_page_tells_of_store_and_pool)
     unsigned status = 503;
     int n_allowed = 0;
     for (; status != 200; n_allowed++) { /* a page is whole, or refused */
-        int left = n_allowed;
-        mem_set_hook(fail_after, &left);
+        atomic_store(&n_granted, n_allowed);
         status = get_page(api, again, sizeof again);
-        mem_set_hook(NULL, NULL);
+        atomic_store(&n_granted, -1);
         ck_assert(status == 200 || status == 503);
         ck_assert_int_lt(n_allowed, 1000);
     }
@@ -198,6 +203,7 @@ START_TEST(the_page_tells_of_store_and_pool)
     pool_free(pool);
     api_free(api);
     store_close(store);
+    mem_set_hook(NULL, NULL);
 }
 END_TEST
 

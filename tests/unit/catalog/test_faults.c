@@ -256,6 +256,13 @@ static void dump_collections(struct catalog *c, struct arena *a, struct buf *out
     }
 }
 
+static enum err dump_usage(void *ctx, const struct catalog_usage *row, struct errmsg *em)
+{
+    (void)em;
+    buf_printf(ctx, "used %.*s %d %d\n", STR_ARG(row->tenant), (int)row->numbers[0], (int)row->numbers[11]);
+    return ERR_OK;
+}
+
 static char *dump(struct catalog *c)
 {
     const struct str tenants[] = {T, STR("acme"), STR("new")};
@@ -276,6 +283,7 @@ static char *dump(struct catalog *c)
     uint64_t counter = 0;
     ck_ok(catalog_get_counter(c, "n", &counter, NULL));
     buf_printf(&out, "n %d\n", (int)counter);
+    ck_ok(catalog_load_usage(c, dump_usage, &out, NULL));
     buf_char(&out, '\0');
     arena_free(&a);
     ck_assert_int_eq(out.err, ERR_OK);
@@ -380,9 +388,15 @@ static enum err change_counter(struct catalog *c)
     return catalog_set_counter(c, "n", 9, NULL);
 }
 
+static enum err change_usage(struct catalog *c) /* one row replaced, one new: both or neither */
+{
+    const struct catalog_usage rows[] = {{T, {10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12}}, {STR("acme"), {7}}};
+    return catalog_store_usage(c, rows, 2, NULL);
+}
+
 static enum err (*const changes[])(struct catalog *c) = {
-    change_create, change_update,   change_delete,        change_publish, change_tenant,
-    change_fork,   change_database, change_drop_database, change_reset,   change_counter,
+    change_create,   change_update,        change_delete, change_publish, change_tenant, change_fork,
+    change_database, change_drop_database, change_reset,  change_counter, change_usage,
 };
 enum { N_CHANGES = sizeof changes / sizeof changes[0] };
 
@@ -397,6 +411,7 @@ static void prepare(struct catalog *c)
     ck_assert_uint_eq(reserved, 3);
     ck_ok(catalog_create_tenant(c, STR("acme"), NULL));
     ck_ok(catalog_create_database(c, STR("acme"), STR("db"), NULL));
+    ck_ok(catalog_store_usage(c, &(struct catalog_usage){T, {1, 2, 3}}, 1, NULL));
 }
 
 /* --- the tests ------------------------------------------------------------------------------------------------- */
