@@ -1,7 +1,8 @@
 /* target.c - the forms of a request's target (RFC 9112, 3.2), as strict as upstream is about them.
  *
- * WHY STRICT  a space or another byte that may not stand in a target is how requests are smuggled past a proxy that cuts
- *             the line elsewhere. Bytes that RFC 3986 forbids but clients send ('|', '{', '^', names in UTF-8 without escapes) are let through, as there.
+ * WHY STRICT  a space or another byte that may not stand in a target is how requests are smuggled past a proxy that
+ *             cuts the line elsewhere. What RFC 3986 forbids but clients send ('|', '{', '^', names in UTF-8 without
+ *             escapes) is let through, as there.
  */
 #include "server/target.h"
 
