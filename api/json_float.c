@@ -6,11 +6,13 @@
  * holds an integer, and at most one multiple of ten; the multiple of ten wins if there is one, else the integer nearest
  * to v. The three scaled values carry two fraction bits, the lower one sticky ("round to odd"), which is enough to
  * compare them exactly as if they had not been rounded.
+ * json_float_avx2.c has the same for four at a time.
  * double is not hot: the first of 15, 16 and 17 digits that strtod reads back as the same value, always correct,
  * sometimes one digit longer than need be for denormals.
  * FORM  as upstream prints: 12.5, 1.0, 0.00001, 1e+16, 1.5e-7 (see put_decimal).
  */
 #include "api/json_internal.h"
+#include "core/distance.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -76,8 +78,6 @@ struct json_decimal json_shortest_float(float v)
     return d;
 }
 
-enum { DECIMAL_TEXT_MAX = 40 };
-
 /* Where plain notation ends: upstream's limits differ for the two widths. `point` is the place of the decimal point
  * counted from the first digit: 1.5 has 1, 0.015 has -1. */
 struct form {
@@ -85,7 +85,7 @@ struct form {
 };
 static const struct form form_float = {-6, 13}, form_double = {-5, 16};
 
-/* Writes digits * 10^exponent at `to` (DECIMAL_TEXT_MAX bytes), returns its end. */
+/* Writes digits * 10^exponent at `to` (JSON_FLOAT_TEXT_MAX bytes), returns its end. */
 static char *put_decimal(char *to, const char *digits, int n, int exponent, const struct form *form)
 {
     int point = n + exponent;
@@ -126,7 +126,7 @@ static char *put_decimal(char *to, const char *digits, int n, int exponent, cons
     return to;
 }
 
-static char *put_float(char *to, float v)
+char *json_put_float_at(char *to, float v)
 {
     char digits[10] = {0};
     if (!isfinite(v)) {
@@ -149,22 +149,36 @@ static char *put_float(char *to, float v)
 
 void json_put_float(struct buf *b, float v)
 {
-    char *to = buf_room(b, DECIMAL_TEXT_MAX);
-    if (to != NULL) b->n += (size_t)(put_float(to, v) - to);
+    char *to = buf_room(b, JSON_FLOAT_TEXT_MAX);
+    if (to != NULL) b->n += (size_t)(json_put_float_at(to, v) - to);
+}
+
+json_put_four json_put_four_here(void)
+{
+#if defined(__x86_64__)
+    enum simd_level level = distance_ops()->level; /* CHROMA_SIMD holds for all kernels */
+    if (level == SIMD_AVX2 || level == SIMD_AVX512) return json_put_four_avx2;
+#endif
+    return NULL;
 }
 
 void json_put_floats(struct buf *b, const float *v, uint32_t n)
 {
     enum { STEP = 64 };
+    json_put_four put_four = json_put_four_here();
     buf_char(b, '[');
     for (uint32_t i = 0; i < n; i += STEP) {
-        uint32_t n_step = n - i < STEP ? n - i : STEP;
-        char *start = buf_room(b, (size_t)STEP * (DECIMAL_TEXT_MAX + 1)), *to = start;
+        uint32_t n_step = n - i < STEP ? n - i : STEP, j = 0;
+        char *start = buf_room(b, (size_t)STEP * (JSON_FLOAT_TEXT_MAX + 1)), *to = start;
         if (start == NULL) return;
-        for (uint32_t j = 0; j < n_step; j++) {
-            if (i + j > 0) *to++ = ',';
-            to = put_float(to, v[i + j]);
+        if (put_four != NULL) {
+            for (; n_step - j >= 4; j += 4) to = put_four(to, v + i + j);
         }
+        for (; j < n_step; j++) {
+            to = json_put_float_at(to, v[i + j]);
+            *to++ = ',';
+        }
+        if (i + n_step == n) to--; /* no comma behind the last one */
         b->n += (size_t)(to - start);
     }
     buf_char(b, ']');
@@ -177,7 +191,7 @@ void json_put_double(struct buf *b, double v)
         buf_lit(b, "null");
         return;
     }
-    char *start = buf_room(b, DECIMAL_TEXT_MAX), *to = start;
+    char *start = buf_room(b, JSON_FLOAT_TEXT_MAX), *to = start;
     if (start == NULL) return;
     if (signbit(v)) {
         *to++ = '-';

@@ -98,6 +98,75 @@ START_TEST(random_floats_are_shortest)
 }
 END_TEST
 
+#if defined(__x86_64__)
+static void check_four(const float *v)
+{
+    char want[4 * JSON_FLOAT_TEXT_MAX], got[4 * JSON_FLOAT_TEXT_MAX], *to = want;
+    for (int i = 0; i < 4; i++) {
+        to = json_put_float_at(to, v[i]);
+        *to++ = ',';
+    }
+    *to = '\0';
+    *json_put_four_avx2(got, v) = '\0';
+    ck_assert_str_eq(got, want);
+}
+
+START_TEST(four_at_a_time_give_the_same_text)
+{
+    if (!__builtin_cpu_supports("avx2")) return;
+    struct rng rng = {20261124};
+    float v[4];
+    for (uint32_t e = 0; e < 256; e++) {
+        static const uint32_t fractions[] = {0, 1, 2, 0x400000, 0x3fffff, 0x7ffffe, 0x7fffff, 0x2aaaaa};
+        for (int i = 0; i < 8; i++) {
+            uint32_t bits = e << 23 | fractions[i] | (uint32_t)(i % 2) << 31;
+            memcpy(&v[i % 4], &bits, sizeof bits);
+            if (i % 4 == 3) check_four(v);
+        }
+    }
+    for (int i = 0, n_rounds = suite_share(2000000); i < n_rounds; i++) {
+        for (int j = 0; j < 4; j++) {
+            /* mostly everyday sizes, from 2^-27 to 2^30; some numbers with few digits; anything at all */
+            uint32_t exponent = 100 + (uint32_t)rng_below(&rng, 58), bits = (uint32_t)rng_next(&rng);
+            uint32_t kind = (uint32_t)rng_below(&rng, 8);
+            if (kind > 0) bits = (bits & 0x807fffff) | exponent << 23;
+            memcpy(&v[j], &bits, sizeof bits);
+            if (kind == 1) v[j] = (float)(int32_t)rng_below(&rng, 100000) / 1000;
+            if (kind == 2) v[j] = (float)(int32_t)rng_below(&rng, 1000000000);
+        }
+        check_four(v);
+    }
+}
+END_TEST
+#else
+START_TEST(four_at_a_time_give_the_same_text)
+{
+    ck_assert_ptr_null(json_put_four_here());
+}
+END_TEST
+#endif
+
+START_TEST(lists_of_any_length)
+{
+    float v[200];
+    for (uint32_t i = 0; i < 200; i++) v[i] = (float)i / 8 - 3;
+    for (uint32_t n = 0; n <= 200; n++) {
+        struct buf got = {0}, want = {0};
+        json_put_floats(&got, v, n);
+        buf_char(&want, '[');
+        for (uint32_t i = 0; i < n; i++) {
+            if (i > 0) buf_char(&want, ',');
+            json_put_float(&want, v[i]);
+        }
+        buf_char(&want, ']');
+        ck_assert_uint_eq(got.n, want.n);
+        ck_assert_mem_eq(got.p, want.p, want.n);
+        buf_free(&got);
+        buf_free(&want);
+    }
+}
+END_TEST
+
 START_TEST(floats_print_as_upstream_prints)
 {
     static const struct {
@@ -317,6 +386,6 @@ START_TEST(vectors_beyond_float32_are_infinite)
 END_TEST
 
 TESTS(json_float, powers_of_ten_are_exact, floats_are_shortest_at_every_exponent, random_floats_are_shortest,
-      floats_print_as_upstream_prints, doubles_print_as_upstream_prints, doubles_read_back,
-      decimals_are_rounded_as_strtod_does, ties_are_rounded_to_even, vectors_are_the_double_cast_to_float,
-      vectors_beyond_float32_are_infinite)
+      four_at_a_time_give_the_same_text, lists_of_any_length, floats_print_as_upstream_prints,
+      doubles_print_as_upstream_prints, doubles_read_back, decimals_are_rounded_as_strtod_does,
+      ties_are_rounded_to_even, vectors_are_the_double_cast_to_float, vectors_beyond_float32_are_infinite)
