@@ -7,8 +7,11 @@
  * to v. The three scaled values carry two fraction bits, the lower one sticky ("round to odd"), which is enough to
  * compare them exactly as if they had not been rounded.
  * json_float_avx2.c has the same for four at a time.
- * double is not hot: the first of 15, 16 and 17 digits that strtod reads back as the same value, always correct,
- * sometimes one digit longer than need be for denormals.
+ * double: metadata mostly holds numbers that people wrote, of up to 15 digits. Of these at most one reads back as v (15
+ * digits survive the way through a double), so if m / 10^p is v for a whole m < 10^15, m without zeros at the end is the
+ * shortest form; both are doubles without error, so the division rounds once and the test is exact. Other doubles get
+ * the first of 15, 16 and 17 digits that strtod reads back as the same value, always correct, sometimes one digit longer
+ * than need be for denormals.
  * FORM  as upstream prints: 12.5, 1.0, 0.00001, 1e+16, 1.5e-7 (see put_decimal).
  */
 #include "api/json_internal.h"
@@ -184,9 +187,36 @@ void json_put_floats(struct buf *b, const float *v, uint32_t n)
     buf_char(b, ']');
 }
 
+/* v > 0 as m * 10^-p with m < 10^15 and 0 <= p <= 22, without zeros at the end of m; false when it is no such number. */
+static bool few_digits(double v, uint64_t *m, int *p)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    if (!(v >= 1e-7 && v < 1e15)) return false;
+    int exponent; /* v < 2^exponent, so v < 10^(n + 1) with n = floor(log10(2^exponent)) */
+    (void)frexp(v, &exponent);
+    int n = exponent * 1233 >> 12;
+    int scale = 14 - n < 22 ? 14 - n : 22;
+    if (scale < 0) scale = 0;
+    uint64_t whole = (uint64_t)(v * powers[scale] + 0.5);
+    if (whole == 0 || whole >= UINT64_C(1000000000000000) || (double)whole / powers[scale] != v) return false;
+    for (int step = 8; step > 0; step /= 2) {
+        uint64_t ten = (uint64_t)powers[step];
+        while (scale >= step && whole % ten == 0) {
+            whole /= ten;
+            scale -= step;
+        }
+    }
+    *m = whole;
+    *p = scale;
+    return true;
+}
+
 void json_put_double(struct buf *b, double v)
 {
     char text[40], digits[20];
+    uint64_t whole;
+    int n_digits = 0, exponent;
     if (!isfinite(v)) {
         buf_lit(b, "null");
         return;
@@ -202,16 +232,23 @@ void json_put_double(struct buf *b, double v)
         b->n += (size_t)(to + 3 - start);
         return;
     }
-    /* d.ddd...e+XX: the digits stand at 0 and from 2 on */
-    for (int n = v < 1e-300 ? 1 : 15;; n++) { /* denormals have fewer digits than 15 */
-        (void)snprintf(text, sizeof text, "%.*e", n - 1, v);
-        if (n >= 17 || strtod(text, NULL) == v) break;
+    if (few_digits(v, &whole, &exponent)) {
+        int at = (int)sizeof digits;
+        for (; whole != 0; whole /= 10) digits[--at] = (char)('0' + whole % 10);
+        n_digits = (int)sizeof digits - at;
+        memmove(digits, digits + at, (size_t)n_digits);
+        exponent = -exponent;
+    } else {
+        /* d.ddd...e+XX: the digits stand at 0 and from 2 on */
+        for (int n = v < 1e-300 ? 1 : 15;; n++) { /* denormals have fewer digits than 15 */
+            (void)snprintf(text, sizeof text, "%.*e", n - 1, v);
+            if (n >= 17 || strtod(text, NULL) == v) break;
+        }
+        const char *p = text;
+        for (; *p != 'e'; p++)
+            if (*p != '.') digits[n_digits++] = *p;
+        exponent = (int)strtol(p + 1, NULL, 10) - (n_digits - 1);
     }
-    int n_digits = 0;
-    const char *p = text;
-    for (; *p != 'e'; p++)
-        if (*p != '.') digits[n_digits++] = *p;
-    int exponent = (int)strtol(p + 1, NULL, 10) - (n_digits - 1);
     while (n_digits > 1 && digits[n_digits - 1] == '0') {
         n_digits--;
         exponent++;
