@@ -125,6 +125,7 @@ const struct segment_ops *fragment_ops(void)
         .find = fragment_find,
         .row = fragment_row,
         .filter = fragment_filter,
+        .settle = fragment_settle,
         .nearest = fragment_nearest,
         .ordinal = fragment_ordinal,
         .born = fragment_born,
