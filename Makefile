@@ -158,8 +158,8 @@ gateway: all ## torture of the HTTP side and of start and stop, with plain socke
 contract: all ## replay the recorded cases of ../shared/contract
 	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/tools/run_contract.py
 
-upstream: all ## upstream's own tests from the chromadb wheel
-	$(RUN_ON) tests/tools/run-upstream.sh
+upstream: all ## upstream's own tests from the chromadb wheel (PART=ci; UPSTREAM_SEED, UPSTREAM_EXAMPLES: tests/upstream/run.py)
+	$(RUN_ON) tests/tools/run-upstream.sh --part $(or $(PART),all)
 
 differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
 	tests/tools/run-differential.sh $(SEED) $(COUNT)
@@ -168,7 +168,7 @@ js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh
 
 integrations: all ## LangChain's and LlamaIndex's stores on top of the server (installs many packages)
-	tests/tools/run-integrations.sh
+	$(RUN_ON) tests/tools/run-integrations.sh
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])

@@ -136,6 +136,7 @@ struct records_outcome {
     bool is_delete;
     bool counts_changes; /* delete by a filter: the rows that were really deleted; else `n_given` */
     uint32_t n_given;
+    uint32_t n_reserved; /* rows reserved for it in the collection (store_reserve_rows): given back with it */
 };
 
 /* Hands the block to the log and answers, on the log's thread, when the write is durable and visible. Takes `col` and

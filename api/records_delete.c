@@ -7,6 +7,7 @@
  */
 #include "api/records.h"
 
+#include "api/quota.h"
 #include "core/epoch.h"
 
 struct delete_in {
@@ -120,7 +121,7 @@ enum api_outcome handle_delete(struct api_request *r)
     json_reader_init(&j, r->body, &r->arena);
     if (!read_delete(&j, &in)) {
         outcome = records_fail_body(r, &j);
-    } else {
+    } else if (quota_allows_selection(r, &in.selection, QUOTA_RECORDS)) {
         epoch_enter();
         const struct catalog_collection *col = api_find_collection(r);
         if (col != NULL) outcome = delete_checked(r, &in, col);

@@ -12,6 +12,16 @@ enum { EXACT_CANDIDATES = 4096 };
 
 enum { SPARE_ROWS = 6, OPEN_ROUNDS = 3 };
 
+static void note_plan(struct exec_stats *stats, const struct snapshot *s, bool is_exact, uint64_t n_rows,
+                      const struct topk *top)
+{
+    uint64_t n_all = 0;
+    for (uint32_t i = 0; i < s->n_segments; i++) n_all += s->segments[i].n_rows;
+    stats->plans[is_exact ? EXEC_EXACT : n_rows < n_all ? EXEC_MASKED : EXEC_FULL]++;
+    stats->n_candidates += n_rows;
+    stats->n_measured += top->n_measured;
+}
+
 static uint64_t count_rows(const struct snapshot *s, const struct segment_rows *rows)
 {
     uint64_t n = 0;
@@ -34,6 +44,7 @@ static enum err nearest_of_masks(const struct snapshot *s, const struct segment_
         enum err e = segment->ops->nearest(segment, s->segments[i].n_rows, q, mask, rows[i].n, s->lsn, top, a, em);
         if (e != ERR_OK) return e;
     }
+    if (s->stats != NULL) note_plan(s->stats, s, q->is_exact, n_rows, top);
     topk_sort(top);
     return ERR_OK;
 }

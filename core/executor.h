@@ -20,6 +20,22 @@ struct selection {
     const struct filter *filter; /* NULL: all */
 };
 
+/* How a query vector was compared with the rows that the selection leaves. */
+enum exec_plan {
+    EXEC_EXACT,  /* few rows: every distance was computed */
+    EXEC_MASKED, /* many, but not all: the indexes were scanned under a mask */
+    EXEC_FULL,   /* all rows: the indexes were scanned */
+    EXEC_SPARSE, /* a sparse vector: the metadata of every row was read */
+    EXEC_PLANS
+};
+
+/* What reads did, for logs and metrics; sums. A snapshot with `stats` collects them. */
+struct exec_stats {
+    uint64_t plans[EXEC_PLANS]; /* query vectors by plan */
+    uint64_t n_candidates;      /* rows that the selections left, for each query vector */
+    uint64_t n_measured;        /* exact distances computed */
+};
+
 struct row_ref {
     uint32_t segment, row; /* of the snapshot */
 };

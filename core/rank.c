@@ -46,6 +46,18 @@ static enum err dense_lists(const struct snapshot *s, struct segment_rows *rows,
     return ERR_OK;
 }
 
+static void note_sparse(struct exec_stats *stats, const struct snapshot *s, const struct segment_rows *rows,
+                        const struct rank_leaves *leaves)
+{
+    uint64_t n_rows = 0;
+    for (uint32_t i = 0; i < s->n_segments; i++) n_rows += rows[i].n;
+    for (uint32_t i = 0; i < leaves->n; i++) {
+        if (!leaves->is_sparse[i]) continue;
+        stats->plans[EXEC_SPARSE]++;
+        stats->n_candidates += n_rows;
+    }
+}
+
 /* --- the whole ----------------------------------------------------------------------------------------------------- */
 
 static int by_rank(const void *a, const void *b)
@@ -74,6 +86,7 @@ static enum err ranked_rows(const struct snapshot *s, const struct rank_search *
     enum err e = exec_select(s, &search->selection, false, a, &rows, em);
     if (e == ERR_OK) e = dense_lists(s, rows, &leaves, a, em);
     if (e == ERR_OK) e = rank_sparse_lists(s, rows, &leaves, a, em);
+    if (e == ERR_OK && s->stats != NULL) note_sparse(s->stats, s, rows, &leaves);
     if (e == ERR_OK) e = rank_score(search->rank, &leaves, a, &scored, n, em);
     if (e != ERR_OK) return e;
     if (*n > 1) qsort(scored, *n, sizeof *scored, by_rank);

@@ -91,6 +91,14 @@ struct query_vector {
     struct arena *arena; /* of the request: where `rotated` lives */
 };
 
+/* One sparse vector to search for among those under `key` of the metadata. */
+struct sparse_query {
+    struct str key;
+    const uint32_t *indices; /* n, ascending strictly */
+    const float *weights;    /* n */
+    uint32_t n;
+};
+
 struct segment;
 
 /* What a segment left open of a filter: texts that only reading the documents decides. A reader that wants ten rows has
@@ -125,6 +133,16 @@ struct segment_ops {
      * `n_mask` is the number of bits in the mask. Distances offered are exact. */
     enum err (*nearest)(const struct segment *s, uint32_t n_rows, struct query_vector *q, const struct bitset *mask,
                         uint32_t n_mask, uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
+
+    /* The two below are NULL where a segment has no inverted lists: its metadata are passed over instead
+     * (rank_sparse.c, which is what they must agree with, bit by bit). All rows of the segment take part.
+     * Offers to `top` the nearest visible rows (in `mask`, if it is not NULL) whose vector shares an index with the
+     * query: their distance is 1 - dot, float32, the products added in the order of the indices. ERR_CORRUPT, ERR_NOMEM. */
+    enum err (*sparse_nearest)(const struct segment *s, const struct sparse_query *q, const struct bitset *mask,
+                               uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
+    /* Adds to counts[i] the number of visible rows whose vector has indices[i]. ERR_CORRUPT. */
+    enum err (*sparse_count)(const struct segment *s, const struct sparse_query *q, uint64_t lsn, uint32_t *counts,
+                             struct errmsg *em);
 
     uint64_t (*ordinal)(const struct segment *s, uint32_t row); /* of the record's creation: the order of `get` */
     uint64_t (*born)(const struct segment *s, uint32_t row);    /* log position of the write that made this row */

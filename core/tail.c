@@ -301,6 +301,7 @@ static enum err tail_nearest(const struct segment *s, uint32_t n_rows, struct qu
          i = mask != NULL ? bitset_next(mask, i + 1) : i + 1) {
         if (!segment_is_visible(s, i, lsn)) continue;
         const struct tail_row *r = row_at(t, i);
+        top->n_measured++;
         topk_offer(top, distance_exact(q, r->row.vector, r->norm2), r->ordinal, i);
     }
     return ERR_OK;

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/hash.h"
 #include "core/logger.h"
 #include "core/mem.h"
 
@@ -40,6 +41,7 @@ static void pump(struct gateway *g)
         (void)uv_timer_start(&g->timer, on_timer, ms, 0);
     else
         (void)uv_timer_stop(&g->timer);
+    note_gauges(g);
     if (g->is_draining) drain_step(g);
 }
 
@@ -191,6 +193,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     if (g == NULL) return errmsg_set(em, ERR_NOMEM, "start the HTTP server");
     g->options = *o;
     set_defaults(&g->options);
+    random_bytes(g->trace_state, sizeof g->trace_state);
     g->loop = loop;
     g->poll.data = g->timer.data = g->sweep.data = g->wake.data = g;
     if ((g->mhd = start_daemon(g)) == NULL) {

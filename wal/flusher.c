@@ -205,8 +205,10 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     CHECK(n > 0 && "the caller has made room for one");
     gather_flush(&g);
     *rest = list;
+    uint64_t sync_started = now_ns();
     if (g.err == ERR_OK) g.err = wal_sync_file(w, w->file, true, em);
     if (g.err != ERR_OK) return g.err;
+    histogram_add(&w->sync, now_ns() - sync_started);
 
     uint64_t lsn = w->next_lsn;
     w->at += bytes;
@@ -222,6 +224,7 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     w->n_records += n;
     w->n_flushes++;
     w->flush_ns_total += now_ns() - started;
+    w->bytes_written += bytes;
     (void)pthread_mutex_unlock(&w->mu);
     *rest = r;
     for (struct wal_record *done = list, *next; done != r; done = next) {
