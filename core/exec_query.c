@@ -7,8 +7,9 @@
 #include "core/distance.h"
 #include "core/executor_internal.h"
 
-/* Up to so many candidates in all segments together every distance is computed: the answer is exact. */
-enum { EXACT_CANDIDATES = 4096 };
+/* Up to so many candidates in all segments together every distance is computed: the answer is exact. Beyond it scanning
+ * codes costs less than fetching the vectors of rows that lie anywhere (some 0.15 us each). */
+enum { EXACT_CANDIDATES = 1024 };
 
 enum { SPARE_ROWS = 6, OPEN_ROUNDS = 3 };
 
