@@ -24,6 +24,7 @@ enum row_part { /* bits: which parts of a row are wanted */
                 ROW_META = 8,
                 ROW_VECTOR = 16,
                 ROW_ALL = 31,
+                ROW_UNCHECKED = 32, /* with ROW_META: as they lie; whoever walks them minds where meta_next() ends */
 };
 
 /* Views into the segment, or into the arena passed to `row` (decompressed documents). */
