@@ -27,7 +27,7 @@ static void check_record(const char *text, bool allow_null, const char *want)
     ck_assert_msg(!bad_key, "%s", text);
     struct bytes meta = {packed.p, packed.n};
     ck_assert_msg(meta_validate(meta, allow_null), "%s", text);
-    must(json_put_meta(&out, meta, STR(""), &arena));
+    ck_assert(json_put_meta(&out, meta, STR(""), &arena));
     buf_char(&out, '\0');
     ck_assert_str_eq(out.p, want);
     buf_free(&packed);
@@ -166,14 +166,14 @@ START_TEST(collections_take_scalars_only)
     ck_assert(!parse_collection_metadata(read_text("{\"a\":null}"), false, &m));
     ck_assert(parse_collection_metadata(read_text("{\"chroma:x\":1,\"b\":2}"), false, &m) && m.fault.p == NULL);
     struct buf out = {0};
-    must(json_put_meta(&out, m.packed, STR(""), &arena));
+    ck_assert(json_put_meta(&out, m.packed, STR(""), &arena));
     ck_assert(str_eq(buf_view(&out), STR("{\"b\":2,\"chroma:x\":1}")));
     buf_free(&out);
 }
 END_TEST
 
 /* Random objects of scalars: what comes out is what went in, sorted, the last of equal keys. */
-START_TEST(random_objects_survive, hidden_keys_and_damage)
+START_TEST(random_objects_survive)
 {
     struct rng rng = {606};
     for (int round = 0; round < 3000; round++) {
@@ -215,11 +215,11 @@ START_TEST(hidden_keys_and_damage)
         struct buf packed = {0}, out = {0};
         bool bad_key = false;
         ck_assert(parse_record_metadata(read_text(rows[i].text), false, &packed, &bad_key));
-        must(json_put_meta(&out, (struct bytes){packed.p, packed.n}, STR("own:"), &arena));
+        ck_assert(json_put_meta(&out, (struct bytes){packed.p, packed.n}, STR("own:"), &arena));
         ck_assert(str_eq(buf_view(&out), str_from_c(rows[i].want)));
         for (size_t n = 1; n < packed.n; n++) { /* cut short: well-formed only where an entry ends */
             struct bytes part = {mem_dup(packed.p, n), n};
-            must(json_put_meta(&out, part, STR(""), &arena) == meta_validate(part, false));
+            ck_assert(json_put_meta(&out, part, STR(""), &arena) == meta_validate(part, false));
             mem_free((void *)(uintptr_t)part.p);
         }
         buf_free(&packed);
