@@ -13,6 +13,11 @@
  */
 #include "index/fragment_internal.h"
 
+enum {
+    DOCUMENT_COST = 16, /* looking at a document costs more than reading so many row numbers */
+    RARE = 4,           /* who wants some rows finds them soon among documents of which more than 1 in so many match */
+};
+
 struct eval {
     const struct fragment *f;
     struct arena *arena;
@@ -160,15 +165,21 @@ static void with_document(const struct fragment *f, const struct bitset *scope, 
     for (size_t i = 0, n = bitset_words(f->n_rows); i < n; i++) out->words[i] &= le64_get(c->present + i * 8);
 }
 
-/* Clears from `rows`, which all have a document, those that the trigrams rule out; *is_exact: the others match. */
-static enum err narrow(struct eval *ev, const struct filter *f, enum filter_kind kind, struct bitset *rows,
-                       bool *is_exact)
+/* Clears from `rows`, which all have a document, those that the trigrams rule out; *is_exact: the others match. A short
+ * needle has many trigrams: `most` row numbers of theirs may be read. */
+static enum err narrow(struct eval *ev, const struct filter *f, enum filter_kind kind, uint64_t most,
+                       struct bitset *rows, bool *is_exact)
 {
     const struct text_index *index = &ev->f->text_index;
     *is_exact = false;
     if (kind == FILTER_DOC_REGEX) return text_index_narrow_regex(index, regex_needs(f->regex), rows, ev->arena, ev->em);
     *is_exact = f->text.n == 0 || f->text.n == 3; /* every document holds the empty string */
-    return f->text.n == 0 ? ERR_OK : text_index_narrow(index, f->text, rows, ev->arena, ev->em);
+    if (f->text.n == 0) return ERR_OK;
+    if (f->text.n > 2) return text_index_narrow(index, f->text, rows, ev->arena, ev->em);
+    enum text_narrowed how = TEXT_AS_BEFORE;
+    enum err e = text_index_narrow_short(index, f->text, most, rows, ev->arena, &how, ev->em);
+    *is_exact = how == TEXT_DECIDED;
+    return e;
 }
 
 static enum err eval_document(struct eval *ev, const struct filter *f, enum filter_kind kind,
@@ -177,7 +188,7 @@ static enum err eval_document(struct eval *ev, const struct filter *f, enum filt
     bool is_exact;
     with_document(ev->f, scope, out);
     if (is_empty(out)) return ERR_OK;
-    enum err e = narrow(ev, f, kind, out, &is_exact);
+    enum err e = narrow(ev, f, kind, (uint64_t)bitset_count(out) * DOCUMENT_COST, out, &is_exact);
     if (e != ERR_OK || is_exact) return e;
     return verify(ev, f, kind, out);
 }
@@ -239,7 +250,7 @@ static enum err open_document(struct eval *ev, const struct filter *f, struct bi
     enum err e = new_bitset(ev, &some);
     if (e != ERR_OK) return e;
     with_document(ev->f, rows, &some);
-    if (!is_empty(&some)) e = narrow(ev, f, kind, &some, &is_exact);
+    if (!is_empty(&some)) e = narrow(ev, f, kind, ev->f->n_rows / RARE, &some, &is_exact);
     if (e != ERR_OK) return e;
     if (!is_negated) copy(rows, &some);
     if (is_exact) {
