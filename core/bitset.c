@@ -76,3 +76,25 @@ uint32_t bitset_next(const struct bitset *s, uint32_t from)
     }
     return (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(word);
 }
+
+uint32_t bitset_pass(const struct bitset *s, uint32_t from, uint32_t to, uint32_t most, uint32_t *n_passed)
+{
+    uint32_t n = 0, at = from;
+    while (at < to && n < most) { /* a word at a time, those of the ends cut */
+        uint64_t word = s->words[at / 64] & (~UINT64_C(0) << (at % 64));
+        uint32_t here = 64 - at % 64, end = to - at > here ? at + here : to;
+        if (end % 64 != 0) word &= (UINT64_C(1) << (end % 64)) - 1;
+        struct bitset one = {&word, 64};
+        uint32_t count = bitset_count(&one);
+        if (count >= most - n) { /* the last one is in this word */
+            for (uint32_t left = most - n; left > 1; left--) word &= word - 1;
+            at = at / 64 * 64 + (uint32_t)__builtin_ctzll(word) + 1;
+            count = most - n;
+        } else {
+            at = end;
+        }
+        n += count;
+    }
+    *n_passed = n;
+    return at;
+}

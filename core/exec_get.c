@@ -2,8 +2,8 @@
  *
  * Each segment offers its selected visible rows in ascending ordinals through a cursor: a fragment holds its rows in that
  * order; a tail does not (an updated row keeps its old place), so its rows are sorted first. The cursors are merged.
- * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead
- * or masked, so a page at a deep offset costs a binary search and not a walk.
+ * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead, or by
+ * counting bits under a mask, so a page at a deep offset costs a binary search and not a walk.
  */
 #include <stdlib.h>
 
@@ -23,7 +23,7 @@ struct cursor {
     uint32_t *sorted;      /* tails: visible rows by ordinal; NULL: row numbers are in order */
     uint32_t n_sorted, at; /* at: next place in `sorted`, or the present row */
     uint64_t ordinal;      /* of the present row; UINT64_MAX: at the end */
-    bool is_dense;         /* every row is selected and visible */
+    bool is_whole;         /* a fragment of which nothing is dead or open: every selected row is visible */
 };
 
 static uint32_t cursor_row(const struct cursor *c)
@@ -57,7 +57,7 @@ static enum err cursor_settle(struct cursor *c, struct errmsg *em)
             if (e != ERR_OK) return e;
             continue;
         }
-        if (c->is_dense || segment_is_visible(c->segment, c->at, c->s->lsn)) {
+        if (c->is_whole || segment_is_visible(c->segment, c->at, c->s->lsn)) {
             c->ordinal = c->segment->ops->ordinal(c->segment, c->at);
             return ERR_OK;
         }
@@ -98,8 +98,8 @@ static enum err sort_tail(struct cursor *c, uint32_t n_max, struct arena *a)
     return ERR_OK;
 }
 
-/* How many rows from the present one on have ordinals below `bound`, where every row counts. */
-static uint32_t dense_run(const struct cursor *c, uint64_t bound)
+/* The first row of a fragment, from the present one on, whose ordinal is not below `bound`. */
+static uint32_t row_of_bound(const struct cursor *c, uint64_t bound)
 {
     uint32_t lo = c->at, hi = c->n_rows;
     while (lo < hi) {
@@ -109,7 +109,25 @@ static uint32_t dense_run(const struct cursor *c, uint64_t bound)
         else
             hi = mid;
     }
-    return lo - c->at;
+    return lo;
+}
+
+/* Moves on over the present row and further ones with ordinals below `bound`, `most` at most; returns how many. */
+static uint32_t skip_rows(struct cursor *c, uint64_t bound, uint32_t most)
+{
+    uint32_t n = 1;
+    if (!c->is_whole) {
+        c->at++;
+        return n;
+    }
+    uint32_t end = row_of_bound(c, bound);
+    if (c->mask != NULL) {
+        c->at = bitset_pass(c->mask, c->at, end, most, &n);
+        return n;
+    }
+    n = end - c->at < most ? end - c->at : most;
+    c->at += n;
+    return n;
 }
 
 static enum err open_cursors(const struct snapshot *s, struct segment_rows *rows, struct arena *a, struct cursor **out,
@@ -135,7 +153,7 @@ static enum err open_cursors(const struct snapshot *s, struct segment_rows *rows
             CHECK(rows[i].rest.n == 0 && "a tail decides at once");
             if (sort_tail(c, rows[i].n, a) != ERR_OK) return errmsg_set(em, ERR_NOMEM, "sort %u rows", rows[i].n);
         } else {
-            c->is_dense = c->mask == NULL && atomic_load(&c->segment->deaths.n_dead) == 0;
+            c->is_whole = rows[i].rest.n == 0 && atomic_load(&c->segment->deaths.n_dead) == 0;
         }
         enum err e = cursor_settle(c, em);
         if (e != ERR_OK) return e;
@@ -181,10 +199,7 @@ enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_
         struct cursor *c = lowest(cursors, n_cursors, &next);
         while (c->ordinal < next && n < most) { /* a stretch of one segment */
             if (offset > 0) {
-                uint32_t skip = c->is_dense ? dense_run(c, next) : 1;
-                if (skip > offset) skip = offset;
-                offset -= skip;
-                c->at += skip;
+                offset -= skip_rows(c, next, offset);
             } else {
                 refs[n++] = (struct row_ref){c->index, cursor_row(c)};
                 c->at++;
