@@ -11,7 +11,7 @@
  * codes costs less than fetching the vectors of rows that lie anywhere (some 0.15 us each). */
 enum { EXACT_CANDIDATES = 1024 };
 
-enum { SPARE_ROWS = 6, OPEN_ROUNDS = 3 };
+enum { SPARE_ROWS = 2, OPEN_ROUNDS = 3 };
 
 static void note_plan(struct exec_stats *stats, const struct snapshot *s, bool is_exact, uint64_t n_rows,
                       const struct topk *top)
@@ -100,7 +100,7 @@ enum err exec_nearest(const struct snapshot *s, struct segment_rows *rows, const
     struct query_vector q;
     query_vector_init(&q, v, s->dim, s->space, a);
     /* Most open rows match, as a rule: some more than k are asked for, and only as many documents read as it takes. */
-    uint64_t wanted = (uint64_t)k + k / 4 + SPARE_ROWS;
+    uint64_t wanted = (uint64_t)k + k / 8 + SPARE_ROWS;
     for (int round = 0; has_open_rows(s, rows); round++, wanted *= 4) {
         uint64_t n_rows = count_rows(s, rows);
         enum err e;
