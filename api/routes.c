@@ -176,13 +176,20 @@ static bool match(const char *pattern, struct str path, struct str params[API_PA
     return p == end;
 }
 
+/* Most patterns differ from a path in their last byte already, and share a long beginning with it. */
+static bool ends_alike(const char *pattern, struct str path)
+{
+    char last = pattern[strlen(pattern) - 1];
+    return last == '}' || (path.n > 0 && path.p[path.n - 1] == last);
+}
+
 const struct api_route *route_find(struct str path, struct str params[API_PARAMS_MAX], uint32_t *n_params)
 {
     const char *tried = NULL;
     for (uint32_t i = 0; i < api_n_routes; i++) {
         if (tried != NULL && strcmp(tried, api_routes[i].pattern) == 0) continue;
         tried = api_routes[i].pattern;
-        if (match(tried, path, params, n_params)) return &api_routes[i];
+        if (ends_alike(tried, path) && match(tried, path, params, n_params)) return &api_routes[i];
     }
     return NULL;
 }

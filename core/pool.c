@@ -73,9 +73,10 @@ enum err pool_push(struct pool *p, struct pool_job *job)
         *p->tail = job;
         p->tail = &job->next;
         p->n_waiting++;
-        (void)pthread_cond_signal(&p->ready);
     }
     (void)pthread_mutex_unlock(&p->mu);
+    if (!is_full)
+        (void)pthread_cond_signal(&p->ready); /* not under the mutex: the thread would wake up to wait for it */
     return is_full ? ERR_BUSY : ERR_OK;
 }
 

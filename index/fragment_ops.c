@@ -53,7 +53,7 @@ static enum err fragment_row(const struct segment *s, uint32_t row, unsigned par
     }
     if ((parts & ROW_META) != 0) {
         if ((e = column_get(&f->meta, row, &value, em)) != ERR_OK) goto fail;
-        if (value.n > 0 && !meta_validate(value, false)) {
+        if (value.n > 0 && (parts & ROW_UNCHECKED) == 0 && !meta_validate(value, false)) {
             e = errmsg_set(em, ERR_CORRUPT, "row %u: its metadata are damaged", row);
             goto fail;
         }
@@ -146,7 +146,7 @@ static enum err fragment_sparse_count(const struct segment *s, const struct spar
 
 #define FRAGMENT_OPS                                                                                                   \
     .free = fragment_free, .find = fragment_find, .row = fragment_row, .filter = fragment_filter,                      \
-    .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
+    .settle = fragment_settle, .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
 
 const struct segment_ops *fragment_ops(bool has_sparse_lists)
 {

@@ -93,7 +93,8 @@ struct gateway {
     uv_poll_t poll;                /* libmicrohttpd's epoll descriptor */
     uv_timer_t timer;              /* the time-out it asked for */
     uv_timer_t sweep;              /* our own deadlines */
-    uv_async_t wake;               /* completions are there */
+    uv_poll_t wake;                /* wake_fd: completions are there */
+    int wake_fd;                   /* an eventfd */
     struct exchange *_Atomic done; /* LIFO of finished exchanges; producers: any thread */
 
     /* owner: the loop's thread */
