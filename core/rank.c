@@ -33,7 +33,7 @@ static void list_leaves(const struct rank *r, struct rank_leaves *leaves)
     for (uint32_t i = 0; i < r->n_operands; i++) list_leaves(r->operands[i], leaves);
 }
 
-static enum err dense_lists(const struct snapshot *s, const struct segment_rows *rows, const struct rank_leaves *leaves,
+static enum err dense_lists(const struct snapshot *s, struct segment_rows *rows, const struct rank_leaves *leaves,
                             struct arena *a, struct errmsg *em)
 {
     for (uint32_t i = 0; i < leaves->n; i++) {
@@ -83,7 +83,7 @@ static enum err ranked_rows(const struct snapshot *s, const struct rank_search *
     if (leaves.at == NULL || leaves.lists == NULL || leaves.is_sparse == NULL)
         return errmsg_set(em, ERR_NOMEM, "rank by %u lists", n_leaves);
     list_leaves(search->rank, &leaves);
-    enum err e = exec_select(s, &search->selection, a, &rows, em);
+    enum err e = exec_select(s, &search->selection, false, a, &rows, em);
     if (e == ERR_OK) e = dense_lists(s, rows, &leaves, a, em);
     if (e == ERR_OK) e = rank_sparse_lists(s, rows, &leaves, a, em);
     if (e == ERR_OK && s->stats != NULL) note_sparse(s->stats, s, rows, &leaves);

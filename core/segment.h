@@ -101,6 +101,14 @@ struct sparse_query {
 
 struct segment;
 
+/* What a segment left open of a filter: texts that only reading the documents decides. A reader that wants ten rows has
+ * them decided as it goes, and stops. */
+struct filter_rest {
+    const struct filter **filters; /* an open row must match all of them */
+    uint32_t n;                    /* 0: nothing is open */
+    struct bitset open;
+};
+
 struct segment_ops {
     void (*free)(struct segment *s);
 
@@ -111,9 +119,15 @@ struct segment_ops {
     enum err (*row)(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
                     struct errmsg *em);
 
-    /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. */
+    /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. With `rest`
+     * the segment may leave rows in `out` that it has not looked at; NULL: it decides all. */
     enum err (*filter)(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                       struct bitset *out, struct errmsg *em);
+                       struct bitset *out, struct filter_rest *rest, struct errmsg *em);
+
+    /* Decides the open rows from `from` to below `to`: they leave rest->open, and `rows` too if they do not match. Only
+     * called with what `filter` of this segment gave. */
+    enum err (*settle)(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
+                       uint32_t to, struct errmsg *em);
 
     /* Offers to `top` the nearest visible rows among the first n_rows, those in `mask` only when it is not NULL.
      * `n_mask` is the number of bits in the mask. Distances offered are exact. */

@@ -274,9 +274,10 @@ static enum err tail_row(const struct segment *s, uint32_t row, unsigned parts, 
 }
 
 static enum err tail_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                            struct bitset *out, struct errmsg *em)
+                            struct bitset *out, struct filter_rest *rest, struct errmsg *em)
 {
     const struct tail *t = tail_const(s);
+    (void)rest; /* the texts are at hand */
     struct arena scratch = {.max_bytes = a->max_bytes};
     enum err e = ERR_OK;
     if (!bitset_init(out, a, n_rows)) return errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
@@ -311,6 +312,7 @@ static const struct segment_ops tail_ops = {
     .find = tail_find,
     .row = tail_row,
     .filter = tail_filter,
+    .settle = NULL, /* nothing is ever open */
     .nearest = tail_nearest,
     .ordinal = tail_ordinal,
     .born = tail_born,

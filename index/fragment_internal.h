@@ -191,6 +191,8 @@ const struct segment_ops *fragment_ops(bool has_sparse_lists); /* fragment_ops.c
 void fragment_free(struct segment *s);                         /* fragment_open.c */
 
 enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                         struct bitset *out, struct errmsg *em);
+                         struct bitset *out, struct filter_rest *rest, struct errmsg *em); /* fragment_filter.c */
+enum err fragment_settle(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
+                         uint32_t to, struct errmsg *em);
 
 #endif

@@ -146,7 +146,7 @@ static enum err fragment_sparse_count(const struct segment *s, const struct spar
 
 #define FRAGMENT_OPS                                                                                                   \
     .free = fragment_free, .find = fragment_find, .row = fragment_row, .filter = fragment_filter,                      \
-    .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
+    .settle = fragment_settle, .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
 
 const struct segment_ops *fragment_ops(bool has_sparse_lists)
 {

@@ -87,7 +87,7 @@ static void exercise(struct segment *s, const struct model *m, struct rng *r)
     }
     for (int i = 0; i < 20; i++) {
         struct bitset found;
-        enum err e = s->ops->filter(s, fragment_n_rows(s), random_filter(r, &a, m, &re, 0), &a, &found, NULL);
+        enum err e = s->ops->filter(s, fragment_n_rows(s), random_filter(r, &a, m, &re, 0), &a, &found, NULL, NULL);
         must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
     }
     for (uint32_t i = 0; i < re.n; i++) regex_free(re.list[i]);
