@@ -4,8 +4,8 @@
  *   1. no such route 404   2. wrong method 405   3. a path parameter that is not UTF-8 400
  *   4. who asks is not known 401, or may not do this 403 (auth_gate.c)
  *   5. the tenant asks too often, or has too much in progress 429 (limits_gate.c)
- *   6. the content type is not JSON 415   7. the announced body is too large 413 (where upstream answers that with a bare
- *      text, BODY_JSON_BARE, it looks at the size first)
+ *   6. the content type is not JSON 415   7. the announced body is too large 413 (the other way round where upstream
+ *      answers that with a bare text: BODY_JSON_BARE)
  *   A password that has to be verified first puts off 4 and 5 until the body is there.
  *   Everything else needs the body and is the handler's.
  * CORS, when configured, adds its headers to every answer and answers every OPTIONS request by itself.

@@ -52,7 +52,7 @@ static unsigned size_class(uint32_t n_rows)
 
 static bool is_quiet(const struct live *live)
 {
-    return monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
+    return clock_monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
 }
 
 static bool wants_flush(const struct store *s, const struct live *live, bool flush_all, uint64_t pinned_below)
@@ -140,14 +140,14 @@ static bool each_collection(struct store *s, void (*work)(struct store *, const 
 
 static bool is_backing_off(const struct backoff *b)
 {
-    return b->n_failures > 0 && monotonic_ns() < b->until_ns;
+    return b->n_failures > 0 && clock_monotonic_ns() < b->until_ns;
 }
 
 static void note_outcome(struct backoff *b, enum err e)
 {
     b->n_failures = e == ERR_OK ? 0 : b->n_failures + 1;
     unsigned doublings = b->n_failures < BACKOFF_DOUBLINGS_MAX ? b->n_failures : BACKOFF_DOUBLINGS_MAX;
-    b->until_ns = monotonic_ns() + (BACKOFF_NS << doublings);
+    b->until_ns = clock_monotonic_ns() + (BACKOFF_NS << doublings);
 }
 
 /* Not when it was deleted meanwhile, nor when a build is given up because the store closes. */

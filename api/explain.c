@@ -15,12 +15,12 @@ void explain_begin(struct api_request *r)
 {
     if (!r->wants_explanation) return;
     r->explain = arena_zalloc(&r->arena, sizeof *r->explain);
-    if (r->explain != NULL) r->explain->began_ns = clock_ns();
+    if (r->explain != NULL) r->explain->began_ns = clock_monotonic_ns();
 }
 
 void explain_end_stage(struct api_request *r, enum explain_stage stage)
 {
-    if (r->explain != NULL) r->explain->ended_ns[stage] = clock_ns();
+    if (r->explain != NULL) r->explain->ended_ns[stage] = clock_monotonic_ns();
 }
 
 static void put_times(struct buf *b, const struct explain *x)

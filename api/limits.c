@@ -13,14 +13,8 @@
 #include <time.h>
 
 #include "core/hash.h"
+#include "core/clock.h"
 #include "core/mem.h"
-
-static uint64_t monotonic_clock(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static struct tenant *tenant_new(struct str name, const struct tenant_rules *rules)
 {
@@ -131,7 +125,7 @@ enum err limits_new(struct limits **out, struct catalog *catalog, const struct l
     if (l == NULL) return errmsg_set(em, ERR_NOMEM, "make limits");
     l->catalog = catalog;
     if (o != NULL) l->options = *o;
-    if (l->options.now_ns == NULL) l->options.now_ns = monotonic_clock;
+    if (l->options.now_ns == NULL) l->options.now_ns = clock_monotonic_ns;
     (void)pthread_rwlock_init(&l->lock, NULL); /* none of these can fail without attributes */
     (void)pthread_mutex_init(&l->store_mu, NULL);
     (void)pthread_mutex_init(&l->thread_mu, NULL);

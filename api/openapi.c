@@ -33,6 +33,8 @@ static bool has_error(const struct api_route *row, const struct openapi_answer *
     case 415:
     case 422:
         return row->body != BODY_NONE;
+    case 429:
+        return route_names_tenant(row);
     case 500:
         return true;
     default:
@@ -54,6 +56,7 @@ static void put_errors(struct buf *b, const struct api_route *row, const struct 
                   {413, "The body is larger than the server takes"},
                   {415, "The body is not said to be JSON"},
                   {422, "The body has the wrong shape"},
+                  {429, "The tenant has too much in progress, or asks too often"},
                   {500, "Server error"},
                   {501, "Not to be had on a single node"},
                   {503, "The server cannot do its work"}};

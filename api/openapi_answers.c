@@ -41,6 +41,8 @@ static const struct openapi_answer answers[] = {
     {"create_tenant", EMPTY, "", "409"},
     {"get_tenant", REF("Tenant"), "", "404"},
     {"update_tenant", EMPTY, "", ""},
+    {"get_tenant_usage", REF("Usage"), "", "404"},
+    {"get_usage", OBJECT("\"tenants\"", "\"tenants\":" LIST(REF("Usage"))), "", ""},
     {"list_databases", LIST(REF("Database")), PAGE, ""},
     {"create_database", EMPTY, "", "409"},
     {"get_database", REF("Database"), "", "404"},
@@ -90,6 +92,8 @@ const struct openapi_schema openapi_schemas[] = {
     {"Identity", OBJECT("\"user_id\",\"tenant\",\"databases\"",
                         P("user_id", TEXT) "," P("tenant", TEXT) "," P("databases", LIST(TEXT)))},
     {"Tenant", OBJECT("\"name\"", P("name", TEXT) "," P("resource_name", TEXT_OR_NULL))},
+    {"Usage", "{\"type\":\"object\",\"required\":[\"tenant\"],\"properties\":{" P("tenant", TEXT)
+              "},\"additionalProperties\":" COUNT "}"},
     {"Database", OBJECT("\"id\",\"name\",\"tenant\"", P("id", UUID) "," P("name", TEXT) "," P("tenant", TEXT))},
     {"Collection", OBJECT(
         "\"id\",\"name\",\"configuration_json\",\"schema\",\"metadata\",\"dimension\",\"tenant\",\"database\","

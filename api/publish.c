@@ -336,7 +336,7 @@ static enum err publish(struct build *b, const struct collection_state *state, s
 static void count_published(struct compactor_counts *c, uint64_t started_ns, uint64_t bytes)
 {
     (void)atomic_fetch_add_explicit(&c->n_done, 1, memory_order_relaxed);
-    (void)atomic_fetch_add_explicit(&c->busy_ns, monotonic_ns() - started_ns, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->busy_ns, clock_monotonic_ns() - started_ns, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&c->bytes_written, bytes, memory_order_relaxed);
 }
 
@@ -346,7 +346,7 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
 {
     struct store *s = b->s;
     struct live *live = b->live;
-    uint64_t started_ns = monotonic_ns(), bytes = 0;
+    uint64_t started_ns = clock_monotonic_ns(), bytes = 0;
     (void)pthread_mutex_lock(&s->publish_mu);
     b->fragment_id = live->next_fragment_id++;
     if (flushed == NULL) b->position = live->state.log_position;

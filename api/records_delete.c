@@ -18,26 +18,13 @@ struct delete_in {
 
 static bool read_delete(struct json_reader *j, struct delete_in *in)
 {
-    static const char *const names[] = {"ids", "where", "where_document", "limit"};
+    static const char *const names[] = {SELECTION_MEMBERS, "limit"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 4, "struct DeleteCollectionRecordsPayload")) return false;
     bool ok = true;
-    for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
-        switch (i) {
-        case 0:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 1:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 2:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        default:
-            ok = body_u32_or_null(j, &in->limit, &in->has_limit);
-            break;
-        }
-    }
+    for (int i; ok && (i = json_next_field(j, &f)) >= 0;)
+        ok = i < SELECTION_N_MEMBERS ? selection_read_member(&in->selection, i, j)
+                                     : body_u32_or_null(j, &in->limit, &in->has_limit);
     return ok && json_finish(j);
 }
 

@@ -42,25 +42,20 @@ static enum api_outcome answer_rows(struct api_request *r, const struct answer_r
 
 static bool read_get(struct json_reader *j, struct read_in *in)
 {
-    static const char *const names[] = {"ids", "where", "where_document", "limit", "offset", "include"};
+    static const char *const names[] = {SELECTION_MEMBERS, "limit", "offset", "include"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 6, "struct GetRequestPayload")) return false;
     bool ok = true;
     for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
+        if (i < SELECTION_N_MEMBERS) {
+            ok = selection_read_member(&in->selection, i, j);
+            continue;
+        }
         switch (i) {
-        case 0:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 1:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 2:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        case 3:
+        case SELECTION_N_MEMBERS:
             ok = body_u32_or_null(j, &in->limit, &in->has_limit);
             break;
-        case 4:
+        case SELECTION_N_MEMBERS + 1:
             ok = body_u32_or_null(j, &in->offset, &in->has_offset);
             break;
         default:
@@ -111,25 +106,20 @@ static bool get_is_allowed(struct api_request *r, struct read_in *in)
 
 static bool read_query(struct json_reader *j, struct read_in *in)
 {
-    static const char *const names[] = {"query_embeddings", "ids", "where", "where_document", "n_results", "include"};
+    static const char *const names[] = {SELECTION_MEMBERS, "query_embeddings", "n_results", "include"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 6, "struct QueryRequestPayload")) return false;
     bool ok = true;
     for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
+        if (i < SELECTION_N_MEMBERS) {
+            ok = selection_read_member(&in->selection, i, j);
+            continue;
+        }
         switch (i) {
-        case 0:
+        case SELECTION_N_MEMBERS:
             ok = vectors_read_numbers(j, &in->vectors);
             break;
-        case 1:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 2:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 3:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        case 4:
+        case SELECTION_N_MEMBERS + 1:
             ok = body_u32_or_null(j, &in->n_results, &in->has_n_results);
             break;
         default:
@@ -139,7 +129,7 @@ static bool read_query(struct json_reader *j, struct read_in *in)
         }
     }
     if (!in->has_include) include_default(&in->include, true);
-    return ok && json_need_field(j, &f, 0) && json_finish(j);
+    return ok && json_need_field(j, &f, SELECTION_N_MEMBERS) && json_finish(j);
 }
 
 /* The hits as rows and distances; the arrays are in the arena. */

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "api/store.h"
+#include "core/clock.h"
 #include "index/index.h"
 
 /* After a failure the next attempt waits, twice as long each time: what has failed may fail for long, and each attempt
@@ -106,8 +107,6 @@ static inline struct live *live_of(const struct catalog_collection *col)
 {
     return (struct live *)(void *)atomic_load(&col->runtime);
 }
-
-uint64_t monotonic_ns(void);
 
 /* DIR/collections/N and files in it. */
 void store_collection_dir(const struct store *s, uint64_t number, char out[STORE_PATH_MAX]);

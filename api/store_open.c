@@ -144,7 +144,7 @@ enum err live_open(struct store *s, const struct catalog_collection *col, struct
 static void say_progress(struct store *s, uint64_t lsn)
 {
     static const uint64_t EVERY_NS = 2000000000;
-    uint64_t now = monotonic_ns();
+    uint64_t now = clock_monotonic_ns();
     if (now - s->replay_said_ns < EVERY_NS) return;
     s->replay_said_ns = now;
     log_info("replaying the log: replayed=%llu at=%llu", (unsigned long long)s->n_replayed, (unsigned long long)lsn);

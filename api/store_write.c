@@ -20,7 +20,7 @@ static void on_durable(struct wal_record *record, enum err e, uint64_t lsn)
         e = collection_apply(live->collection, lsn, w->block, &w->n_changed, &em);
         if (e != ERR_OK && e != ERR_NOT_FOUND) log_error("apply log record %llu: %s", (unsigned long long)lsn, em.text);
         atomic_store(&s->applied_lsn, lsn);
-        atomic_store_explicit(&live->last_write_ns, monotonic_ns(), memory_order_relaxed);
+        atomic_store_explicit(&live->last_write_ns, clock_monotonic_ns(), memory_order_relaxed);
         collection_pressure(live->collection, &p);
         if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes)
             compactor_wake(s, true, false);

@@ -11,7 +11,7 @@ void exec_explain_selection(const struct snapshot *s, const struct segment_rows 
 {
     struct exec_explain *x = s->explain;
     if (x == NULL) return;
-    x->select_ns += clock_ns() - began_ns;
+    x->select_ns += clock_monotonic_ns() - began_ns;
     x->n_rows = 0;
     x->n_segments = s->n_segments;
     for (uint32_t i = 0; i < s->n_segments; i++) {

@@ -76,7 +76,7 @@ enum err exec_select(const struct snapshot *s, const struct selection *sel, bool
 {
     enum err e = ERR_OK;
     struct segment_rows *rows = arena_array(a, s->n_segments, sizeof *rows);
-    uint64_t began_ns = s->explain != NULL ? clock_ns() : 0;
+    uint64_t began_ns = s->explain != NULL ? clock_monotonic_ns() : 0;
     if (rows == NULL) return errmsg_set(em, ERR_NOMEM, "select rows");
     if (sel->ids != NULL) {
         e = select_ids(s, sel, a, rows, em);

@@ -256,7 +256,7 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
 static void on_api_done(struct api_request *r)
 {
     struct exchange *x = r->server;
-    x->note.done_ns = note_now();
+    x->note.done_ns = clock_monotonic_ns();
     if (x->runs_here)
         x->is_done = true;
     else
@@ -266,7 +266,7 @@ static void on_api_done(struct api_request *r)
 static void run_job(struct pool_job *job)
 {
     struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
-    x->note.run_ns = note_now();
+    x->note.run_ns = clock_monotonic_ns();
     api_run(&x->r);
 }
 
@@ -275,7 +275,7 @@ static enum MHD_Result hand_over(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
     x->job.run = run_job;
-    x->note.pushed_ns = note_now();
+    x->note.pushed_ns = clock_monotonic_ns();
     connection_expect(x->connection, STAGE_WORK, 0);
     g->n_in_flight++;
     note_gauges(g); /* the pool's thread may be about to show them */

@@ -13,6 +13,7 @@
 
 #include <microhttpd.h>
 
+#include "core/clock.h"
 #include "server/gateway.h"
 
 enum { CONNECTION_MEMORY_BYTES = 128 << 10, PUMP_BUDGET = 16, SWEEP_MS = 1000, SWEEP_DRAINING_MS = 50 };
@@ -125,7 +126,6 @@ void exchange_release(struct exchange *x); /* everything but the answer's bytes 
 
 /* gateway_note.c. note_answer: when the answer is queued (status 0: it could not be), before anything is released;
  * note_end: when it was sent, or the connection has gone. */
-uint64_t note_now(void);
 void note_head(struct exchange *x);
 void note_answer(struct exchange *x, unsigned status, uint64_t n_bytes);
 void note_end(struct exchange *x, bool is_sent);

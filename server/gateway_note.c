@@ -15,13 +15,6 @@
 #include "server/gateway_internal.h"
 #include "server/request_line.h"
 
-uint64_t note_now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* --- trace ids ----------------------------------------------------------------------------------------------------
  * xoshiro256** (Blackman & Vigna 2018), seeded by the kernel: they need not be secret, only different. */
 
@@ -57,7 +50,7 @@ static bool watches_slow(const struct gateway_options *o)
 void note_head(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
-    x->note.head_ns = note_now();
+    x->note.head_ns = clock_monotonic_ns();
     if (g->options.request_log == NULL) return;
     (void)clock_gettime(CLOCK_REALTIME, &x->note.received);
     if (!logs_everything(&g->options) && !watches_slow(&g->options)) return;
@@ -143,7 +136,7 @@ void note_end(struct exchange *x, bool is_sent)
     const struct gateway_options *o = &x->connection->gateway->options;
     if (n->head_ns == 0) return;
     note_answer(x, 0, 0); /* unless there was one */
-    n->m.duration_ns = note_now() - n->head_ns;
+    n->m.duration_ns = clock_monotonic_ns() - n->head_ns;
     n->m.bytes_in = x->received_bytes; /* an answer may come before the rest of a body that is thrown away */
     if (o->metrics != NULL) metrics_count(o->metrics, &n->m);
     if (n->line.n > 0 || n->line.err != ERR_OK) {

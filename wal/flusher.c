@@ -18,18 +18,12 @@
  */
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/crc32c.h"
 #include "core/hash.h"
 #include "core/logger.h"
 #include "core/mem.h"
 #include "wal/wal_internal.h"
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 /* --- gathering: a run of bytes for consecutive offsets of the active segment ------------------------------------- */
 
@@ -192,7 +186,7 @@ static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
  * others; on failure the whole list. */
 static enum err write_group(struct wal *w, struct wal_record *list, struct wal_record **rest, struct errmsg *em)
 {
-    uint64_t started = now_ns(), bytes = 0, n = 0;
+    uint64_t started = clock_monotonic_ns(), bytes = 0, n = 0;
     struct gather g = {.w = w, .at = w->at, .em = em};
     struct wal_record *r = list;
     for (; r != NULL; r = r->next) {
@@ -205,10 +199,10 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     CHECK(n > 0 && "the caller has made room for one");
     gather_flush(&g);
     *rest = list;
-    uint64_t sync_started = now_ns();
+    uint64_t sync_started = clock_monotonic_ns();
     if (g.err == ERR_OK) g.err = wal_sync_file(w, w->file, true, em);
     if (g.err != ERR_OK) return g.err;
-    histogram_add(&w->sync, now_ns() - sync_started);
+    histogram_add(&w->sync, clock_monotonic_ns() - sync_started);
 
     uint64_t lsn = w->next_lsn;
     w->at += bytes;
@@ -223,7 +217,7 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     w->pending_bytes -= bytes;
     w->n_records += n;
     w->n_flushes++;
-    w->flush_ns_total += now_ns() - started;
+    w->flush_ns_total += clock_monotonic_ns() - started;
     w->bytes_written += bytes;
     (void)pthread_mutex_unlock(&w->mu);
     *rest = r;

@@ -97,11 +97,12 @@ def fault(schema, value, schemas, where="answer"):
         missing = set(schema.get("required", [])) - set(value)
         if missing:
             return f"{where}: lacks {missing}"
-        known = schema.get("properties")
-        if known and set(value) - set(known):
+        known, others = schema.get("properties"), schema.get("additionalProperties")
+        if known and not others and set(value) - set(known):
             return f"{where}: has {set(value) - set(known)}"
         for k, v in value.items():
-            found = known and k in known and fault(known[k], v, schemas, f"{where}.{k}")
+            its = (known or {}).get(k, others)
+            found = its and fault(its, v, schemas, f"{where}.{k}")
             if found:
                 return found
     if isinstance(value, list) and "items" in schema:
@@ -143,6 +144,9 @@ def test_answers_are_as_described(server, described):
         ask("POST", ROOT + "/tenants", {}, 422)
         ask("GET", ROOT + "/tenants/acme")
         ask("GET", ROOT + "/tenants/absent", status=404)
+        if ROOT + "/usage" in described["paths"]:
+            ask("GET", ROOT + "/usage")
+            ask("GET", ROOT + "/tenants/acme/usage")
         ask("PATCH", ROOT + "/tenants/acme", {"resource_name": "x"})
         ask("POST", ROOT + "/tenants/acme/databases", {"name": "db1"})
         ask("GET", ROOT + "/tenants/acme/databases?limit=5")
