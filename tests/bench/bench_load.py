@@ -24,14 +24,24 @@ class Client:
     def __init__(self, port):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
 
-    def call(self, method, path, body=None):
+    def _ask(self, method, path, body, **headers):
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        self.connection.request(method, path, data, {"content-type": "application/json"})
+        self.connection.request(method, path, data, {"content-type": "application/json", **headers})
         answer = self.connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise SystemExit(f"{method} {path}: {answer.status} {text[:300]!r}")
+        return answer.headers, text
+
+    def call(self, method, path, body=None):
+        _, text = self._ask(method, path, body)
         return json.loads(text) if text else None
+
+    def explained(self, path, body):
+        """What the server says it did for this read (docs/operations.md), or None."""
+        headers, _ = self._ask("POST", path, body, **{"x-chroma-explain": "true"})
+        told = headers["x-chroma-explain"]
+        return told and json.loads(told)
 
     def close(self):
         self.connection.close()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 
@@ -113,6 +114,27 @@ class Server:
             if self.cpu_s() - before < 0.03:
                 break
         return time.monotonic() - began
+
+
+class MemoryWatch:
+    """The most anonymous memory a server had while this was open, looked at every 50 ms."""
+
+    def __init__(self, server):
+        self.server, self.peak_mb = server, server.anonymous_mb()
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self._look)
+
+    def _look(self):
+        while not self.is_over.wait(0.05):
+            self.peak_mb = max(self.peak_mb, self.server.anonymous_mb())
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.thread.join()
 
 
 # ---------------------------------------------------------------------------------------------- the machine

@@ -22,7 +22,7 @@ import numpy as np
 import bench_data
 from bench_data import BLOCK, FILTERS
 from bench_load import COLLECTIONS, Client, Exact, add_body, measure_recall, query_body, run_wrk, send_all
-from bench_server import Server, describe_machine, dump, load_average, versions
+from bench_server import MemoryWatch, Server, describe_machine, dump, load_average, versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BATCH = 500
@@ -35,16 +35,19 @@ FIGURES = {
     "behind_s": ("after the last answer, until nothing is left to flush or merge, s", 1),
     "indexed_s": ("after the last answer, until `indexing_status` says 1.0, s", 3),
     "fragments": ("fragments then", 0),
-    "anonymous_peak_mb": ("anonymous memory, most seen during ingest, MB", 0),
+    "anonymous_peak_mb": ("anonymous memory, most seen until idle, MB", 0),
     "anonymous_mb": ("anonymous memory when idle, MB", 0),
     "disk_mb": ("disk when idle, MB", 0),
     "row_mb": ("of this, what the rows are (vectors, ids, documents, metadata), MB", 0),
     "amplification": ("bytes written to the disk for each byte of rows", 2),
+    "flush_s": ("flushing, s of one thread", 1),
+    "merge_s": ("merging, s of another", 1),
     "start_ms": ("start to first correct answer, ms", 0),
     "query_1": ("query, k = 10, 1 connection, a second", 0),
     "query_1_p99": ("p99, ms", 2),
     "query_1_cpu": ("processor time a query, ms", 3),
     "recall": ("recall@10", 4),
+    "measured": ("rows measured exactly, a query", 0),
     "query_8": ("query, 8 connections, a second", 0),
 }
 for _name, _text in (("half", "half of the rows match"), ("tenth", "a tenth"), ("hundredth", "1 %"),
@@ -52,6 +55,7 @@ for _name, _text in (("half", "half of the rows match"), ("tenth", "a tenth"), (
     FIGURES[_name] = (f"query, {_text}, 1 connection, a second", 0)
     FIGURES[_name + "_cpu"] = ("processor time a query, ms", 3)
     FIGURES[_name + "_recall"] = ("recall@10", 4)
+    FIGURES[_name + "_measured"] = ("rows measured exactly, a query", 0)
 
 
 class Prepared:
@@ -104,18 +108,27 @@ def metric(server, name):
     raise SystemExit(f"/metrics has no {name}")
 
 
+def measured_rows(client, path, queries, more):
+    """What ours says of itself: exact distances a query, on average. None: nothing is said."""
+    total = 0
+    for v in queries:
+        told = client.explained(path + "/query", query_body(v, include=(), **more))
+        if told is None:
+            return None
+        total += told["queries"][0]["measured"]
+    return total / len(queries)
+
+
 class Watched:
-    """Bodies as they are sent: notes when each tenth begins and the most memory seen."""
+    """Bodies as they are sent: notes when each begins."""
 
     def __init__(self, server, bodies, n):
         self.server, self.bodies, self.n = server, bodies, n
-        self.times, self.peak_mb = [], 0
+        self.times = []
 
     def __iter__(self):
         for i, body in enumerate(self.bodies):
             self.times.append(time.monotonic())
-            if i % 20 == 0:
-                self.peak_mb = max(self.peak_mb, self.server.anonymous_mb())
             if i % max(1, self.n // 10) == 0:
                 progress(f"  sent {i * BATCH:,} rows, {self.server.anonymous_mb():.0f} MB")
             yield body
@@ -143,7 +156,9 @@ def measure_size(source, n, a):
             client = Client(server.port)
             made = client.call("POST", COLLECTIONS, {"name": "bench", "configuration": {"hnsw": {"space": "cosine"}}})
             path = f"{COLLECTIONS}/{made['id']}"
-            ingest(f, server, client, path, prepared, a)
+            with MemoryWatch(server) as watch:
+                ingest(f, server, client, path, prepared, a)
+            f["anonymous_peak_mb"] = watch.peak_mb
             restart(f, server, path, prepared)
             client.close()
             ask(f, server, path, prepared, a)
@@ -164,10 +179,11 @@ def ingest(f, server, client, path, prepared, a):
         while client.call("GET", path + "/indexing_status")["op_indexing_progress"] < 1:
             time.sleep(0.05)
         f["indexed_s"] = time.monotonic() - ended
-    f["anonymous_peak_mb"] = max(watched.peak_mb, server.anonymous_mb())
     f["behind_s"] = catch_up(server, a.settle)
     if a.server == "ours":
         f["fragments"] = metric(server, "chroma_fragments")
+        f["flush_s"] = metric(server, "chroma_compactor_flush_seconds_total")
+        f["merge_s"] = metric(server, "chroma_compactor_merge_seconds_total")
     f["anonymous_mb"] = server.anonymous_mb()
     f["disk_mb"] = server.disk_mb()
     f["amplification"] = server.written_bytes() / prepared.row_bytes
@@ -194,11 +210,13 @@ def ask(f, server, path, prepared, a):
     client = Client(server.port)
     q = prepared.queries
     f["recall"] = measure_recall(client, path, prepared.exact, "all", len(q), {})
+    f["measured"] = measured_rows(client, path, q, {})
     found = run_wrk(server, path + "/query", [query_body(v) for v in q], 1, a.seconds)
     f["query_1"], f["query_1_p99"], f["query_1_cpu"] = found["rate"], found["p99_ms"], found["cpu_ms"]
     f["query_8"] = run_wrk(server, path + "/query", [query_body(v) for v in q], 8, a.seconds)["rate"]
     for name, (where, _) in FILTERS.items():
         f[name + "_recall"] = measure_recall(client, path, prepared.exact, name, 100, {"where": where})
+        f[name + "_measured"] = measured_rows(client, path, q[:100], {"where": where})
         found = run_wrk(server, path + "/query", [query_body(v, where=where) for v in q], 1, a.seconds)
         f[name], f[name + "_cpu"] = found["rate"], found["cpu_ms"]
     client.close()
