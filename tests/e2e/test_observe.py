@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 from chroma_server import Server, wait_until
+from raw_http import Connection
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
@@ -278,6 +279,10 @@ def test_a_query_is_explained_to_who_asks(tmp_path):
                 assert (status, head["x-chroma-explain"], other) == (200, None, text)
         told, _ = explained(s, path, "get", {"where_document": {"$contains": "number 4321"}, "include": []})
         assert told["records"] == 1 and 1 <= told["documents"] <= n
+        with Connection(s.port_now) as c:  # one request's wish is not the next one's
+            for wish in (["true"], [], ["false"], ["True"], []):
+                answer = c.request("POST", path + "/get", {"limit": 1}, [("x-chroma-explain", w) for w in wish])
+                assert answer.status == 200 and ("x-chroma-explain" in answer.headers) == (wish in (["true"], ["True"]))
         for route, body in (("query", {"query_embeddings": [[1]]}), ("get", b"{"), ("get", {"where": {"$no": 1}})):
             assert explained(s, path, route, body)[0] is None
 
