@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Ours beside upstream's wheel, on one machine in one run: a table in Markdown.
 
-usage: bench.py [-n 20000] [--seconds 2] [--rounds 3] [--sides upstream,ours] [--data X.npy --docs X.json.gz] [--out R.json]
+usage: bench.py [-n 20000] [--seconds 2] [--rounds 3] [--sides upstream,ours] [--out R.json]
+                [--data X.npy --docs X.json.gz]
        (make bench N=20000 SECONDS=2 ROUNDS=3 DATA=... DOCS=... OUT=...; needs wrk: make deps-dev)
 
 Each round starts each server on an empty directory with default settings, one after the other (the other one first in
-every second round), fills it and goes through the rows; figures are medians of the rounds. A row of which a server answers next to
-nothing in the given time gets 15 seconds. wrk runs on the same cores as the server, one thread of it: at
-tens of thousands of requests a second it takes a good part of a core, so such rows tell what both did together. `cpu`
-is the server's own processor time a request, which wrk and other work on the machine touch least.
+every second round), fills it and goes through the rows; figures are medians of the rounds. A row of which a server
+answers next to nothing in the given time gets 15 seconds. wrk runs on the same cores as the server, one thread of it:
+at tens of thousands of requests a second it takes a good part of a core, so such rows tell what both did together.
+`cpu` is the server's own processor time a request, which wrk and other work on the machine touch least.
 """
 import argparse
 import pathlib
@@ -247,8 +248,8 @@ def write_table(out, rounds, sides):
     def of(key, figure):
         return [median(rounds[s], key, figure) for s in sides]
 
-    out.write(f"| requests a second, unless it says otherwise | {' | '.join(sides)} | ratio | p99, ms | recall@10 | cpu, "
-              f"ms a request |\n| --- |{' --- |' * (len(sides) + 4)}\n")
+    out.write(f"| requests a second, unless it says otherwise | {' | '.join(sides)} | ratio | p99, ms | recall@10 | "
+              f"cpu, ms a request |\n| --- |{' --- |' * (len(sides) + 4)}\n")
     for key, name in RATES.items():
         rate = of(key, "rate")
         ratio = short(rate[1] / rate[0]) if len(sides) == 2 and rate[0] else ""
@@ -286,8 +287,9 @@ def main():
             print(f"round {i + 1} of {a.rounds}: {s}", file=sys.stderr, flush=True)
             rounds[s].append(Side(s, workload, a).run())
     facts.append(("load average after", load_average()))
-    facts.append(("rows", f"{a.n:,} of {'real' if a.data else 'generated'} data, {workload.vectors.shape[1]} dimensions, "
-                          f"cosine; medians of {a.rounds} round(s), {a.seconds} s a row"))
+    kind, dim = "real" if a.data else "generated", workload.vectors.shape[1]
+    facts.append(("rows", f"{a.n:,} of {kind} data, {dim} dimensions, cosine; medians of {a.rounds} round(s), "
+                          f"{a.seconds} s a row"))
     if len(sides) == 2:
         facts.append(("ratio", "how many times better ours is, above 1; below 1, worse"))
     facts.append(("words", ", ".join(f"{k}: {w} ({sum(w in t for t in workload.documents)} documents)"

@@ -4,10 +4,10 @@ that filters can halve, and the queries. Everything follows from a seed; nothing
 Rows come in blocks of BLOCK, each from a generator of its own, so that a million of them never need to be in memory
 and any block can be made again.
 
-  Generated   vectors: topics of very different sizes in few latent dimensions, mixed into 384, with noise; words made of
-              syllables, drawn by Zipf's law, some of them by the topic.
-  Grown       from real vectors and documents (DATA, DOCS): the first rows are the real ones, each further row a blend of
-              two that are near each other, with noise, and the text of both.
+  Generated   vectors: topics of very different sizes in few latent dimensions, mixed into 384, with noise; words made
+              of syllables, drawn by Zipf's law, some of them by the topic.
+  Grown       from real vectors and documents (DATA, DOCS): the first rows are the real ones, each further row a blend
+              of two that are near each other, with noise, and the text of both.
 """
 import gzip
 import hashlib
@@ -88,8 +88,8 @@ class Generated:
 
 
 class Grown:
-    """Real rows (DATA: .npy, one vector a row; DOCS: JSON list of texts, or of lists whose last item is the text), and as
-    many more as are wanted. The last `n_queries` real vectors are the queries and no rows."""
+    """Real rows (DATA: .npy, one vector a row; DOCS: JSON list of texts, or of lists whose last item is the text), and
+    as many more as are wanted. The last `n_queries` real vectors are the queries and no rows."""
     name = "real"
 
     def __init__(self, data, docs, seed=5, n_queries=500):

@@ -155,8 +155,8 @@ class Exact:
 
 
 def measure_recall(client, path, exact, name, n_queries, more):
-    """Recall@k over the first n_queries queries; `more`: the filter as members of the body. Similarities are computed from
-    the answered vectors, not taken from the answer."""
+    """Recall@k over the first n_queries queries; `more`: the filter as members of the body. Similarities are computed
+    from the answered vectors, not taken from the answer."""
     found = wanted = 0
     for i in range(min(n_queries, len(exact.queries))):
         answer = client.call("POST", path + "/query",

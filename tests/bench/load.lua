@@ -1,4 +1,4 @@
--- wrk script: sends the bodies of a file, one a line, in turn to one path, and prints what came of it as one line of JSON.
+-- wrk script: sends the bodies of a file, one a line, in turn to one path, and prints what came of it as a line of JSON.
 -- Environment: BODIES (file), TARGET (path), METHOD, SEED (where in the file to begin).
 -- An answer that is not 2xx is counted as bad: a rate is worth nothing without that number.
 local bodies, next_body = {}, 0

@@ -4,9 +4,9 @@
 usage: scale.py [--rows 100000,1000000] [--seconds 5] [--data X.npy --docs X.json.gz] [--out R.json] [--server ours]
        (make bench-scale ROWS=... SECONDS=... DATA=... DOCS=... OUT=...)
 
-Rows are made in blocks and never all in memory. A first pass over them finds the exact neighbours and writes the bodies of
-the requests to a temporary folder (some 2.8 kB a row), so that making them costs nothing while the server is measured; a file
-is removed when it has been sent. The server gets a fresh directory and default settings for each size.
+Rows are made in blocks and never all in memory. A first pass over them finds the exact neighbours and writes the bodies
+of the requests to a temporary folder (some 2.8 kB a row), so that making them costs nothing while the server is
+measured; a file is removed when it has been sent. The server gets a fresh directory and default settings for each size.
 """
 import argparse
 import os
