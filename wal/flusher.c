@@ -165,13 +165,20 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em)
     return ERR_OK;
 }
 
-/* Leaves the active segment for one that has room for a record of `need` bytes. Errors as wal_activate. */
+/* What a record takes in a segment: a mark has to fit behind it, or damage to the last batch of a full segment would look like
+ * a torn one. */
+static uint64_t room_for(const struct wal_record *r)
+{
+    return log_record_bytes(r->payload.n) + log_record_bytes(0);
+}
+
+/* Leaves the active segment for one with `need` bytes of room. Errors as wal_activate. */
 static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
 {
     struct wal_spare *s = NULL;
     enum err e;
     if (need > w->options.segment_bytes - LOG_BLOCK) {
-        uint64_t size = LOG_BLOCK + need + log_record_bytes(0); /* a mark fits too */
+        uint64_t size = LOG_BLOCK + need;
         /* Not filled first: one record overwrites all of it, once. */
         e = wal_spare_new(w, (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK, false, &s, em);
     } else {
@@ -191,7 +198,7 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     struct wal_record *r = list;
     for (; r != NULL; r = r->next) {
         uint64_t size = log_record_bytes(r->payload.n);
-        if (size > w->size - w->at - bytes) break;
+        if (room_for(r) > w->size - w->at - bytes) break;
         gather_record(&g, r, w->next_lsn + n);
         bytes += size;
         n++;
@@ -232,7 +239,7 @@ static void write_list(struct wal *w, struct wal_record *list)
 {
     struct errmsg em = {{0}};
     while (list != NULL) {
-        uint64_t need = log_record_bytes(list->payload.n);
+        uint64_t need = room_for(list);
         if (w->file == NULL || need > w->size - w->at) {
             enum err e = roll(w, need, &em);
             if (e == ERR_NO_SPACE || e == ERR_NOMEM) {
