@@ -64,7 +64,7 @@ BIN := $(B)/chroma
 endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
-        gateway contract upstream differential js integrations format format-check lint headers-check includes-check clean
+        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -169,6 +169,17 @@ js: all ## tests through the real JavaScript client
 
 integrations: all ## LangChain's and LlamaIndex's stores on top of the server (installs many packages)
 	$(RUN_ON) tests/tools/run-integrations.sh
+
+# DATA and ROUNDS have defaults that mean something else here.
+GIVEN = $(if $(filter file default undefined,$(origin $(1))),,$(2) $($(1)))
+
+bench: all ## ours beside upstream's wheel (N=20000 SECONDS=2 ROUNDS=3 OUT=f.json DATA=f.npy DOCS=f.json.gz; make deps-dev first)
+	@$(RUN_ON) "$$(tests/tools/venv.sh)" tests/bench/bench.py $(call GIVEN,N,-n) $(call GIVEN,SECONDS,--seconds) \
+	  $(call GIVEN,ROUNDS,--rounds) $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
+
+bench-scale: all ## how ours grows (ROWS=100000,1000000 SECONDS=5 OUT=f.json DATA=f.npy DOCS=f.json.gz)
+	@$(RUN_ON) "$$(tests/tools/venv.sh)" tests/bench/scale.py $(call GIVEN,ROWS,--rows) $(call GIVEN,SECONDS,--seconds) \
+	  $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])

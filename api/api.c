@@ -211,6 +211,7 @@ static enum api_place begin(struct api *a, struct api_request *r)
     r->user = NULL;
     r->is_unverified = r->is_pending = r->is_admitted = r->ignores_body = false;
     r->tenant = NULL;
+    r->explain = NULL;
     r->ticket.n = 0;
     r->is_head = str_eq(r->method, STR("HEAD"));
     r->operation = METRICS_NO_ROUTE;

@@ -21,6 +21,7 @@
 struct api;
 struct auth;      /* auth.h */
 struct auth_user; /* auth_internal.h */
+struct explain;   /* explain.h */
 struct pool;      /* core/pool.h */
 struct tenant;    /* limits_internal.h */
 
@@ -61,6 +62,7 @@ struct api_request {
     struct str chroma_token;  /* x-chroma-token; likewise */
     bool has_length;
     uint64_t content_length;
+    bool wants_explanation;              /* x-chroma-explain: true */
     void (*done)(struct api_request *r); /* any thread */
     void *server;                        /* the server's own */
     char trace_id[33];                   /* of this request; empty: one is drawn for an answer that needs it */
@@ -99,6 +101,7 @@ struct api_request {
     bool is_unverified;           /* the password is to be verified by api_run */
     bool is_pending;              /* counted among those that wait for it */
     bool is_admitted;             /* limits_gate.h has seen it */
+    struct explain *explain;      /* NULL: none is wanted */
     struct tenant *tenant;        /* whose request it is; NULL: nobody's, or not settled yet */
     struct scorecard_ticket ticket;
     struct api *api;

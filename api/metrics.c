@@ -21,6 +21,7 @@ static void count_records(struct metrics *m, const struct metrics_request *r)
         if (r->did.plans[i] != 0) metrics_add(&m->plans[i], r->did.plans[i]);
     if (r->did.n_candidates != 0) metrics_add(&m->candidates, r->did.n_candidates);
     if (r->did.n_measured != 0) metrics_add(&m->measured, r->did.n_measured);
+    if (r->did.n_documents != 0) metrics_add(&m->documents, r->did.n_documents);
 }
 
 void metrics_count(struct metrics *m, const struct metrics_request *r)

@@ -37,7 +37,7 @@ struct metrics {
     _Atomic uint64_t bytes_in, bytes_out; /* of bodies */
 
     /* what queries did */
-    _Atomic uint64_t plans[EXEC_PLANS], candidates, measured;
+    _Atomic uint64_t plans[EXEC_PLANS], candidates, measured, documents;
     _Atomic uint64_t records_in, records_out;
 
     /* gauges, as the loop saw them last */

@@ -116,6 +116,8 @@ static void put_queries(struct exposition *e, const struct metrics *m)
                        metrics_get(&m->candidates));
     exposition_counter(e, "chroma_query_measured_rows_total", "Of these, rows whose exact distance was computed.",
                        metrics_get(&m->measured));
+    exposition_counter(e, "chroma_query_documents_read_total", "Documents read to decide a clause about documents.",
+                       metrics_get(&m->documents));
     exposition_counter(e, "chroma_records_changed_total", "Records added, updated or deleted.",
                        metrics_get(&m->records_in));
     exposition_counter(e, "chroma_records_returned_total", "Records in answers.", metrics_get(&m->records_out));

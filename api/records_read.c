@@ -7,6 +7,7 @@
  */
 #include "api/records.h"
 
+#include "api/explain.h"
 #include "api/quota.h"
 #include "core/epoch.h"
 
@@ -79,8 +80,11 @@ static enum api_outcome get_checked(struct api_request *r, struct read_in *in, c
     if (e != ERR_OK) return records_fail(r, e, NULL);
     struct selection sel = selection_of(&in->selection);
     s.stats = &r->did;
+    s.explain = explain_of(r);
+    explain_end_stage(r, EXPLAIN_PARSE);
     enum api_outcome outcome;
     e = exec_get(&s, &sel, in->limit, in->offset, &r->arena, &rows, &n, &em);
+    explain_end_stage(r, EXPLAIN_RUN);
     if (e == ERR_OK) {
         struct answer_rows answer = {.snapshot = &s, .lists = &rows, .n = &n, .n_lists = 1};
         limits_count(r, USAGE_RECORDS_READ, n);
@@ -176,10 +180,13 @@ static enum api_outcome query_checked(struct api_request *r, struct read_in *in,
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
     s.stats = &r->did;
+    s.explain = explain_of(r);
     enum api_outcome outcome = API_DONE;
     if (vectors_check_dim(r, &in->vectors, s.dim) && selection_check_indexes(r, &in->selection, col)) {
         struct answer_rows answer = {.snapshot = &s, .n_lists = in->vectors.n_vectors, .is_nested = true};
+        explain_end_stage(r, EXPLAIN_PARSE);
         e = run_query(&s, in, &r->arena, &answer, &em);
+        explain_end_stage(r, EXPLAIN_RUN);
         for (uint32_t i = 0; i < answer.n_lists && e == ERR_OK; i++) limits_count(r, USAGE_RECORDS_READ, answer.n[i]);
         limits_count(r, USAGE_QUERIES, answer.n_lists);
         outcome = e == ERR_OK ? answer_rows(r, &answer, &in->include) : records_fail(r, e, &em);
@@ -207,6 +214,7 @@ static enum api_outcome read_rows(struct api_request *r, bool (*read)(struct jso
     struct read_in in = {0};
     struct json_reader j;
     enum api_outcome outcome = API_DONE;
+    explain_begin(r);
     json_reader_init(&j, r->body, &r->arena);
     if (!read(&j, &in)) {
         outcome = records_fail_body(r, &j);

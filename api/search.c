@@ -7,6 +7,7 @@
  */
 #include "api/search.h"
 
+#include "api/explain.h"
 #include "api/quota.h"
 #include "core/epoch.h"
 
@@ -62,7 +63,9 @@ static enum api_outcome answer_pages(struct api_request *r, const struct snapsho
     enum err e = ERR_OK;
     struct search_page *pages = arena_array(&r->arena, in->n, sizeof *pages);
     if (pages == NULL) return records_fail(r, ERR_NOMEM, NULL);
+    explain_end_stage(r, EXPLAIN_PARSE);
     for (uint32_t i = 0; i < in->n && e == ERR_OK; i++) e = run_payload(s, &in->payloads[i], &r->arena, &pages[i], em);
+    explain_end_stage(r, EXPLAIN_RUN);
     if (e != ERR_OK) return records_fail(r, e, em);
     for (uint32_t i = 0; i < in->n; i++) limits_count(r, USAGE_RECORDS_READ, pages[i].n);
     limits_count(r, USAGE_QUERIES, in->n);
@@ -81,6 +84,7 @@ static enum api_outcome search_collection(struct api_request *r, struct search_r
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
     s.stats = &r->did;
+    s.explain = explain_of(r);
     enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;
     snapshot_end(&s);
     return outcome;
@@ -124,6 +128,7 @@ enum api_outcome handle_search(struct api_request *r)
     struct search_request in = {0};
     struct json_reader j;
     enum api_outcome outcome = API_DONE;
+    explain_begin(r);
     json_reader_init(&j, r->body, &r->arena);
     if (!search_parse(&j, &in)) {
         outcome = records_fail_body(r, &j);

@@ -19,6 +19,7 @@
 #include "core/segment.h"
 
 struct collection;
+struct exec_explain;
 struct exec_stats;
 
 struct collection_state { /* what a published version says; zero for a new collection */
@@ -70,6 +71,7 @@ struct snapshot {
     uint32_t n_segments;
     const struct snapshot_segment *segments; /* oldest first: fragments, then tails */
     struct exec_stats *stats;                /* executor.h; the reader's, set after snapshot_begin. NULL: not wanted */
+    struct exec_explain *explain;            /* likewise */
 };
 
 /* Enters an epoch; the arena holds the list of segments. ERR_NOMEM (nothing entered then). */

@@ -208,6 +208,7 @@ enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_
         }
         if (c->ordinal == UINT64_MAX) *c = cursors[--n_cursors];
     }
+    exec_note_documents(s, rows);
     *out = refs;
     *n_out = n;
     return ERR_OK;

@@ -13,16 +13,6 @@ enum { EXACT_CANDIDATES = 1024 };
 
 enum { SPARE_ROWS = 2, OPEN_ROUNDS = 3 };
 
-static void note_plan(struct exec_stats *stats, const struct snapshot *s, bool is_exact, uint64_t n_rows,
-                      const struct topk *top)
-{
-    uint64_t n_all = 0;
-    for (uint32_t i = 0; i < s->n_segments; i++) n_all += s->segments[i].n_rows;
-    stats->plans[is_exact ? EXEC_EXACT : n_rows < n_all ? EXEC_MASKED : EXEC_FULL]++;
-    stats->n_candidates += n_rows;
-    stats->n_measured += top->n_measured;
-}
-
 static uint64_t count_rows(const struct snapshot *s, const struct segment_rows *rows)
 {
     uint64_t n = 0;
@@ -30,9 +20,17 @@ static uint64_t count_rows(const struct snapshot *s, const struct segment_rows *
     return n;
 }
 
-/* The k nearest rows of the masks, open ones included. */
+static enum exec_plan plan_of(const struct snapshot *s, const struct query_vector *q, uint64_t n_rows)
+{
+    uint64_t n_all = 0;
+    for (uint32_t i = 0; i < s->n_segments; i++) n_all += s->segments[i].n_rows;
+    return q->is_exact ? EXEC_EXACT : n_rows < n_all ? EXEC_MASKED : EXEC_FULL;
+}
+
+/* The k nearest rows of the masks, open ones included. Adds what it did to `note`. */
 static enum err nearest_of_masks(const struct snapshot *s, const struct segment_rows *rows, struct query_vector *q,
-                                 uint32_t k, struct arena *a, struct topk *top, struct errmsg *em)
+                                 uint32_t k, struct arena *a, struct topk *top, struct exec_explain_query *note,
+                                 struct errmsg *em)
 {
     uint64_t n_rows = count_rows(s, rows);
     q->is_exact = n_rows <= EXACT_CANDIDATES;
@@ -45,7 +43,9 @@ static enum err nearest_of_masks(const struct snapshot *s, const struct segment_
         enum err e = segment->ops->nearest(segment, s->segments[i].n_rows, q, mask, rows[i].n, s->lsn, top, a, em);
         if (e != ERR_OK) return e;
     }
-    if (s->stats != NULL) note_plan(s->stats, s, q->is_exact, n_rows, top);
+    note->plan = plan_of(s, q, n_rows);
+    note->n_candidates += n_rows;
+    note->n_measured += top->n_measured;
     topk_sort(top);
     return ERR_OK;
 }
@@ -94,11 +94,10 @@ static bool has_open_rows(const struct snapshot *s, const struct segment_rows *r
     return false;
 }
 
-enum err exec_nearest(const struct snapshot *s, struct segment_rows *rows, const float *v, uint32_t k, struct arena *a,
-                      struct topk *top, struct errmsg *em)
+/* As exec_nearest; adds what it did to `note`. */
+static enum err nearest_settled(const struct snapshot *s, struct segment_rows *rows, struct query_vector *q, uint32_t k,
+                                struct arena *a, struct topk *top, struct exec_explain_query *note, struct errmsg *em)
 {
-    struct query_vector q;
-    query_vector_init(&q, v, s->dim, s->space, a);
     /* Most open rows match, as a rule: some more than k are asked for, and only as many documents read as it takes. */
     uint64_t wanted = (uint64_t)k + k / 8 + SPARE_ROWS;
     for (int round = 0; has_open_rows(s, rows); round++, wanted *= 4) {
@@ -108,12 +107,23 @@ enum err exec_nearest(const struct snapshot *s, struct segment_rows *rows, const
             if ((e = settle_all(s, rows, em)) != ERR_OK) return e;
             break;
         }
-        e = nearest_of_masks(s, rows, &q, (uint32_t)wanted, a, top, em);
+        e = nearest_of_masks(s, rows, q, (uint32_t)wanted, a, top, note, em);
         bool is_all = e == ERR_OK && top->n < wanted;
         if (e == ERR_OK) e = settle_best(s, rows, k, top, em);
         if (e != ERR_OK || top->n == k || is_all) return e;
     }
-    return nearest_of_masks(s, rows, &q, k, a, top, em);
+    return nearest_of_masks(s, rows, q, k, a, top, note, em);
+}
+
+enum err exec_nearest(const struct snapshot *s, struct segment_rows *rows, const float *v, uint32_t k, struct arena *a,
+                      struct topk *top, struct errmsg *em)
+{
+    struct query_vector q;
+    struct exec_explain_query note = {.n_selected = count_rows(s, rows)};
+    query_vector_init(&q, v, s->dim, s->space, a);
+    enum err e = nearest_settled(s, rows, &q, k, a, top, &note, em);
+    if (e == ERR_OK) exec_note_query(s, &note);
+    return e;
 }
 
 enum err exec_query(const struct snapshot *s, const struct selection *sel, const float *queries, uint32_t n_queries,
@@ -132,6 +142,7 @@ enum err exec_query(const struct snapshot *s, const struct selection *sel, const
         n_hits[i] = top.n;
     }
     if (e != ERR_OK) return e;
+    exec_note_documents(s, rows);
     *hits_out = hits;
     *n_hits_out = n_hits;
     return ERR_OK;

@@ -46,16 +46,13 @@ static enum err dense_lists(const struct snapshot *s, struct segment_rows *rows,
     return ERR_OK;
 }
 
-static void note_sparse(struct exec_stats *stats, const struct snapshot *s, const struct segment_rows *rows,
-                        const struct rank_leaves *leaves)
+static void note_sparse(const struct snapshot *s, const struct segment_rows *rows, const struct rank_leaves *leaves)
 {
-    uint64_t n_rows = 0;
-    for (uint32_t i = 0; i < s->n_segments; i++) n_rows += rows[i].n;
-    for (uint32_t i = 0; i < leaves->n; i++) {
-        if (!leaves->is_sparse[i]) continue;
-        stats->plans[EXEC_SPARSE]++;
-        stats->n_candidates += n_rows;
-    }
+    struct exec_explain_query note = {.plan = EXEC_SPARSE};
+    for (uint32_t i = 0; i < s->n_segments; i++) note.n_selected += rows[i].n;
+    note.n_candidates = note.n_selected;
+    for (uint32_t i = 0; i < leaves->n; i++)
+        if (leaves->is_sparse[i]) exec_note_query(s, &note);
 }
 
 /* --- the whole ----------------------------------------------------------------------------------------------------- */
@@ -86,9 +83,10 @@ static enum err ranked_rows(const struct snapshot *s, const struct rank_search *
     enum err e = exec_select(s, &search->selection, false, a, &rows, em);
     if (e == ERR_OK) e = dense_lists(s, rows, &leaves, a, em);
     if (e == ERR_OK) e = rank_sparse_lists(s, rows, &leaves, a, em);
-    if (e == ERR_OK && s->stats != NULL) note_sparse(s->stats, s, rows, &leaves);
+    if (e == ERR_OK) note_sparse(s, rows, &leaves);
     if (e == ERR_OK) e = rank_score(search->rank, &leaves, a, &scored, n, em);
     if (e != ERR_OK) return e;
+    exec_note_documents(s, rows);
     if (*n > 1) qsort(scored, *n, sizeof *scored, by_rank);
     *out = scored;
     return search->group == NULL ? ERR_OK : rank_keep_groups(s, search->group, scored, n, a, em);

@@ -108,6 +108,8 @@ struct filter_rest {
     const struct filter **filters; /* an open row must match all of them */
     uint32_t n;                    /* 0: nothing is open */
     struct bitset open;
+    bool decides_all;     /* set by the caller: leave nothing open */
+    uint64_t n_documents; /* read so far */
 };
 
 struct segment_ops {
@@ -121,7 +123,7 @@ struct segment_ops {
                     struct errmsg *em);
 
     /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. With `rest`
-     * the segment may leave rows in `out` that it has not looked at; NULL: it decides all. */
+     * the segment may leave rows in `out` that it has not looked at, and counts documents; NULL: it decides all. */
     enum err (*filter)(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
                        struct bitset *out, struct filter_rest *rest, struct errmsg *em);
 

@@ -277,10 +277,10 @@ static enum err tail_filter(const struct segment *s, uint32_t n_rows, const stru
                             struct bitset *out, struct filter_rest *rest, struct errmsg *em)
 {
     const struct tail *t = tail_const(s);
-    (void)rest; /* the texts are at hand */
     struct arena scratch = {.max_bytes = a->max_bytes};
     enum err e = ERR_OK;
     if (!bitset_init(out, a, n_rows)) return errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
+    if (rest != NULL && (filter_parts(f) & ROW_DOCUMENT) != 0) rest->n_documents += n_rows; /* and none stays open */
     for (uint32_t i = 0; i < n_rows && e == ERR_OK; i++) {
         bool matches = false;
         e = filter_matches(f, &row_at(t, i)->row, &scratch, &matches, em);

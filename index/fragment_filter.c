@@ -22,6 +22,7 @@ struct eval {
     const struct fragment *f;
     struct arena *arena;
     struct errmsg *em;
+    uint64_t n_documents; /* read */
 };
 
 static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out);
@@ -148,6 +149,7 @@ static enum err verify(struct eval *ev, const struct filter *f, enum filter_kind
         struct str document;
         bool matches = false;
         e = docs_get(&r, row, &document, ev->em);
+        ev->n_documents++;
         if (e == ERR_OK) e = has_match(f, kind, document, &matches, ev->em);
         if (!matches) bitset_remove(rows, row);
     }
@@ -293,6 +295,7 @@ enum err fragment_settle(const struct segment *s, struct filter_rest *rest, stru
         struct row row = {0};
         bool matches = true;
         e = docs_get(&r, i, &row.document, em);
+        rest->n_documents++;
         /* clauses about documents decode no metadata: no scratch arena is needed */
         for (uint32_t k = 0; k < rest->n && matches && e == ERR_OK; k++)
             e = filter_matches(rest->filters[k], &row, NULL, &matches, em);
@@ -318,7 +321,7 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
         goto out;
     }
     bitset_fill(&scope);
-    uint32_t n_open = f != NULL && rest != NULL ? count_documents(f) : 0;
+    uint32_t n_open = f != NULL && rest != NULL && !rest->decides_all ? count_documents(f) : 0;
     if (f == NULL) {
         copy(&found, &scope);
     } else if (n_open > 0) {
@@ -334,7 +337,13 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
         e = eval_node(&ev, f, &scope, &found);
     }
     if (e == ERR_OK) *out = found;
-    if (e == ERR_OK && open.n > 0) *rest = open;
+    if (e == ERR_OK && rest != NULL) {
+        open.n_documents = rest->n_documents + ev.n_documents;
+        if (open.n > 0)
+            *rest = open;
+        else
+            rest->n_documents = open.n_documents;
+    }
     if (e == ERR_OK) goto out;
     errmsg_wrap(em, "%s", ev.f->path);
 out:

@@ -106,6 +106,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
         set_once(&x->r.authorization, v);
     } else if (is_token(name, "x-chroma-token")) {
         set_once(&x->r.chroma_token, v);
+    } else if (is_token(name, "x-chroma-explain")) {
+        x->r.wants_explanation = is_token(v, "true");
     } else if (is_token(name, "expect")) {
         x->expects_continue = is_token(v, "100-continue");
     } else if (is_token(name, "transfer-encoding")) {

@@ -111,6 +111,7 @@ static void put_work(struct buf *b, const struct api_request *r)
                                                   [EXEC_SPARSE] = "plan_sparse"};
     bool has_plan = false;
     if (r->n_records > 0) put_number(b, "records", r->n_records);
+    if (r->did.n_documents > 0) put_number(b, "documents", r->did.n_documents);
     for (unsigned i = 0; i < EXEC_PLANS; i++) {
         if (r->did.plans[i] == 0) continue;
         put_number(b, plans[i], r->did.plans[i]);

@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 from chroma_server import Server, wait_until
+from raw_http import Connection
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
@@ -243,6 +244,57 @@ def test_a_client_that_goes_away_is_counted(server):
         c.sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
         wait_until(lambda: scrape(server).get("chroma_http_requests_in_progress") >= 2, what="the request")
     wait_until(lambda: scrape(server).get("chroma_http_aborted_total") == 1, what="the abort")
+
+
+def explained(s, path, route, body, headers=None):
+    """(the explanation or None, the body)"""
+    status, head, text = ask(s.base, "POST", f"{path}/{route}", body, {"X-Chroma-Explain": "TRUE", **(headers or {})})
+    told = head["x-chroma-explain"]
+    assert (status == 200) == (told is not None), (status, text, told)
+    assert told is None or len(told) <= 4096
+    return told and json.loads(told), text
+
+
+def test_a_query_is_explained_to_who_asks(tmp_path):
+    n = 6000
+    with Server(tmp_path / "data") as s:
+        path = new_collection(s, "explained")
+        rows = {"ids": [f"r{i}" for i in range(n)], "embeddings": [[i % 91, i % 53, 1] for i in range(n)],
+                "documents": [f"number {i} of some" for i in range(n)], "metadatas": [{"i": i} for i in range(n)]}
+        assert ask(s.base, "POST", path + "/add", rows)[0] == 201
+        query = {"query_embeddings": [[1, 2, 3]], "n_results": 5}
+        for route, body, plan, selected in [
+                ("query", query, "full_scan", n),
+                ("query", {**query, "where": {"i": {"$gte": 1000}}}, "masked_scan", n - 1000),
+                ("query", {**query, "where": {"i": {"$lt": 10}}}, "exact", 10),
+                ("get", {"where": {"i": {"$lt": 10}}}, None, 10),
+                ("search", {"searches": [{"rank": {"$knn": {"query": [1, 2, 3]}}, "limit": {"limit": 5}}]}, "full_scan", n)]:
+            told, text = explained(s, path, route, body)
+            assert told["rows"] >= n and told["selected"] == selected, (route, told)
+            assert [q["plan"] for q in told["queries"]] == ([plan] if plan else []), (route, told)
+            assert told["records"] == (10 if route == "get" else 5)
+            assert set(told["us"]) == {"parse", "plan", "run", "serialise"}
+            for value in (None, "false", "1", "true, true", ""):
+                status, head, other = ask(s.base, "POST", f"{path}/{route}", body, value and {"X-Chroma-Explain": value})
+                assert (status, head["x-chroma-explain"], other) == (200, None, text)
+        told, _ = explained(s, path, "get", {"where_document": {"$contains": "number 4321"}, "include": []})
+        assert told["records"] == 1 and 1 <= told["documents"] <= n
+        with Connection(s.port_now) as c:  # one request's wish is not the next one's
+            for wish in (["true"], [], ["false"], ["True"], []):
+                answer = c.request("POST", path + "/get", {"limit": 1}, [("x-chroma-explain", w) for w in wish])
+                assert answer.status == 200 and ("x-chroma-explain" in answer.headers) == (wish in (["true"], ["True"]))
+        for route, body in (("query", {"query_embeddings": [[1]]}), ("get", b"{"), ("get", {"where": {"$no": 1}})):
+            assert explained(s, path, route, body)[0] is None
+
+
+def test_an_explanation_is_for_who_may_read(tmp_path):
+    (tmp_path / "users.yaml").write_text(USERS)
+    config = f"auth: {{provider: token, users_file: {tmp_path / 'users.yaml'}}}"
+    with Server(tmp_path / "data", config=config) as s:
+        path = COLLECTIONS + "/00000000-0000-0000-0000-000000000001"
+        for token in ({}, {"X-Chroma-Token": "tok-visitor"}, {"X-Chroma-Token": "tok-boss"}):
+            for route in ("get", "query", "search"):
+                assert explained(s, path, route, {"query_embeddings": [[1]]}, token)[0] is None
 
 
 def test_metrics_can_be_switched_off():

@@ -300,7 +300,7 @@ START_TEST(a_line_has_what_is_known)
         .params = {STR("acme"), STR("db"), STR("id")},
         .user_name = STR("bob"),
         .n_records = 7,
-        .did = {.plans = {[EXEC_EXACT] = 2}, .n_candidates = 20, .n_measured = 10},
+        .did = {.plans = {[EXEC_EXACT] = 2}, .n_candidates = 20, .n_measured = 10, .n_documents = 4},
     };
     const struct request_line l = {.received = {1795556689, 123456789},
                                    .remote = "127.0.0.1:5",
@@ -317,7 +317,7 @@ START_TEST(a_line_has_what_is_known)
         "\"remote\":\"127.0.0.1:5\",\"method\":\"POST\",\"path\":\"/api/v2/x\",\"query\":\"limit=5&offset=3\","
         "\"operation\":\"collection_query\",\"status\":400,\"error\":\"InvalidArgumentError\",\"user\":\"bob\","
         "\"tenant\":\"acme\",\"database\":\"db\",\"collection\":\"id\",\"bytes_in\":11,\"bytes_out\":13,"
-        "\"records\":7,\"plan_exact\":2,\"candidates\":20,\"measured\":10,\"queue_us\":5,\"run_us\":7,"
+        "\"records\":7,\"documents\":4,\"plan_exact\":2,\"candidates\":20,\"measured\":10,\"queue_us\":5,\"run_us\":7,"
         "\"duration_us\":1234,\"sent\":true}");
 }
 END_TEST
