@@ -17,7 +17,7 @@
 static const char *quota_name(enum quota q)
 {
     static const char *const names[] = {
-#define QUOTA_NAME_(code, key, name, help) [QUOTA_##code] = name,
+#define QUOTA_NAME_(code, key, name, help) [QUOTA_##code] = (name),
         QUOTA_TABLE(QUOTA_NAME_)
 #undef QUOTA_NAME_
     };

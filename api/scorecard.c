@@ -173,7 +173,8 @@ static void uncount(struct scorecard *s, struct scorecard_ticket *t)
 {
     for (uint32_t i = 0; i < t->n; i++) {
         struct entry **link = find(s, &t->keys[i]), *e = *link;
-        CHECK(e != NULL && e->n > 0 && "what leaves was counted");
+        bool is_counted = e != NULL && e->n > 0;
+        CHECK(is_counted && "what leaves was counted");
         if (--e->n > 0) continue;
         *link = e->next;
         mem_free(e);

@@ -20,7 +20,7 @@ enum { ROWS_PER_STORE = 128 };
 const char *usage_name(enum usage u)
 {
     static const char *const names[] = {
-#define USAGE_NAME_(code, name) [USAGE_##code] = name,
+#define USAGE_NAME_(code, name) [USAGE_##code] = (name),
         USAGE_TABLE(USAGE_NAME_)
 #undef USAGE_NAME_
     };
