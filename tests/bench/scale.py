@@ -250,6 +250,8 @@ def main():
     p.add_argument("--out", help="the figures as JSON; rewritten after each size")
     a = p.parse_args()
     rows = [int(r) for r in a.rows.split(",")]
+    if min(rows) < 5000:
+        p.error("sizes from 5,000 rows")
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: make deps-dev")
     need = max(rows) * 5500
