@@ -64,7 +64,7 @@ BIN := $(B)/chroma
 endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
-        gateway contract upstream differential js integrations format format-check lint headers-check includes-check clean
+        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -158,8 +158,8 @@ gateway: all ## torture of the HTTP side and of start and stop, with plain socke
 contract: all ## replay the recorded cases of ../shared/contract
 	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/tools/run_contract.py
 
-upstream: all ## upstream's own tests from the chromadb wheel
-	$(RUN_ON) tests/tools/run-upstream.sh
+upstream: all ## upstream's own tests from the chromadb wheel (PART=ci; UPSTREAM_SEED, UPSTREAM_EXAMPLES: tests/upstream/run.py)
+	$(RUN_ON) tests/tools/run-upstream.sh --part $(or $(PART),all)
 
 differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
 	tests/tools/run-differential.sh $(SEED) $(COUNT)
@@ -168,7 +168,18 @@ js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh
 
 integrations: all ## LangChain's and LlamaIndex's stores on top of the server (installs many packages)
-	tests/tools/run-integrations.sh
+	$(RUN_ON) tests/tools/run-integrations.sh
+
+# DATA and ROUNDS have defaults that mean something else here.
+GIVEN = $(if $(filter file default undefined,$(origin $(1))),,$(2) $($(1)))
+
+bench: all ## ours beside upstream's wheel (N=20000 SECONDS=2 ROUNDS=3 OUT=f.json DATA=f.npy DOCS=f.json.gz; make deps-dev first)
+	@$(RUN_ON) "$$(tests/tools/venv.sh)" tests/bench/bench.py $(call GIVEN,N,-n) $(call GIVEN,SECONDS,--seconds) \
+	  $(call GIVEN,ROUNDS,--rounds) $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
+
+bench-scale: all ## how ours grows (ROWS=100000,1000000 SECONDS=5 OUT=f.json DATA=f.npy DOCS=f.json.gz)
+	@$(RUN_ON) "$$(tests/tools/venv.sh)" tests/bench/scale.py $(call GIVEN,ROWS,--rows) $(call GIVEN,SECONDS,--seconds) \
+	  $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
 
 format: ## lay the code out with clang-format
 	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])

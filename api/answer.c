@@ -16,13 +16,14 @@ static void set_trace_id(struct api_request *r)
 {
     static const char hex[] = "0123456789abcdef";
     uint8_t id[16];
+    r->has_trace_id = true;
+    if (r->trace_id[0] != '\0') return;
     random_bytes(id, sizeof id);
     for (size_t i = 0; i < sizeof id; i++) {
         r->trace_id[2 * i] = hex[id[i] >> 4];
         r->trace_id[2 * i + 1] = hex[id[i] & 15];
     }
     r->trace_id[32] = '\0';
-    r->has_trace_id = true;
 }
 
 enum api_outcome answer_empty(struct api_request *r, unsigned status)
@@ -46,6 +47,28 @@ enum api_outcome answer_text(struct api_request *r, unsigned status, struct str 
     return r->answer.err == ERR_OK ? API_DONE : answer_empty(r, err_status(ERR_NOMEM));
 }
 
+/* A message may quote what a query string held, which may be anything; JSON may not. As upstream does, U+FFFD stands for
+ * what is no character. */
+static void put_message(struct buf *b, struct str message)
+{
+    if (json_is_utf8(message)) {
+        json_put_string(b, message);
+        return;
+    }
+    struct buf text = {0};
+    for (size_t i = 0, n; i < message.n; i += n) {
+        for (n = 1; n <= 4 && n <= message.n - i && !json_is_utf8(str_of(message.p + i, n)); n++) continue;
+        bool is_character = n <= 4 && n <= message.n - i;
+        if (!is_character) n = 1;
+        buf_str(&text, is_character ? str_of(message.p + i, n) : STR("\xef\xbf\xbd"));
+    }
+    if (text.err == ERR_OK)
+        json_put_string(b, buf_view(&text));
+    else
+        b->err = text.err;
+    buf_free(&text);
+}
+
 enum api_outcome answer_error(struct api_request *r, unsigned status, const char *name, struct str message)
 {
     r->answer.n = 0;
@@ -53,11 +76,12 @@ enum api_outcome answer_error(struct api_request *r, unsigned status, const char
     buf_lit(&r->answer, "{\"error\":");
     json_put_string(&r->answer, str_from_c(name));
     buf_lit(&r->answer, ",\"message\":");
-    json_put_string(&r->answer, message);
+    put_message(&r->answer, message);
     buf_char(&r->answer, '}');
     if (r->answer.err != ERR_OK) return answer_empty(r, err_status(ERR_NOMEM));
     r->answer_type = STR("application/json");
     r->status = status;
+    r->error_name = name;
     set_trace_id(r);
     return API_DONE;
 }

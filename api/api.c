@@ -3,12 +3,17 @@
  * ORDER OF REFUSALS (the first that applies answers)
  *   1. no such route 404   2. wrong method 405   3. a path parameter that is not UTF-8 400
  *   4. who asks is not known 401, or may not do this 403 (auth_gate.c)
- *   5. the announced body is too large 413   6. the content type is not JSON 415
+ *   5. the tenant asks too often, or has too much in progress 429 (limits_gate.c)
+ *   6. the content type is not JSON 415   7. the announced body is too large 413 (the other way round where upstream
+ *      answers that with a bare text: BODY_JSON_BARE)
+ *   A password that has to be verified first puts off 4 and 5 until the body is there.
  *   Everything else needs the body and is the handler's.
  * CORS, when configured, adds its headers to every answer and answers every OPTIONS request by itself.
  */
 #include "api/answer.h"
 #include "api/auth_gate.h"
+#include "api/http_token.h"
+#include "api/limits_gate.h"
 #include "api/routes.h"
 
 #include <strings.h>
@@ -28,6 +33,13 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (o != NULL) api->options = *o;
     if (api->options.max_payload_bytes == 0) api->options.max_payload_bytes = DEFAULT_PAYLOAD_BYTES;
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
+    if (api->options.version == NULL) api->options.version = "";
+    CHECK(api_n_routes + METRICS_FIRST_ROW <= METRICS_OPERATIONS_MAX && "a counter for each route");
+    enum err e = limits_new(&api->limits, store_catalog(store), api->options.limits, em);
+    if (e != ERR_OK) {
+        mem_free(api);
+        return e;
+    }
     (void)pthread_mutex_init(&api->update_mutex, NULL); /* cannot fail without attributes */
     *a = api;
     return ERR_OK;
@@ -36,6 +48,7 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
 void api_free(struct api *a)
 {
     if (a == NULL) return;
+    limits_free(a->limits);
     (void)pthread_mutex_destroy(&a->update_mutex);
     mem_free(a);
 }
@@ -57,7 +70,6 @@ static bool is_allowed_origin(const struct api_options *o, struct str origin)
 static void add_cors_headers(struct api_request *r, bool is_options)
 {
     const struct api_options *o = &r->api->options;
-    const char *vary = "vary: origin, access-control-request-method, access-control-request-headers\r\n";
     const char *preflight = "access-control-allow-methods: *\r\naccess-control-allow-headers: *\r\n";
     struct str origin = STR("");
     if (is_any_origin(o))
@@ -66,22 +78,17 @@ static void add_cors_headers(struct api_request *r, bool is_options)
         origin = arena_printf(&r->arena, "access-control-allow-origin: %.*s\r\n", STR_ARG(r->origin));
     /* Short of memory the answer goes out without the headers: a browser then refuses it, nobody else notices. */
     r->extra_headers =
-        arena_printf(&r->arena, "%.*s%s%s", STR_ARG(origin), is_any_origin(o) ? "" : vary, is_options ? preflight : "");
+        arena_printf(&r->arena, "%.*svary: origin, access-control-request-method, access-control-request-headers\r\n%s",
+                     STR_ARG(origin), is_options ? preflight : "");
 }
 
 /* --- beginning --------------------------------------------------------------------------------------------------- */
-
-static bool is_token_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
 
 /* Takes the longest token off the front. */
 static struct str take_token(struct str *s)
 {
     size_t n = 0;
-    while (n < s->n && is_token_char(s->p[n])) n++;
+    while (n < s->n && http_is_token_char(s->p[n])) n++;
     struct str token = str_of(s->p, n);
     *s = str_of(s->p + n, s->n - n);
     return token;
@@ -157,7 +164,39 @@ static bool decode_params(struct api_request *r, const struct str raw[API_PARAMS
     return true;
 }
 
-enum api_place api_begin(struct api *a, struct api_request *r)
+static void refuse_body(struct api_request *r)
+{
+    r->close_connection = true; /* what is left of the body is not worth reading */
+    if (r->route->body == BODY_JSON_BARE)
+        (void)answer_text(r, err_status(ERR_TOO_LARGE), STR(""), STR("Payload too large"));
+    else
+        (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
+}
+
+/* False: answered. */
+static bool check_body_headers(struct api_request *r)
+{
+    bool is_too_long = r->has_length && r->content_length > r->body_max;
+    bool is_other_type = r->content_type.p != NULL && !is_json_type(r->content_type);
+    if (is_other_type && !(is_too_long && r->route->body == BODY_JSON_BARE))
+        (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
+    else if (is_too_long)
+        refuse_body(r);
+    else
+        return true;
+    return false;
+}
+
+/* What logs and metrics call the request. */
+static void name_operation(struct api_request *r)
+{
+    bool is_listed = r->route->id != NULL;
+    r->operation = is_listed ? METRICS_FIRST_ROW + (unsigned)(r->route - api_routes) : METRICS_UNLISTED;
+    r->operation_name = is_listed ? r->route->id : "unlisted";
+    r->group = route_group(r->route);
+}
+
+static enum api_place begin(struct api *a, struct api_request *r)
 {
     struct str raw[API_PARAMS_MAX];
     uint32_t n_params = 0;
@@ -170,12 +209,23 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;
     r->user = NULL;
-    r->is_unverified = r->is_pending = false;
+    r->is_unverified = r->is_pending = r->is_admitted = r->ignores_body = false;
+    r->tenant = NULL;
+    r->explain = NULL;
+    r->ticket.n = 0;
     r->is_head = str_eq(r->method, STR("HEAD"));
+    r->operation = METRICS_NO_ROUTE;
+    r->group = METRICS_SYSTEM;
+    r->operation_name = r->error_name = NULL;
+    r->n_scope = 0;
+    r->user_name = (struct str){NULL, 0};
+    r->n_records = 0;
+    r->did = (struct exec_stats){0};
 
     bool is_options = str_eq(r->method, STR("OPTIONS"));
     if (a->options.n_cors > 0) add_cors_headers(r, is_options);
     const struct api_route *first = route_find(r->path, raw, &n_params);
+    if (first != NULL && first->handler == handle_metrics && a->options.metrics == NULL) first = NULL;
     if (a->options.n_cors > 0 && is_options) {
         if (first != NULL) r->allow = route_allow(first, &r->arena);
         (void)answer_empty(r, 200);
@@ -191,25 +241,27 @@ enum api_place api_begin(struct api *a, struct api_request *r)
         (void)answer_empty(r, 405);
         return API_ANSWERED;
     }
-    if (!decode_params(r, raw, n_params) || !auth_gate_admit(r)) return API_ANSWERED;
-    if (r->has_length && r->content_length > r->body_max) {
-        api_refuse_body(r);
-        return API_ANSWERED;
-    }
-    if (r->route->body != BODY_NONE && r->content_type.p != NULL && !is_json_type(r->content_type)) {
-        (void)api_fail(r, ERR_MEDIA_TYPE, "Expected request with `Content-Type: application/json`");
-        return API_ANSWERED;
-    }
+    name_operation(r);
+    if (!decode_params(r, raw, n_params)) return API_ANSWERED;
+    r->n_scope = route_n_scope(r->route);
+    if (!auth_gate_admit(r)) return API_ANSWERED;
+    if (!r->is_unverified && !limits_admit(r)) return API_ANSWERED;
+    r->ignores_body = r->route->body == BODY_NONE;
+    if (!r->ignores_body && !check_body_headers(r)) return API_ANSWERED;
     return r->is_unverified ? API_RUN_POOL : r->route->place;
+}
+
+enum api_place api_begin(struct api *a, struct api_request *r)
+{
+    enum api_place place = begin(a, r);
+    if (place == API_ANSWERED) limits_count_answer(r);
+    return place;
 }
 
 void api_refuse_body(struct api_request *r)
 {
-    r->close_connection = true; /* what is left of the body is not worth reading */
-    if (r->route->body == BODY_JSON_BARE)
-        (void)answer_text(r, err_status(ERR_TOO_LARGE), STR(""), STR("Payload too large"));
-    else
-        (void)api_fail(r, ERR_TOO_LARGE, "Failed to buffer the request body: length limit exceeded");
+    refuse_body(r);
+    limits_count_answer(r);
 }
 
 void api_write_routes(struct buf *out)
@@ -223,17 +275,33 @@ void api_write_routes(struct buf *out)
 
 bool api_ready(struct api_request *r)
 {
-    return auth_gate_ready(r);
+    if (auth_gate_ready(r) && (r->is_unverified || limits_admit(r))) return true;
+    limits_count_answer(r);
+    return false;
+}
+
+void api_complete(struct api_request *r)
+{
+    limits_count_answer(r);
+    r->done(r);
+}
+
+static bool admit_late(struct api_request *r)
+{
+    if (!auth_gate_confirm(r) || !limits_admit(r)) return false;
+    limits_count(r, USAGE_BYTES_IN, r->body.n);
+    return true;
 }
 
 void api_run(struct api_request *r)
 {
     if (r->body.p == NULL) r->body = STR("");
-    if (!auth_gate_confirm(r) || r->route->handler(r) == API_DONE) r->done(r);
+    if (!admit_late(r) || r->route->handler(r) == API_DONE) api_complete(r);
 }
 
 void api_end(struct api_request *r)
 {
+    limits_leave(r);
     auth_gate_leave(r);
     arena_free(&r->arena);
     buf_free(&r->answer);

@@ -13,20 +13,29 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/limits.h"
+#include "api/metrics.h"
 #include "api/store.h"
 #include "core/buf.h"
 
 struct api;
 struct auth;      /* auth.h */
 struct auth_user; /* auth_internal.h */
+struct explain;   /* explain.h */
+struct pool;      /* core/pool.h */
+struct tenant;    /* limits_internal.h */
 
 struct api_options { /* zero = default */
     bool allow_reset;
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes; /* 1 GiB: ceiling of one request's arena */
-    struct auth *auth;             /* kept by the caller; NULL: everybody may do everything */
+    uint64_t request_memory_bytes;       /* 1 GiB: ceiling of one request's arena */
+    struct auth *auth;                   /* kept by the caller; NULL: everybody may do everything */
+    const struct limits_options *limits; /* what it points to is kept by the caller; NULL: no limits */
+    struct metrics *metrics;             /* kept by the caller; NULL: GET /metrics is answered with 404 */
+    struct pool *pool;                   /* kept by the caller: what metrics say about it; NULL: nothing */
+    const char *version;                 /* of the program, for metrics; NULL: "" */
 };
 
 enum err api_new(struct api **a, struct store *store, const struct api_options *o, struct errmsg *em);
@@ -53,14 +62,17 @@ struct api_request {
     struct str chroma_token;  /* x-chroma-token; likewise */
     bool has_length;
     uint64_t content_length;
+    bool wants_explanation;              /* x-chroma-explain: true */
     void (*done)(struct api_request *r); /* any thread */
     void *server;                        /* the server's own */
+    char trace_id[33];                   /* of this request; empty: one is drawn for an answer that needs it */
 
     /* set by the server before api_run */
     struct str body; /* all of it; the memory is the server's until api_end */
 
     /* set by api_begin */
     uint64_t body_max; /* a body that grows beyond it: api_refuse_body, then answer */
+    bool ignores_body; /* the route reads none: whatever is sent is thrown away, and body_max does not matter */
 
     /* the answer, valid when done is called (or API_ANSWERED) */
     unsigned status;
@@ -70,15 +82,28 @@ struct api_request {
     struct str location;      /* header of redirects; .n == 0: none */
     struct str extra_headers; /* "name: value\r\n" lines (CORS ...); .n == 0: none */
     bool has_trace_id;        /* status >= 400 from the router: send chroma-trace-id */
-    char trace_id[33];
     bool close_connection;
     bool is_head; /* send headers and length, no body */
+
+    /* for logs and metrics; views hold until api_end */
+    unsigned operation;         /* set by api_begin: see metrics.h */
+    enum metrics_group group;   /* likewise */
+    const char *operation_name; /* likewise; literal, NULL: no route */
+    unsigned n_scope;           /* so many of params are, in this order, tenant, database, collection */
+    struct str user_name;       /* of a caller who is known; .p == NULL: none */
+    const char *error_name;     /* the member "error" of the answer; literal, NULL: none */
+    uint64_t n_records;         /* taken in, or given out */
+    struct exec_stats did;
 
     /* the api's own */
     const struct api_route *route;
     const struct auth_user *user; /* the caller; NULL: no authentication, or a public route */
     bool is_unverified;           /* the password is to be verified by api_run */
     bool is_pending;              /* counted among those that wait for it */
+    bool is_admitted;             /* limits_gate.h has seen it */
+    struct explain *explain;      /* NULL: none is wanted */
+    struct tenant *tenant;        /* whose request it is; NULL: nobody's, or not settled yet */
+    struct scorecard_ticket ticket;
     struct api *api;
     struct str params[API_PARAMS_MAX]; /* decoded path parameters in order */
     struct arena arena;

@@ -9,9 +9,11 @@
 /* code, Chroma's name, the built-in roles that have it: A(dmin), W(riter), R(eader) */
 #define AUTH_ACTION_TABLE(X)                                                                                           \
     X(RESET, "system:reset", A)                                                                                        \
+    X(METRICS, "system:metrics", A)                                                                                    \
     X(CREATE_TENANT, "tenant:create_tenant", A)                                                                        \
     X(GET_TENANT, "tenant:get_tenant", A | W | R)                                                                      \
     X(UPDATE_TENANT, "tenant:update_tenant", A)                                                                        \
+    X(GET_USAGE, "tenant:get_usage", A)                                                                                \
     X(CREATE_DATABASE, "db:create_database", A)                                                                        \
     X(GET_DATABASE, "db:get_database", A | W | R)                                                                      \
     X(DELETE_DATABASE, "db:delete_database", A)                                                                        \

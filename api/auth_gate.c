@@ -18,8 +18,8 @@ enum place { PLACE_SERVER, PLACE_TENANT, PLACE_DATABASE };
 
 static enum place place_of(const struct api_route *route)
 {
-    static const char tenants[] = "/api/v2/tenants/{", databases[] = "/databases/{";
-    if (strncmp(route->pattern, tenants, sizeof tenants - 1) != 0) return PLACE_SERVER;
+    static const char databases[] = "/databases/{";
+    if (!route_names_tenant(route)) return PLACE_SERVER;
     const char *end = strchr(route->pattern, '}');
     CHECK(end != NULL && "a route pattern is malformed");
     return strncmp(end + 1, databases, sizeof databases - 1) == 0 ? PLACE_DATABASE : PLACE_TENANT;
@@ -82,6 +82,7 @@ static bool settle(struct api_request *r, enum auth_result result)
 {
     switch (result) {
     case AUTH_GOOD:
+        r->user_name = r->user->id;
         if (may(r)) return true;
         (void)auth_gate_forbid(r);
         return false;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "api/answer.h"
+#include "api/quota.h"
 #include "core/epoch.h"
 
 void put_collection(struct buf *b, const struct catalog_collection *col, const struct collection *live, struct arena *a)
@@ -24,7 +25,7 @@ void put_collection(struct buf *b, const struct catalog_collection *col, const s
     buf_lit(b, ",\"schema\":");
     buf_str(b, col->schema);
     buf_lit(b, ",\"metadata\":");
-    json_put_meta(b, col->metadata, a);
+    (void)json_put_meta(b, col->metadata, STR(""), a); /* damage there is SQLite's to notice */
     buf_lit(b, ",\"dimension\":");
     if (dimension > 0)
         json_put_uint(b, dimension);
@@ -113,7 +114,9 @@ enum api_outcome handle_list_collections(struct api_request *r)
     uint32_t limit, offset;
     const struct catalog_collection **list;
     size_t n;
-    if (!api_limit_offset(r, &limit, &offset) || !api_check_database_name(r, r->params[1])) return API_DONE;
+    if (!api_limit_offset(r, &limit, &offset)) return API_DONE;
+    if (!quota_allows_limit(r, QUOTA_LIMIT, limit != UINT32_MAX, UINT32_MAX, &limit)) return API_DONE;
+    if (!api_check_database_name(r, r->params[1])) return API_DONE;
     epoch_enter();
     enum err e = catalog_list_collections(store_catalog(r->api->store), r->params[0], r->params[1], limit, offset,
                                           &r->arena, &list, &n);
@@ -173,7 +176,7 @@ enum api_outcome handle_indexing_status(struct api_request *r)
     return api_ok(r, 200);
 }
 
-/* --- forks and functions: not on a single node ------------------------------------------------------------------- */
+/* --- functions: not on a single node ----------------------------------------------------------------------------- */
 
 /* A body whose needed members are strings: read, checked, and of no further use. False: answered. */
 static bool check_body(struct api_request *r, const char *const *names, uint32_t n, uint32_t n_needed,
@@ -203,27 +206,6 @@ static bool check_body(struct api_request *r, const char *const *names, uint32_t
     if (j->err == ERR_OK) return true;
     (void)api_fail_json(r, j);
     return false;
-}
-
-enum api_outcome handle_fork(struct api_request *r)
-{
-    static const char *const names[] = {"new_name"};
-    if (!check_body(r, names, 1, 1, "struct ForkCollectionPayload")) return API_DONE;
-    if (!api_check_database_name(r, r->params[1])) return API_DONE;
-    if (memchr(r->params[1].p, '+', r->params[1].n) != NULL)
-        return api_fail(r, ERR_INVALID, "multi-region databases do not support forking");
-    const struct catalog_collection *col = api_find_collection(r);
-    if (col == NULL) return API_DONE;
-    catalog_collection_unref(col);
-    return api_fail(r, ERR_UNSUPPORTED, "Collection forking is unsupported for local chroma");
-}
-
-enum api_outcome handle_fork_count(struct api_request *r)
-{
-    const struct catalog_collection *col = api_find_collection(r);
-    if (col == NULL) return API_DONE;
-    catalog_collection_unref(col);
-    return api_fail(r, ERR_UNSUPPORTED, "Count forks is unsupported for local chroma");
 }
 
 /* Checks the path of a function's route; false: answered. Of a wrong identifier it says what upstream's parser says of

@@ -11,6 +11,7 @@
 #include "api/answer.h"
 #include "api/metadata.h"
 #include "api/name.h"
+#include "api/quota.h"
 #include "api/settings.h"
 #include "core/epoch.h"
 
@@ -111,6 +112,13 @@ static enum api_outcome answer_created(struct api_request *r, const struct catal
     return api_ok(r, 200);
 }
 
+/* The catalog has refused; by now there may be fewer, which the message should not say. */
+static enum api_outcome refuse_another(struct api_request *r, uint64_t max)
+{
+    uint64_t n = catalog_count_tenant(store_catalog(r->api->store), r->params[0]).n_collections;
+    return quota_refuse(r, QUOTA_COLLECTIONS, (n > max ? n : max) + 1);
+}
+
 static enum api_outcome create(struct api_request *r, const struct creation *c, const struct hnsw_settings *h,
                                struct str configuration, struct str schema)
 {
@@ -123,7 +131,8 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
                                               .schema = schema,
                                               .metadata = c->metadata.packed,
                                               .space = (uint8_t)h->space,
-                                              .get_or_create = c->get_or_create};
+                                              .get_or_create = c->get_or_create,
+                                              .tenant_max = quota_max(r, QUOTA_COLLECTIONS)};
     /* Not inside an epoch: what frees something may have to wait for readers, and must not wait for itself. */
     enum err e = store_create_collection(r->api->store, &in, &col, &em);
     switch (e) {
@@ -131,6 +140,8 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
         return answer_created(r, col);
     case ERR_EXISTS:
         return answer_about(r, e, "Collection [", c->name, "] already exists");
+    case ERR_QUOTA:
+        return refuse_another(r, in.tenant_max);
     case ERR_NOT_FOUND:
         return answer_about(r, ERR_INVALID, "Database [", r->params[1], "] does not exist");
     default:
@@ -150,6 +161,8 @@ enum api_outcome handle_create_collection(struct api_request *r)
     if (j == NULL || c == NULL) return out_of_memory(r);
     json_reader_init(j, r->body, &r->arena);
     if (!parse_creation(j, c)) return api_fail_json(r, j);
+    if (!quota_allows(r, QUOTA_NAME_BYTES, c->name.n) || !quota_allows_metadata(r, c->metadata.packed, true))
+        return API_DONE;
     if (!configuration_resolve(&c->configuration, c->metadata.packed, &r->arena, &settings, &fault))
         return api_fail_str(r, ERR_INVALID, fault);
     if (!api_check_database_name(r, r->params[1])) return API_DONE;
@@ -258,6 +271,8 @@ enum api_outcome handle_update_collection(struct api_request *r)
     if (j == NULL || c == NULL) return out_of_memory(r);
     json_reader_init(j, r->body, &r->arena);
     if (!parse_change(j, c)) return api_fail_json(r, j);
+    if (!quota_allows(r, QUOTA_NAME_BYTES, c->name.n) || !quota_allows_metadata(r, c->metadata.packed, true))
+        return API_DONE;
     const struct catalog_collection *col = api_find_collection(r);
     if (col == NULL) return API_DONE;
     if (c->configuration.hnsw.is_given && c->configuration.has_spann) {

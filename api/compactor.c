@@ -52,7 +52,7 @@ static unsigned size_class(uint32_t n_rows)
 
 static bool is_quiet(const struct live *live)
 {
-    return monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
+    return clock_monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
 }
 
 static bool wants_flush(const struct store *s, const struct live *live, bool flush_all, uint64_t pinned_below)
@@ -140,14 +140,14 @@ static bool each_collection(struct store *s, void (*work)(struct store *, const 
 
 static bool is_backing_off(const struct backoff *b)
 {
-    return b->n_failures > 0 && monotonic_ns() < b->until_ns;
+    return b->n_failures > 0 && clock_monotonic_ns() < b->until_ns;
 }
 
 static void note_outcome(struct backoff *b, enum err e)
 {
     b->n_failures = e == ERR_OK ? 0 : b->n_failures + 1;
     unsigned doublings = b->n_failures < BACKOFF_DOUBLINGS_MAX ? b->n_failures : BACKOFF_DOUBLINGS_MAX;
-    b->until_ns = monotonic_ns() + (BACKOFF_NS << doublings);
+    b->until_ns = clock_monotonic_ns() + (BACKOFF_NS << doublings);
 }
 
 /* Not when it was deleted meanwhile, nor when a build is given up because the store closes. */
@@ -168,17 +168,25 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
     struct flush_round *r = ctx;
     struct errmsg em = {{0}};
     struct live *live = live_of(col);
-    if (!r->flush_all && is_backing_off(&live->flush_backoff)) return;
-    if (!wants_flush(s, live, r->flush_all, r->pinned_below)) return;
-    bool is_repeated = live->sealed.tail != NULL;
-    enum err e = flush_collection(s, col, &em);
-    if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
-        e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
-    note_outcome(&live->flush_backoff, e);
-    if (e == ERR_OK)
+    enum err e = ERR_OK;
+    (void)pthread_mutex_lock(&live->flush_mu); /* a fork may be flushing it */
+    bool is_due =
+        (r->flush_all || !is_backing_off(&live->flush_backoff)) && wants_flush(s, live, r->flush_all, r->pinned_below);
+    if (is_due) {
+        bool is_repeated = live->sealed.tail != NULL;
+        e = flush_collection(s, col, &em);
+        if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
+            e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
+        note_outcome(&live->flush_backoff, e);
+    }
+    (void)pthread_mutex_unlock(&live->flush_mu);
+    if (!is_due) return;
+    if (e == ERR_OK) {
         r->has_flushed = true;
-    else if (is_failure(s, live, e))
+    } else if (is_failure(s, live, e)) {
+        (void)atomic_fetch_add_explicit(&s->compactor.flushes.n_failed, 1, memory_order_relaxed);
         log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+    }
     (void)pthread_mutex_lock(&s->compactor.mu);
     (void)pthread_cond_broadcast(&s->compactor.progress);
     (void)pthread_mutex_unlock(&s->compactor.mu);
@@ -259,7 +267,10 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
         /* it may have written where everything was removed already */
         if (collection_is_dropped(live->collection)) compactor_discard(s, col->number);
-        if (is_failure(s, live, e)) log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        if (is_failure(s, live, e)) {
+            (void)atomic_fetch_add_explicit(&s->compactor.merges.n_failed, 1, memory_order_relaxed);
+            log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
+        }
         arena_free(&a);
     }
 }

@@ -193,6 +193,56 @@ static bool parse_spann(struct json_reader *j, bool is_update, struct configurat
     return j->err == ERR_OK;
 }
 
+bool parse_schema_spann(struct json_reader *j)
+{
+    static const char *const names[] = {"search_nprobe",
+                                        "search_rng_factor",
+                                        "search_rng_epsilon",
+                                        "nreplica_count",
+                                        "write_rng_factor",
+                                        "write_rng_epsilon",
+                                        "split_threshold",
+                                        "num_samples_kmeans",
+                                        "initial_lambda",
+                                        "reassign_neighbor_count",
+                                        "merge_threshold",
+                                        "num_centers_to_merge_to",
+                                        "write_nprobe",
+                                        "ef_construction",
+                                        "ef_search",
+                                        "max_neighbors",
+                                        "center_drift_threshold",
+                                        "quantize"};
+    enum { N = sizeof names / sizeof names[0], QUANTIZE = N - 1 };
+    static const char types[] = "iffiffiufiiiiuuuf"; /* i: u32, u: usize, f: f32, as the messages say */
+    _Static_assert(sizeof types == N, "a type for each but the last");
+    struct json_fields f;
+    struct json_number n;
+    struct str variant;
+    uint64_t ignored;
+    if (!json_enter_fields(j, &f, names, N, true, "struct SpannIndexConfig")) return false;
+    for (int i; (i = json_next_field(j, &f)) >= 0;) {
+        bool ok;
+        if (i == QUANTIZE) { /* the one that must not be null */
+            ok = parse_variant(j, &variant);
+            if (ok && !str_eq(variant, STR("none")) && !str_eq(variant, STR("four_bit_rabit_q_with_u_search"))) {
+                if (variant.n > 100) variant = STR("...");
+                json_fail_shape(j, "unknown variant `%.*s`, expected `none` or `four_bit_rabit_q_with_u_search`",
+                                STR_ARG(variant));
+                ok = false;
+            }
+        } else if (json_peek(j) == JSON_NULL) {
+            ok = json_null(j);
+        } else if (types[i] == 'f') {
+            ok = json_number(j, &n, "f32");
+        } else {
+            ok = read_size(j, &ignored, types[i] == 'i' ? "u32" : "usize");
+        }
+        if (!ok) return false;
+    }
+    return j->err == ERR_OK;
+}
+
 bool parse_embedding_function(struct json_reader *j, struct embedding_function *out)
 {
     struct str key, type = {NULL, 0}, name = {NULL, 0};

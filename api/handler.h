@@ -9,9 +9,12 @@
 #include "api/api.h"
 #include "api/json.h"
 
+struct limits; /* limits_internal.h */
+
 struct api {
     struct store *store;
     struct api_options options;   /* immutable */
+    struct limits *limits;        /* never NULL */
     pthread_mutex_t update_mutex; /* one at a time changes a collection's documents; held over the catalog's commit */
 };
 
@@ -33,9 +36,12 @@ enum api_outcome handle_docs_redirect(struct api_request *r);
 enum api_outcome handle_docs_asset(struct api_request *r);
 enum api_outcome handle_openapi(struct api_request *r);
 enum api_outcome handle_v1(struct api_request *r);
+enum api_outcome handle_metrics(struct api_request *r);       /* metrics_page.c */
 enum api_outcome handle_create_tenant(struct api_request *r); /* tenants.c */
 enum api_outcome handle_get_tenant(struct api_request *r);
 enum api_outcome handle_update_tenant(struct api_request *r);
+enum api_outcome handle_tenant_usage(struct api_request *r); /* usage_answer.c */
+enum api_outcome handle_usage(struct api_request *r);
 enum api_outcome handle_list_databases(struct api_request *r);
 enum api_outcome handle_create_database(struct api_request *r);
 enum api_outcome handle_get_database(struct api_request *r);
@@ -62,6 +68,9 @@ enum api_outcome handle_get(struct api_request *r); /* records_read.c */
 enum api_outcome handle_query(struct api_request *r);
 enum api_outcome handle_count(struct api_request *r);
 enum api_outcome handle_search(struct api_request *r);
+
+/* The answer of a handler that returned API_PENDING is complete: counts it and calls r->done, after which r is gone. */
+void api_complete(struct api_request *r);
 
 /* Answers with the error shape {"error":...,"message":...}; returns API_DONE. The message is not limited in length. */
 enum api_outcome api_fail(struct api_request *r, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -126,7 +126,10 @@ void json_put_int(struct buf *b, int64_t v);
 void json_put_uint(struct buf *b, uint64_t v);
 void json_put_double(struct buf *b, double v); /* shortest that reads back; "1.0", "1e16"; not finite: null */
 void json_put_float(struct buf *b, float v);   /* likewise for float32 */
-void json_put_floats(struct buf *b, const float *v, uint32_t n);              /* [1.0,0.5]; the hot path of answers */
-void json_put_meta(struct buf *b, struct bytes packed_meta, struct arena *a); /* an object, or null when empty */
+void json_put_floats(struct buf *b, const float *v, uint32_t n); /* [1.0,0.5]; the hot path of answers */
+
+/* Packed metadata as an object, or null when empty. Keys that begin with `hidden` are left out, none if it is empty.
+ * False: the bytes are no packed form, and what was appended is of no use. */
+bool json_put_meta(struct buf *b, struct bytes packed_meta, struct str hidden, struct arena *a);
 
 #endif

@@ -6,11 +6,16 @@
  * holds an integer, and at most one multiple of ten; the multiple of ten wins if there is one, else the integer nearest
  * to v. The three scaled values carry two fraction bits, the lower one sticky ("round to odd"), which is enough to
  * compare them exactly as if they had not been rounded.
- * double is not hot: the first of 15, 16 and 17 digits that strtod reads back as the same value, always correct,
- * sometimes one digit longer than need be for denormals.
+ * json_float_avx2.c has the same for four at a time.
+ * double: metadata mostly holds numbers that people wrote, of up to 15 digits. Of these at most one reads back as v (15
+ * digits survive the way through a double), so if m / 10^p is v for a whole m < 10^15, m without zeros at the end is the
+ * shortest form; both are doubles without error, so the division rounds once and the test is exact. Other doubles get
+ * the first of 15, 16 and 17 digits that strtod reads back as the same value, always correct, sometimes one digit longer
+ * than need be for denormals.
  * FORM  as upstream prints: 12.5, 1.0, 0.00001, 1e+16, 1.5e-7 (see put_decimal).
  */
 #include "api/json_internal.h"
+#include "core/distance.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -76,8 +81,6 @@ struct json_decimal json_shortest_float(float v)
     return d;
 }
 
-enum { DECIMAL_TEXT_MAX = 40 };
-
 /* Where plain notation ends: upstream's limits differ for the two widths. `point` is the place of the decimal point
  * counted from the first digit: 1.5 has 1, 0.015 has -1. */
 struct form {
@@ -85,7 +88,7 @@ struct form {
 };
 static const struct form form_float = {-6, 13}, form_double = {-5, 16};
 
-/* Writes digits * 10^exponent at `to` (DECIMAL_TEXT_MAX bytes), returns its end. */
+/* Writes digits * 10^exponent at `to` (JSON_FLOAT_TEXT_MAX bytes), returns its end. */
 static char *put_decimal(char *to, const char *digits, int n, int exponent, const struct form *form)
 {
     int point = n + exponent;
@@ -126,7 +129,7 @@ static char *put_decimal(char *to, const char *digits, int n, int exponent, cons
     return to;
 }
 
-static char *put_float(char *to, float v)
+char *json_put_float_at(char *to, float v)
 {
     char digits[10] = {0};
     if (!isfinite(v)) {
@@ -149,35 +152,76 @@ static char *put_float(char *to, float v)
 
 void json_put_float(struct buf *b, float v)
 {
-    char *to = buf_room(b, DECIMAL_TEXT_MAX);
-    if (to != NULL) b->n += (size_t)(put_float(to, v) - to);
+    char *to = buf_room(b, JSON_FLOAT_TEXT_MAX);
+    if (to != NULL) b->n += (size_t)(json_put_float_at(to, v) - to);
+}
+
+json_put_four json_put_four_here(void)
+{
+#if defined(__x86_64__)
+    enum simd_level level = distance_ops()->level; /* CHROMA_SIMD holds for all kernels */
+    if (level == SIMD_AVX2 || level == SIMD_AVX512) return json_put_four_avx2;
+#endif
+    return NULL;
 }
 
 void json_put_floats(struct buf *b, const float *v, uint32_t n)
 {
     enum { STEP = 64 };
+    json_put_four put_four = json_put_four_here();
     buf_char(b, '[');
     for (uint32_t i = 0; i < n; i += STEP) {
-        uint32_t n_step = n - i < STEP ? n - i : STEP;
-        char *start = buf_room(b, (size_t)STEP * (DECIMAL_TEXT_MAX + 1)), *to = start;
+        uint32_t n_step = n - i < STEP ? n - i : STEP, j = 0;
+        char *start = buf_room(b, (size_t)STEP * (JSON_FLOAT_TEXT_MAX + 1)), *to = start;
         if (start == NULL) return;
-        for (uint32_t j = 0; j < n_step; j++) {
-            if (i + j > 0) *to++ = ',';
-            to = put_float(to, v[i + j]);
+        if (put_four != NULL) {
+            for (; n_step - j >= 4; j += 4) to = put_four(to, v + i + j);
         }
+        for (; j < n_step; j++) {
+            to = json_put_float_at(to, v[i + j]);
+            *to++ = ',';
+        }
+        if (i + n_step == n) to--; /* no comma behind the last one */
         b->n += (size_t)(to - start);
     }
     buf_char(b, ']');
 }
 
+/* v > 0 as m * 10^-p with m < 10^15 and 0 <= p <= 22, without zeros at the end of m; false when it is no such number. */
+static bool few_digits(double v, uint64_t *m, int *p)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    if (!(v >= 1e-7 && v < 1e15)) return false;
+    int exponent; /* v < 2^exponent, so v < 10^(n + 1) with n = floor(log10(2^exponent)) */
+    (void)frexp(v, &exponent);
+    int n = exponent * 1233 >> 12;
+    int scale = 14 - n < 22 ? 14 - n : 22;
+    if (scale < 0) scale = 0;
+    uint64_t whole = (uint64_t)(v * powers[scale] + 0.5);
+    if (whole == 0 || whole >= UINT64_C(1000000000000000) || (double)whole / powers[scale] != v) return false;
+    for (int step = 8; step > 0; step /= 2) {
+        uint64_t ten = (uint64_t)powers[step];
+        while (scale >= step && whole % ten == 0) {
+            whole /= ten;
+            scale -= step;
+        }
+    }
+    *m = whole;
+    *p = scale;
+    return true;
+}
+
 void json_put_double(struct buf *b, double v)
 {
     char text[40], digits[20];
+    uint64_t whole;
+    int n_digits = 0, exponent;
     if (!isfinite(v)) {
         buf_lit(b, "null");
         return;
     }
-    char *start = buf_room(b, DECIMAL_TEXT_MAX), *to = start;
+    char *start = buf_room(b, JSON_FLOAT_TEXT_MAX), *to = start;
     if (start == NULL) return;
     if (signbit(v)) {
         *to++ = '-';
@@ -188,16 +232,23 @@ void json_put_double(struct buf *b, double v)
         b->n += (size_t)(to + 3 - start);
         return;
     }
-    /* d.ddd...e+XX: the digits stand at 0 and from 2 on */
-    for (int n = v < 1e-300 ? 1 : 15;; n++) { /* denormals have fewer digits than 15 */
-        (void)snprintf(text, sizeof text, "%.*e", n - 1, v);
-        if (n >= 17 || strtod(text, NULL) == v) break;
+    if (few_digits(v, &whole, &exponent)) {
+        int at = (int)sizeof digits;
+        for (; whole != 0; whole /= 10) digits[--at] = (char)('0' + whole % 10);
+        n_digits = (int)sizeof digits - at;
+        memmove(digits, digits + at, (size_t)n_digits);
+        exponent = -exponent;
+    } else {
+        /* d.ddd...e+XX: the digits stand at 0 and from 2 on */
+        for (int n = v < 1e-300 ? 1 : 15;; n++) { /* denormals have fewer digits than 15 */
+            (void)snprintf(text, sizeof text, "%.*e", n - 1, v);
+            if (n >= 17 || strtod(text, NULL) == v) break;
+        }
+        const char *p = text;
+        for (; *p != 'e'; p++)
+            if (*p != '.') digits[n_digits++] = *p;
+        exponent = (int)strtol(p + 1, NULL, 10) - (n_digits - 1);
     }
-    int n_digits = 0;
-    const char *p = text;
-    for (; *p != 'e'; p++)
-        if (*p != '.') digits[n_digits++] = *p;
-    int exponent = (int)strtol(p + 1, NULL, 10) - (n_digits - 1);
     while (n_digits > 1 && digits[n_digits - 1] == '0') {
         n_digits--;
         exponent++;

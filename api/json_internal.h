@@ -44,4 +44,16 @@ struct json_decimal {
 };
 struct json_decimal json_shortest_float(float v);
 
+/* One float as text at `to`, which has room for JSON_FLOAT_TEXT_MAX bytes; returns the end of the text. Bytes beyond it
+ * may have been written as well. */
+enum { JSON_FLOAT_TEXT_MAX = 40 };
+char *json_put_float_at(char *to, float v);
+
+/* Four floats, a comma behind each, the same text; room for four times JSON_FLOAT_TEXT_MAX. */
+typedef char *(*json_put_four)(char *to, const float *v);
+json_put_four json_put_four_here(void); /* the best that this processor has; NULL: none */
+#if defined(__x86_64__)
+char *json_put_four_avx2(char *to, const float *v);
+#endif
+
 #endif

@@ -2,7 +2,7 @@
  *
  * Keys come out in the order of the packed form: ascending bytes. A sparse vector is the object that clients expect,
  * always with four members: {"#type":"sparse_vector","indices":[...],"values":[...],"tokens":null}.
- * FAILURE  memory: sticky in the buffer.
+ * FAILURE  memory: sticky in the buffer. Bytes that are no packed form end the walk, and are reported.
  */
 #include "api/json.h"
 
@@ -53,37 +53,45 @@ static void put_sparse(struct buf *b, const struct sparse *s)
     buf_lit(b, "]}");
 }
 
-void json_put_meta(struct buf *b, struct bytes packed_meta, struct arena *a)
+static void put_list(struct buf *b, const struct value *v)
+{
+    buf_char(b, '[');
+    for (uint32_t i = 0; i < v->list.n; i++) {
+        if (i > 0) buf_char(b, ',');
+        put_scalar(b, &v->list.items[i]);
+    }
+    buf_char(b, ']');
+}
+
+bool json_put_meta(struct buf *b, struct bytes packed_meta, struct str hidden, struct arena *a)
 {
     struct meta_entry e;
     struct value v;
     bool is_first = true;
     if (packed_meta.n == 0) {
         buf_lit(b, "null");
-        return;
+        return true;
     }
+    struct meta_iter it = meta_iter(packed_meta);
+    const uint8_t *end = it.end;
     buf_char(b, '{');
-    for (struct meta_iter it = meta_iter(packed_meta); meta_next(&it, &e);) {
+    while (meta_next(&it, &e)) {
+        if (hidden.n > 0 && str_starts(e.key, hidden)) continue;
         if (!meta_value(&e, a, &v)) {
             if (b->err == ERR_OK) b->err = ERR_NOMEM;
-            return;
+            return true;
         }
         if (!is_first) buf_char(b, ',');
         is_first = false;
         json_put_string(b, e.key);
         buf_char(b, ':');
-        if (v.type == VALUE_SPARSE) {
+        if (v.type == VALUE_SPARSE)
             put_sparse(b, &v.sparse);
-        } else if (v.type >= VALUE_BOOLS) {
-            buf_char(b, '[');
-            for (uint32_t i = 0; i < v.list.n; i++) {
-                if (i > 0) buf_char(b, ',');
-                put_scalar(b, &v.list.items[i]);
-            }
-            buf_char(b, ']');
-        } else {
+        else if (v.type >= VALUE_BOOLS)
+            put_list(b, &v);
+        else
             put_scalar(b, &v);
-        }
     }
     buf_char(b, '}');
+    return it.at == end;
 }

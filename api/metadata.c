@@ -130,37 +130,29 @@ static bool read_list(struct json_reader *j, struct value *v, bool *fits)
     return true;
 }
 
-static bool read_indices(struct json_reader *j, uint32_t **out, uint32_t *n, bool *fits)
+/* Puts a number into place i of a list; false: it is none of its kind. */
+typedef bool (*put_number)(void *list, uint32_t i, const struct json_number *number);
+
+static bool put_index(void *list, uint32_t i, const struct json_number *number)
 {
-    uint32_t *list = NULL, cap = 0;
-    struct json_number number;
-    *n = 0;
-    if (json_peek(j) != JSON_ARRAY) {
-        *fits = false;
-        return json_skip(j);
-    }
-    if (!json_enter_array(j, "a sequence")) return false;
-    while (json_next_item(j)) {
-        if (json_peek(j) != JSON_NUMBER) {
-            *fits = false;
-            if (!json_skip(j)) return false;
-            continue;
-        }
-        if (!json_number(j, &number, "u32")) return false;
-        if (!number.is_uint || number.u > UINT32_MAX) *fits = false;
-        if (!*fits) continue;
-        if (*n == cap && (list = grow(j, list, *n, &cap, sizeof *list)) == NULL) return false;
-        list[(*n)++] = (uint32_t)number.u;
-    }
-    *out = list;
-    return j->err == ERR_OK;
+    if (!number->is_uint || number->u > UINT32_MAX) return false;
+    ((uint32_t *)list)[i] = (uint32_t)number->u;
+    return true;
 }
 
-static bool read_weights(struct json_reader *j, float **out, uint32_t *n, bool *fits)
+static bool put_weight(void *list, uint32_t i, const struct json_number *number)
 {
-    float *list = NULL;
+    ((float *)list)[i] = (float)number->f;
+    return true;
+}
+
+/* A list of numbers of four bytes each. What does not fit is read over to its end; *fits is false then. */
+static bool read_numbers(struct json_reader *j, put_number put, void **out, uint32_t *n, bool *fits)
+{
+    void *list = NULL;
     uint32_t cap = 0;
     struct json_number number;
+    _Static_assert(sizeof(uint32_t) == sizeof(float), "both lists grow alike");
     *n = 0;
     if (json_peek(j) != JSON_ARRAY) {
         *fits = false;
@@ -175,8 +167,11 @@ static bool read_weights(struct json_reader *j, float **out, uint32_t *n, bool *
         }
         if (!json_number(j, &number, "f32")) return false;
         if (!*fits) continue;
-        if (*n == cap && (list = grow(j, list, *n, &cap, sizeof *list)) == NULL) return false;
-        list[(*n)++] = (float)number.f;
+        if (*n == cap && (list = grow(j, list, *n, &cap, sizeof(float))) == NULL) return false;
+        if (put(list, *n, &number))
+            (*n)++;
+        else
+            *fits = false;
     }
     *out = list;
     return j->err == ERR_OK;
@@ -219,6 +214,7 @@ bool parse_sparse(struct json_reader *j, struct sparse *s, bool *fits, enum spar
     }
     if (!json_enter_object(j, "a map")) return false;
     while (json_next_member(j, &key)) {
+        void *list = NULL;
         bool ok;
         if (str_eq(key, STR("#type"))) {
             if (json_peek(j) == JSON_STRING) {
@@ -231,11 +227,13 @@ bool parse_sparse(struct json_reader *j, struct sparse *s, bool *fits, enum spar
         } else if (str_eq(key, STR("indices"))) {
             if (has_indices) *fits = false;
             has_indices = true;
-            ok = read_indices(j, &s->indices, &n_indices, fits);
+            ok = read_numbers(j, put_index, &list, &n_indices, fits);
+            s->indices = list;
         } else if (str_eq(key, STR("values"))) {
             if (has_values) *fits = false;
             has_values = true;
-            ok = read_weights(j, &s->values, &n_values, fits);
+            ok = read_numbers(j, put_weight, &list, &n_values, fits);
+            s->values = list;
         } else if (str_eq(key, STR("tokens"))) {
             if (json_peek(j) == JSON_NULL) {
                 ok = json_null(j);

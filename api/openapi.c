@@ -2,6 +2,10 @@
  *
  * The page needs no network and no script: a table of what the server answers to.
  */
+#include "api/openapi_answers.h"
+
+#include <stdio.h>
+
 #include "api/answer.h"
 #include "api/routes.h"
 
@@ -15,20 +19,79 @@ static bool next_param(const char **at, struct str *name)
     return true;
 }
 
-static void put_error(struct buf *b, const char *status, const char *text)
+/* Whether a route can answer so. What its handler alone knows is in openapi_answers.c. */
+static bool has_error(const struct api_route *row, const struct openapi_answer *answer, unsigned status)
 {
-    buf_char(b, ',');
-    json_put_string(b, str_from_c(status));
-    buf_lit(b, ":{\"description\":");
-    json_put_string(b, str_from_c(text));
-    buf_lit(b, ",\"content\":{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/ErrorResponse\"}}}}");
+    char text[12];
+    switch (status) {
+    case 400:
+        return row->body != BODY_NONE || answer->query[0] != '\0' || strchr(row->pattern, '{') != NULL;
+    case 401:
+    case 403:
+        return row->action != ACTION_PUBLIC;
+    case 413:
+    case 415:
+    case 422:
+        return row->body != BODY_NONE;
+    case 429:
+        return route_names_tenant(row);
+    case 500:
+        return true;
+    default:
+        (void)snprintf(text, sizeof text, "%u", status);
+        return strstr(answer->errors, text) != NULL;
+    }
 }
 
-static void put_operation(struct buf *b, const struct api_route *row)
+static void put_errors(struct buf *b, const struct api_route *row, const struct openapi_answer *answer)
+{
+    static const struct {
+        unsigned status;
+        const char *text;
+    } errors[] = {{400, "The request is malformed, or what it asks for is not allowed"},
+                  {401, "Credentials are missing or wrong"},
+                  {403, "The caller may not do this, or nobody may"},
+                  {404, "Something that the path names does not exist"},
+                  {409, "There is one of this name"},
+                  {413, "The body is larger than the server takes"},
+                  {415, "The body is not said to be JSON"},
+                  {422, "The body has the wrong shape"},
+                  {429, "The tenant has too much in progress, or asks too often"},
+                  {500, "Server error"},
+                  {501, "Not to be had on a single node"},
+                  {503, "The server cannot do its work"}};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        if (!has_error(row, answer, errors[i].status)) continue;
+        buf_printf(b, ",\"%u\":{\"description\":\"%s\",\"content\":", errors[i].status, errors[i].text);
+        if (errors[i].status == 413 && row->body == BODY_JSON_BARE)
+            buf_lit(b, "{\"text/plain\":{\"schema\":{\"type\":\"string\"}}}}");
+        else if (errors[i].status == 503 && row->handler == handle_healthcheck)
+            buf_lit(b, "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/Health\"}}}}");
+        else
+            buf_lit(b, "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/ErrorResponse\"}}}}");
+    }
+}
+
+static void put_parameters(struct buf *b, const struct api_route *row, const struct openapi_answer *answer)
 {
     const char *at = row->pattern;
     struct str name;
     bool is_first = true;
+    while (next_param(&at, &name)) {
+        if (!is_first) buf_char(b, ',');
+        is_first = false;
+        buf_lit(b, "{\"name\":");
+        json_put_string(b, name);
+        buf_lit(b, ",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}");
+    }
+    if (answer->query[0] == '\0') return;
+    if (!is_first) buf_char(b, ',');
+    buf_str(b, str_from_c(answer->query));
+}
+
+static void put_operation(struct buf *b, const struct api_route *row)
+{
+    const struct openapi_answer *answer = openapi_answer(row->id);
     size_t n_method = strlen(row->method);
     buf_char(b, '"');
     for (size_t i = 0; i < n_method; i++) buf_char(b, (char)(row->method[i] - 'A' + 'a'));
@@ -39,13 +102,7 @@ static void put_operation(struct buf *b, const struct api_route *row)
     buf_lit(b, ",\"operationId\":");
     json_put_string(b, str_from_c(row->id));
     buf_lit(b, ",\"parameters\":[");
-    while (next_param(&at, &name)) {
-        if (!is_first) buf_char(b, ',');
-        is_first = false;
-        buf_lit(b, "{\"name\":");
-        json_put_string(b, name);
-        buf_lit(b, ",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}");
-    }
+    put_parameters(b, row, answer);
     buf_char(b, ']');
     if (row->schema != NULL) {
         buf_lit(b, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
@@ -54,14 +111,16 @@ static void put_operation(struct buf *b, const struct api_route *row)
     }
     buf_lit(b, ",\"responses\":{");
     json_put_string(b, row->handler == handle_add ? STR("201") : STR("200"));
-    buf_lit(b, ":{\"description\":\"Success\",\"content\":{\"application/json\":{\"schema\":{}}}}");
-    if (row->body != BODY_NONE) {
-        put_error(b, "400", "The body is not JSON, or what it asks for is not allowed");
-        put_error(b, "422", "The body has the wrong shape");
-    }
-    if (strchr(row->pattern, '{') != NULL) put_error(b, "404", "Something that the path names does not exist");
-    put_error(b, "500", "Server error");
-    buf_lit(b, "}}");
+    if (answer->schema == NULL)
+        buf_lit(b, ":{\"description\":\"Success\",\"content\":{\"text/plain\":{\"schema\":{\"type\":\"string\"}}}}");
+    else
+        buf_printf(b, ":{\"description\":\"Success\",\"content\":{\"application/json\":{\"schema\":%s}}}",
+                   answer->schema);
+    put_errors(b, row, answer);
+    buf_char(b, '}');
+    if (row->action != ACTION_PUBLIC)
+        buf_lit(b, ",\"security\":[{\"ApiKeyAuth\":[]},{\"BearerAuth\":[]},{\"BasicAuth\":[]}]");
+    buf_char(b, '}');
 }
 
 enum api_outcome handle_openapi(struct api_request *r)
@@ -84,10 +143,12 @@ enum api_outcome handle_openapi(struct api_request *r)
         put_operation(b, row);
     }
     if (pattern != NULL) buf_char(b, '}');
-    buf_lit(b, "},\"components\":{\"schemas\":{\"ErrorResponse\":{\"type\":\"object\",\"required\":[\"error\","
-               "\"message\"],\"properties\":{\"error\":{\"type\":\"string\"},\"message\":{\"type\":\"string\"}}}},"
-               "\"securitySchemes\":{\"ApiKeyAuth\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":"
-               "\"x-chroma-token\"}}}}");
+    buf_lit(b, "},\"components\":{\"schemas\":{");
+    for (const struct openapi_schema *part = openapi_schemas; part->name != NULL; part++)
+        buf_printf(b, "%s\"%s\":%s", part == openapi_schemas ? "" : ",", part->name, part->schema);
+    buf_lit(b, "},\"securitySchemes\":{\"ApiKeyAuth\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":"
+               "\"x-chroma-token\"},\"BearerAuth\":{\"type\":\"http\",\"scheme\":\"bearer\"},"
+               "\"BasicAuth\":{\"type\":\"http\",\"scheme\":\"basic\"}}}}");
     return api_ok(r, 200);
 }
 

@@ -177,48 +177,57 @@ static bool is_source(const struct build *b, const struct segment *s)
     return false;
 }
 
-static enum err list_entries(const struct build *b, uint64_t position, struct arena *a, struct manifest_entry **out,
-                             uint32_t *n_out)
+/* The fragments that there are, without those that `b` replaces (NULL: all of them); with room for one more entry. */
+static enum err list_present(const struct live *live, const struct build *b, uint64_t position, struct arena *a,
+                             struct manifest_entry **out, uint32_t *n_out)
 {
     struct segment **fragments = NULL;
     uint32_t n_fragments = 0, n = 0;
-    if (collection_fragments(b->live->collection, a, &fragments, &n_fragments) != ERR_OK) return ERR_NOMEM;
+    if (collection_fragments(live->collection, a, &fragments, &n_fragments) != ERR_OK) return ERR_NOMEM;
     struct manifest_entry *entries = arena_array(a, (size_t)n_fragments + 1, sizeof *entries);
     enum err e = entries != NULL ? ERR_OK : ERR_NOMEM;
     for (uint32_t i = 0; i < n_fragments; i++) {
-        if (e == ERR_OK && !is_source(b, fragments[i])) {
+        if (e == ERR_OK && (b == NULL || !is_source(b, fragments[i]))) {
             entries[n].fragment_id = fragment_id(fragments[i]);
             entries[n].n_rows = fragment_n_rows(fragments[i]);
             e = dead_bitmap(fragments[i], position, a, &entries[n++]);
         }
         segment_unref(fragments[i]); /* stays: only publishers, one at a time, take fragments out */
     }
-    if (e == ERR_OK && b->fragment != NULL) {
-        entries[n].fragment_id = b->fragment_id;
-        entries[n].n_rows = b->n_rows;
-        e = dead_in_new(b, position, a, &entries[n++]);
-    }
     *out = entries;
     *n_out = n;
     return e;
 }
 
-/* The file goes when the next version is published. Without memory for the note it goes at the next start. */
-static void leave_over(struct live *live, const char *path)
+static enum err list_entries(const struct build *b, uint64_t position, struct arena *a, struct manifest_entry **out,
+                             uint32_t *n_out)
+{
+    enum err e = list_present(b->live, b, position, a, out, n_out);
+    if (e != ERR_OK || b->fragment == NULL) return e;
+    struct manifest_entry *entry = &(*out)[(*n_out)++];
+    entry->fragment_id = b->fragment_id;
+    entry->n_rows = b->n_rows;
+    return dead_in_new(b, position, a, entry);
+}
+
+/* Notes a file that is to be removed later. Without memory for the note it goes at the next start. */
+static void leave_over(struct live *live, struct leftover **list, const char *path)
 {
     size_t n = strlen(path) + 1;
     struct leftover *l = mem_alloc(sizeof *l + n);
     if (l == NULL) return;
     memcpy(l->path, path, n);
-    l->next = live->leftovers;
-    live->leftovers = l;
+    l->next = *list;
+    *list = l;
+    (void)atomic_fetch_add_explicit(&live->n_leftovers, 1, memory_order_relaxed);
 }
 
-static void remove_leftovers(struct store *s, struct live *live)
+static void remove_leftovers(struct store *s, struct live *live, struct leftover **list)
 {
-    while (live->leftovers != NULL) {
-        struct leftover *l = live->leftovers;
-        live->leftovers = l->next;
+    while (*list != NULL) {
+        struct leftover *l = *list;
+        *list = l->next;
+        (void)atomic_fetch_sub_explicit(&live->n_leftovers, 1, memory_order_relaxed);
         remove_file(s, l->path);
         mem_free(l);
     }
@@ -232,7 +241,10 @@ static void remove_replaced(const struct build *b, const char *old_manifest)
     for (uint32_t i = 0; i < b->n_sources; i++) {
         if (b->sources[i].segment->is_tail) continue;
         store_fragment_path(b->s, b->live->number, fragment_id(b->sources[i].segment), path);
-        remove_file(b->s, path);
+        if (b->live->n_pins > 0)
+            leave_over(b->live, &b->live->unpinned, path);
+        else
+            remove_file(b->s, path);
     }
 }
 
@@ -301,7 +313,7 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     if (e != ERR_OK) {
         b->is_named = is_manifest_named;
         if (is_manifest_named)
-            leave_over(live, path);
+            leave_over(live, &live->leftovers, path);
         else
             remove_file(s, path);
         return e;
@@ -309,7 +321,7 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     b->is_named = true;
     live->version = version;
     live->state = *state;
-    remove_leftovers(s, live);
+    remove_leftovers(s, live, &live->leftovers);
     e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
     if (e != ERR_OK) {
         live->is_ahead = live->is_ahead || b->sources[0].segment->is_tail;
@@ -321,18 +333,27 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     return ERR_OK;
 }
 
+static void count_published(struct compactor_counts *c, uint64_t started_ns, uint64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&c->n_done, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->busy_ns, clock_monotonic_ns() - started_ns, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&c->bytes_written, bytes, memory_order_relaxed);
+}
+
 /* Builds outside publish_mu, publishes inside. */
 static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const struct collection_state *flushed,
                                   struct errmsg *em)
 {
     struct store *s = b->s;
     struct live *live = b->live;
+    uint64_t started_ns = clock_monotonic_ns(), bytes = 0;
     (void)pthread_mutex_lock(&s->publish_mu);
     b->fragment_id = live->next_fragment_id++;
     if (flushed == NULL) b->position = live->state.log_position;
     (void)pthread_mutex_unlock(&s->publish_mu);
     enum err e = build_fragment(b, n_rows, em);
     if (e == ERR_OK) {
+        bytes = b->fragment != NULL ? fragment_file_bytes(b->fragment) : 0;
         (void)pthread_mutex_lock(&s->publish_mu);
         struct collection_state state = flushed != NULL ? *flushed : live->state;
         if (flushed == NULL && live->is_ahead)
@@ -343,12 +364,13 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
         if (b->fragment != NULL) {               /* not taken over */
             b->fragment->ops->free(b->fragment);
             if (b->is_named)
-                leave_over(live, b->path);
+                leave_over(live, &live->leftovers, b->path);
             else
                 remove_file(s, b->path);
         }
         (void)pthread_mutex_unlock(&s->publish_mu);
     }
+    if (e == ERR_OK) count_published(flushed != NULL ? &s->compactor.flushes : &s->compactor.merges, started_ns, bytes);
     arena_free(&b->arena);
     return e;
 }
@@ -395,4 +417,29 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
     if (e == ERR_OK) return build_and_publish(&b, n_rows, NULL, em);
     arena_free(&b.arena);
     return e;
+}
+
+/* --- for forks --------------------------------------------------------------------------------------------------- */
+
+/* What memory holds is what the catalog names, or the same rows in the fragments that a merge put together (step 4 of it
+ * failed, and their files stayed). */
+enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
+                     struct collection_state *state)
+{
+    (void)pthread_mutex_lock(&s->publish_mu);
+    CHECK(!live->is_ahead && "a fork comes after a complete flush");
+    enum err e = list_present(live, NULL, live->state.log_position, a, entries, n);
+    if (e == ERR_OK) {
+        *state = live->state;
+        live->n_pins++;
+    }
+    (void)pthread_mutex_unlock(&s->publish_mu);
+    return e;
+}
+
+void publish_unpin(struct store *s, struct live *live)
+{
+    (void)pthread_mutex_lock(&s->publish_mu);
+    if (--live->n_pins == 0) remove_leftovers(s, live, &live->unpinned);
+    (void)pthread_mutex_unlock(&s->publish_mu);
 }

@@ -85,8 +85,11 @@ struct selection_in {
     struct filter *filter; /* both joined, after selection_check; NULL: none was given */
 };
 
-bool selection_read_where(struct selection_in *in, struct json_reader *j);
-bool selection_read_where_document(struct selection_in *in, struct json_reader *j);
+/* The members of a body that make a selection, in the order in which readers name them: */
+#define SELECTION_MEMBERS "ids", "where", "where_document"
+enum { SELECTION_N_MEMBERS = 3 };
+/* Reads the value of one of them, by its number there; the reader stands before it. */
+bool selection_read_member(struct selection_in *in, int member, struct json_reader *j);
 
 /* Clauses are clauses, regular expressions compile; joins the two filters. False: answered. */
 bool selection_check(struct api_request *r, struct selection_in *in);
@@ -136,6 +139,7 @@ struct records_outcome {
     bool is_delete;
     bool counts_changes; /* delete by a filter: the rows that were really deleted; else `n_given` */
     uint32_t n_given;
+    uint32_t n_reserved; /* rows reserved for it in the collection (store_reserve_rows): given back with it */
 };
 
 /* Hands the block to the log and answers, on the log's thread, when the write is durable and visible. Takes `col` and

@@ -68,28 +68,24 @@ static void put_text(struct buf *b, struct str s)
 }
 
 /* Keys that begin with `chroma:` are the server's own and are not shown. A row that has only such keys shows an empty
- * object, one that has none at all null. */
-static void put_meta(struct buf *b, struct bytes meta, struct arena *scratch)
+ * object, one that has none at all null; upstream keeps the uri among the metadata: a row that has one has some. */
+static enum err put_meta(struct buf *b, const struct answer_rows *rows, struct row_ref ref, struct arena *scratch,
+                         struct errmsg *em)
 {
-    const struct str own = STR("chroma:");
-    if (meta.n == 0 || memmem(meta.p, meta.n, own.p, own.n) == NULL) {
-        json_put_meta(b, meta, scratch);
-        return;
+    struct row row = {0};
+    enum err e = exec_row(rows->snapshot, ref, ROW_META | ROW_UNCHECKED, scratch, &row, em);
+    if (e != ERR_OK) return e;
+    if (row.meta.n == 0) {
+        e = exec_row(rows->snapshot, ref, ROW_URI, scratch, &row, em);
+        if (e == ERR_OK) buf_str(b, row.uri.p != NULL ? STR("{}") : STR("null"));
+        return e;
     }
-    struct buf shown = {0};
-    struct meta_entry e;
-    for (struct meta_iter it = meta_iter(meta); meta_next(&it, &e);) {
-        if (!str_starts(e.key, own)) meta_put_raw(&shown, &e);
-    }
-    if (shown.err != ERR_OK && b->err == ERR_OK) b->err = shown.err;
-    if (shown.n == 0)
-        buf_lit(b, "{}");
-    else
-        json_put_meta(b, (struct bytes){shown.p, shown.n}, scratch);
-    buf_free(&shown);
+    if (json_put_meta(b, row.meta, STR("chroma:"), scratch)) return ERR_OK;
+    e = exec_row(rows->snapshot, ref, ROW_META, scratch, &row, em); /* says what is wrong, and where */
+    return e != ERR_OK ? e : errmsg_set(em, ERR_CORRUPT, "the metadata of a row are damaged");
 }
 
-static void put_part(struct buf *b, const struct row *row, unsigned part, uint32_t dim, struct arena *scratch)
+static void put_part(struct buf *b, const struct row *row, unsigned part, uint32_t dim)
 {
     switch (part) {
     case ROW_ID:
@@ -100,9 +96,6 @@ static void put_part(struct buf *b, const struct row *row, unsigned part, uint32
         break;
     case ROW_URI:
         put_text(b, row->uri);
-        break;
-    case ROW_META:
-        put_meta(b, row->meta, scratch);
         break;
     default:
         CHECK(part == ROW_VECTOR && "one part at a time");
@@ -121,17 +114,13 @@ static enum err put_list(struct buf *b, const struct answer_rows *rows, uint32_t
 {
     buf_char(b, '[');
     for (uint32_t i = 0; i < rows->n[list] && b->err == ERR_OK; i++) {
+        struct row_ref ref = rows->lists[list][i];
         struct row row = {0};
-        enum err e = exec_row(rows->snapshot, rows->lists[list][i], part, scratch, &row, em);
-        if (e != ERR_OK) return e;
         if (i > 0) buf_char(b, ',');
-        if (part == ROW_META && row.meta.n == 0) { /* upstream keeps the uri among the metadata: such a row has some */
-            e = exec_row(rows->snapshot, rows->lists[list][i], ROW_URI, scratch, &row, em);
-            if (e != ERR_OK) return e;
-            buf_str(b, row.uri.p != NULL ? STR("{}") : STR("null"));
-        } else {
-            put_part(b, &row, part, rows->snapshot->dim, scratch);
-        }
+        enum err e = part == ROW_META ? put_meta(b, rows, ref, scratch, em)
+                                      : exec_row(rows->snapshot, ref, part, scratch, &row, em);
+        if (e != ERR_OK) return e;
+        if (part != ROW_META) put_part(b, &row, part, rows->snapshot->dim);
         if (scratch->used_bytes > SCRATCH_KEEP_BYTES) arena_free(scratch);
     }
     buf_char(b, ']');

@@ -5,6 +5,8 @@
  */
 #include "api/records.h"
 
+#include "api/explain.h"
+
 static bool fail_column(struct json_reader *j, const struct buf *column)
 {
     if (j->err == ERR_OK) {
@@ -54,7 +56,10 @@ enum api_outcome records_fail(struct api_request *r, enum err e, const struct er
 enum api_outcome records_finish_read(struct api_request *r, enum err e, const struct errmsg *em)
 {
     if (e == ERR_OK) e = r->answer.err;
-    if (e == ERR_OK) return api_ok(r, 200);
+    if (e == ERR_OK) {
+        explain_answer(r);
+        return api_ok(r, 200);
+    }
     buf_free(&r->answer);
     if (e == ERR_TOO_LARGE) {
         return api_fail(r, ERR_INVALID,

@@ -7,6 +7,7 @@
  */
 #include "api/records.h"
 
+#include "api/quota.h"
 #include "core/epoch.h"
 
 struct delete_in {
@@ -17,26 +18,13 @@ struct delete_in {
 
 static bool read_delete(struct json_reader *j, struct delete_in *in)
 {
-    static const char *const names[] = {"ids", "where", "where_document", "limit"};
+    static const char *const names[] = {SELECTION_MEMBERS, "limit"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 4, "struct DeleteCollectionRecordsPayload")) return false;
     bool ok = true;
-    for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
-        switch (i) {
-        case 0:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 1:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 2:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        default:
-            ok = body_u32_or_null(j, &in->limit, &in->has_limit);
-            break;
-        }
-    }
+    for (int i; ok && (i = json_next_field(j, &f)) >= 0;)
+        ok = i < SELECTION_N_MEMBERS ? selection_read_member(&in->selection, i, j)
+                                     : body_u32_or_null(j, &in->limit, &in->has_limit);
     return ok && json_finish(j);
 }
 
@@ -120,7 +108,7 @@ enum api_outcome handle_delete(struct api_request *r)
     json_reader_init(&j, r->body, &r->arena);
     if (!read_delete(&j, &in)) {
         outcome = records_fail_body(r, &j);
-    } else {
+    } else if (quota_allows_selection(r, &in.selection, QUOTA_RECORDS)) {
         epoch_enter();
         const struct catalog_collection *col = api_find_collection(r);
         if (col != NULL) outcome = delete_checked(r, &in, col);

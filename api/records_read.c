@@ -7,7 +7,11 @@
  */
 #include "api/records.h"
 
+#include "api/explain.h"
+#include "api/quota.h"
 #include "core/epoch.h"
+
+enum { DEFAULT_RESULTS = 10 };
 
 struct read_in {
     struct selection_in selection;
@@ -30,6 +34,7 @@ static enum api_outcome answer_rows(struct api_request *r, const struct answer_r
 {
     struct errmsg em = {0};
     r->answer.max = RECORDS_ANSWER_MAX;
+    for (uint32_t i = 0; i < rows->n_lists; i++) r->n_records += rows->n[i];
     return records_finish_read(r, answer_put(&r->answer, rows, include, &em), &em);
 }
 
@@ -37,25 +42,20 @@ static enum api_outcome answer_rows(struct api_request *r, const struct answer_r
 
 static bool read_get(struct json_reader *j, struct read_in *in)
 {
-    static const char *const names[] = {"ids", "where", "where_document", "limit", "offset", "include"};
+    static const char *const names[] = {SELECTION_MEMBERS, "limit", "offset", "include"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 6, "struct GetRequestPayload")) return false;
     bool ok = true;
     for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
+        if (i < SELECTION_N_MEMBERS) {
+            ok = selection_read_member(&in->selection, i, j);
+            continue;
+        }
         switch (i) {
-        case 0:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 1:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 2:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        case 3:
+        case SELECTION_N_MEMBERS:
             ok = body_u32_or_null(j, &in->limit, &in->has_limit);
             break;
-        case 4:
+        case SELECTION_N_MEMBERS + 1:
             ok = body_u32_or_null(j, &in->offset, &in->has_offset);
             break;
         default:
@@ -79,10 +79,15 @@ static enum api_outcome get_checked(struct api_request *r, struct read_in *in, c
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
     struct selection sel = selection_of(&in->selection);
+    s.stats = &r->did;
+    s.explain = explain_of(r);
+    explain_end_stage(r, EXPLAIN_PARSE);
     enum api_outcome outcome;
-    e = exec_get(&s, &sel, in->has_limit ? in->limit : UINT32_MAX, in->offset, &r->arena, &rows, &n, &em);
+    e = exec_get(&s, &sel, in->limit, in->offset, &r->arena, &rows, &n, &em);
+    explain_end_stage(r, EXPLAIN_RUN);
     if (e == ERR_OK) {
         struct answer_rows answer = {.snapshot = &s, .lists = &rows, .n = &n, .n_lists = 1};
+        limits_count(r, USAGE_RECORDS_READ, n);
         outcome = answer_rows(r, &answer, &in->include);
     } else {
         outcome = records_fail(r, e, &em);
@@ -91,29 +96,30 @@ static enum api_outcome get_checked(struct api_request *r, struct read_in *in, c
     return outcome;
 }
 
+static bool get_is_allowed(struct api_request *r, struct read_in *in)
+{
+    return quota_allows_limit(r, QUOTA_LIMIT, in->has_limit, UINT32_MAX, &in->limit) &&
+           quota_allows_selection(r, &in->selection, QUOTA_QUERY_IDS);
+}
+
 /* --- query -------------------------------------------------------------------------------------------------------- */
 
 static bool read_query(struct json_reader *j, struct read_in *in)
 {
-    static const char *const names[] = {"query_embeddings", "ids", "where", "where_document", "n_results", "include"};
+    static const char *const names[] = {SELECTION_MEMBERS, "query_embeddings", "n_results", "include"};
     struct json_fields f;
     if (!records_enter_object(j, &f, names, 6, "struct QueryRequestPayload")) return false;
     bool ok = true;
     for (int i; ok && (i = json_next_field(j, &f)) >= 0;) {
+        if (i < SELECTION_N_MEMBERS) {
+            ok = selection_read_member(&in->selection, i, j);
+            continue;
+        }
         switch (i) {
-        case 0:
+        case SELECTION_N_MEMBERS:
             ok = vectors_read_numbers(j, &in->vectors);
             break;
-        case 1:
-            ok = body_strings(j, BODY_NULL_LIST, &in->selection.ids, &in->selection.has_ids);
-            break;
-        case 2:
-            ok = selection_read_where(&in->selection, j);
-            break;
-        case 3:
-            ok = selection_read_where_document(&in->selection, j);
-            break;
-        case 4:
+        case SELECTION_N_MEMBERS + 1:
             ok = body_u32_or_null(j, &in->n_results, &in->has_n_results);
             break;
         default:
@@ -123,7 +129,7 @@ static bool read_query(struct json_reader *j, struct read_in *in)
         }
     }
     if (!in->has_include) include_default(&in->include, true);
-    return ok && json_need_field(j, &f, 0) && json_finish(j);
+    return ok && json_need_field(j, &f, SELECTION_N_MEMBERS) && json_finish(j);
 }
 
 /* The hits as rows and distances; the arrays are in the arena. */
@@ -150,7 +156,7 @@ static enum err run_query(const struct snapshot *s, const struct read_in *in, st
     const struct vectors *v = &in->vectors;
     struct selection sel = selection_of(&in->selection);
     struct hit **hits = NULL;
-    uint32_t k = in->has_n_results ? in->n_results : 10;
+    uint32_t k = in->n_results;
     if (s->dim == 0 || k == 0 || v->n_vectors == 0) { /* no vectors to compare, or none wanted */
         out->n = arena_array(a, v->n_vectors, sizeof *out->n);
         if (out->n == NULL) return ERR_NOMEM;
@@ -173,29 +179,46 @@ static enum api_outcome query_checked(struct api_request *r, struct read_in *in,
     if (!selection_check(r, &in->selection)) return API_DONE;
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
+    s.stats = &r->did;
+    s.explain = explain_of(r);
     enum api_outcome outcome = API_DONE;
     if (vectors_check_dim(r, &in->vectors, s.dim) && selection_check_indexes(r, &in->selection, col)) {
         struct answer_rows answer = {.snapshot = &s, .n_lists = in->vectors.n_vectors, .is_nested = true};
+        explain_end_stage(r, EXPLAIN_PARSE);
         e = run_query(&s, in, &r->arena, &answer, &em);
+        explain_end_stage(r, EXPLAIN_RUN);
+        for (uint32_t i = 0; i < answer.n_lists && e == ERR_OK; i++) limits_count(r, USAGE_RECORDS_READ, answer.n[i]);
+        limits_count(r, USAGE_QUERIES, answer.n_lists);
         outcome = e == ERR_OK ? answer_rows(r, &answer, &in->include) : records_fail(r, e, &em);
     }
     snapshot_end(&s);
     return outcome;
 }
 
+static bool query_is_allowed(struct api_request *r, struct read_in *in)
+{
+    return quota_allows(r, QUOTA_QUERY_EMBEDDINGS, in->vectors.n_items) &&
+           quota_allows(r, QUOTA_DIMENSIONS, in->vectors.dim) &&
+           quota_allows_limit(r, QUOTA_RESULTS, in->has_n_results, DEFAULT_RESULTS, &in->n_results) &&
+           quota_allows_selection(r, &in->selection, QUOTA_QUERY_IDS);
+}
+
 /* --- the handlers ------------------------------------------------------------------------------------------------- */
 
+/* `is_allowed` also settles the limits that were not given. */
 static enum api_outcome read_rows(struct api_request *r, bool (*read)(struct json_reader *, struct read_in *),
+                                  bool (*is_allowed)(struct api_request *, struct read_in *),
                                   enum api_outcome (*run)(struct api_request *, struct read_in *,
                                                           const struct catalog_collection *))
 {
     struct read_in in = {0};
     struct json_reader j;
     enum api_outcome outcome = API_DONE;
+    explain_begin(r);
     json_reader_init(&j, r->body, &r->arena);
     if (!read(&j, &in)) {
         outcome = records_fail_body(r, &j);
-    } else {
+    } else if (is_allowed(r, &in)) {
         epoch_enter();
         const struct catalog_collection *col = api_find_collection(r);
         if (col != NULL) {
@@ -210,10 +233,10 @@ static enum api_outcome read_rows(struct api_request *r, bool (*read)(struct jso
 
 enum api_outcome handle_get(struct api_request *r)
 {
-    return read_rows(r, read_get, get_checked);
+    return read_rows(r, read_get, get_is_allowed, get_checked);
 }
 
 enum api_outcome handle_query(struct api_request *r)
 {
-    return read_rows(r, read_query, query_checked);
+    return read_rows(r, read_query, query_is_allowed, query_checked);
 }

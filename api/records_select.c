@@ -6,20 +6,21 @@
  */
 #include "api/records.h"
 
-bool selection_read_where(struct selection_in *in, struct json_reader *j)
+bool selection_read_member(struct selection_in *in, int member, struct json_reader *j)
 {
     bool is_valid = true;
-    if (!parse_where(j, &in->where, &is_valid)) return false;
-    in->is_bad_where = !is_valid;
-    return true;
-}
-
-bool selection_read_where_document(struct selection_in *in, struct json_reader *j)
-{
-    bool is_valid = true;
-    if (!parse_where_document(j, &in->where_document, &is_valid)) return false;
-    in->is_bad_where_document = !is_valid;
-    return true;
+    switch (member) {
+    case 0:
+        return body_strings(j, BODY_NULL_LIST, &in->ids, &in->has_ids);
+    case 1:
+        if (!parse_where(j, &in->where, &is_valid)) return false;
+        in->is_bad_where = !is_valid;
+        return true;
+    default:
+        if (!parse_where_document(j, &in->where_document, &is_valid)) return false;
+        in->is_bad_where_document = !is_valid;
+        return true;
+    }
 }
 
 bool selection_check(struct api_request *r, struct selection_in *in)

@@ -8,6 +8,7 @@
  */
 #include "api/records.h"
 
+#include "api/limits_gate.h"
 #include "core/mem.h"
 
 /* In the request's arena, at r->state. */
@@ -26,6 +27,7 @@ static enum api_outcome fail_write(struct api_request *r, enum err e, const stru
 
 enum api_outcome records_answer_write(struct api_request *r, const struct records_outcome *o, uint32_t n_changed)
 {
+    r->n_records = n_changed;
     if (o->is_delete) {
         buf_lit(&r->answer, "{\"deleted\":");
         json_put_uint(&r->answer, o->counts_changes ? n_changed : o->n_given);
@@ -40,11 +42,13 @@ static void write_done(struct store_write *w, enum err e)
 {
     struct api_request *r = (void *)((char *)w - offsetof(struct api_request, write));
     const struct pending *p = r->state;
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        limits_count(r, p->outcome.is_delete ? USAGE_RECORDS_DELETED : USAGE_RECORDS_WRITTEN, w->n_changed);
         (void)records_answer_write(r, &p->outcome, w->n_changed);
-    else
+    } else {
         (void)fail_write(r, e, &p->collection_id);
-    r->done(r);
+    }
+    api_complete(r);
 }
 
 enum api_outcome records_submit(struct api_request *r, const struct catalog_collection *col, struct bytes block,
@@ -55,11 +59,13 @@ enum api_outcome records_submit(struct api_request *r, const struct catalog_coll
     if (p != NULL) {
         *p = (struct pending){*outcome, col->id};
         r->state = p;
-        r->write = (struct store_write){.collection = col, .block = block, .done = write_done};
+        r->write = (struct store_write){
+            .collection = col, .block = block, .n_reserved = outcome->n_reserved, .done = write_done};
         e = store_submit(r->api->store, &r->write);
         if (e == ERR_OK) return API_PENDING;
     }
     (void)fail_write(r, e, &col->id);
+    store_release_rows(col, outcome->n_reserved);
     mem_free((void *)(uintptr_t)block.p); /* it was built here: the constness is for its readers */
     catalog_collection_unref(col);
     return API_DONE;

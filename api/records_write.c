@@ -13,6 +13,7 @@
 #include <inttypes.h>
 
 #include "api/collections.h"
+#include "api/quota.h"
 #include "core/epoch.h"
 #include "core/mem.h"
 
@@ -107,6 +108,35 @@ static bool read_rows(struct json_reader *j, struct rows_in *in)
         json_fail_shape(j, "invalid length %" PRIu32 ", expected %s with 5 elements", f.next, expected);
     }
     return ok && json_need_field(j, &f, 0) && (in->kind == BATCH_UPDATE || json_need_field(j, &f, 1)) && json_finish(j);
+}
+
+/* --- add, update, upsert: quotas ---------------------------------------------------------------------------------- */
+
+static bool allows_texts(struct api_request *r, enum quota q, const struct buf *column)
+{
+    const struct str *texts = body_string_array(column);
+    uint32_t n = body_n_strings(column);
+    if (quota_max(r, q) == 0) return true;
+    for (uint32_t i = 0; i < n; i++)
+        if (!quota_allows(r, q, texts[i].n)) return false;
+    return true;
+}
+
+/* Those of the request alone; the collection's comes when it is known. */
+static bool allows_rows(struct api_request *r, const struct rows_in *in)
+{
+    if (!quota_has_any(r)) return true;
+    if (!quota_allows(r, QUOTA_RECORDS, body_n_strings(&in->ids)) ||
+        !quota_allows(r, QUOTA_DIMENSIONS, in->vectors.dim) || !allows_texts(r, QUOTA_ID_BYTES, &in->ids) ||
+        !allows_texts(r, QUOTA_DOCUMENT_BYTES, &in->documents) || !allows_texts(r, QUOTA_URI_BYTES, &in->uris))
+        return false;
+    uint64_t from = 0;
+    for (uint32_t i = 0; i < n_metas(in); i++) {
+        uint64_t to = le64_get(in->meta_ends.p + (size_t)i * sizeof to);
+        if (!quota_allows_metadata(r, (struct bytes){in->metas.p + from, (size_t)(to - from)}, false)) return false;
+        from = to;
+    }
+    return true;
 }
 
 /* --- add, update, upsert: the checks ------------------------------------------------------------------------------ */
@@ -249,6 +279,11 @@ static enum api_outcome write_checked(struct api_request *r, struct rows_in *in,
             goto refused;
         }
     }
+    if (in->kind != BATCH_UPDATE &&
+        !quota_reserve_records(r, col, body_string_array(&in->ids), body_n_strings(&in->ids), &outcome.n_reserved)) {
+        mem_free((void *)(uintptr_t)block.p);
+        goto refused;
+    }
     schema_learn(r, col, block);
     return records_submit(r, col, block, &outcome);
 refused:
@@ -264,7 +299,7 @@ static enum api_outcome write_rows(struct api_request *r, enum batch_kind kind)
     json_reader_init(&j, r->body, &r->arena);
     if (!read_rows(&j, &in)) {
         outcome = records_fail_body(r, &j);
-    } else {
+    } else if (allows_rows(r, &in)) {
         epoch_enter();
         const struct catalog_collection *col = api_find_collection(r);
         if (col != NULL) outcome = write_checked(r, &in, col);

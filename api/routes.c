@@ -30,6 +30,16 @@
 #define FILTERS "\"ids\":" OPT_LIST(STRING) ",\"where\":" OPT_OBJECT ",\"where_document\":" OPT_OBJECT
 #define INCLUDE ",\"include\":" OPT_LIST(STRING)
 
+/* The rest of v1: upstream's answer. */
+#define V1_GONE(method, pattern)                                                                                       \
+    {                                                                                                                  \
+        method, pattern, handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC                     \
+    }
+/* A route that v1 keeps for GET; other methods are answered as everywhere below /api/v1. */
+#define V1_KEPT(pattern, handler)                                                                                      \
+    {"GET", pattern, handler, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},                         \
+        V1_GONE("PUT", pattern), V1_GONE("PATCH", pattern), V1_GONE("DELETE", pattern), V1_GONE("OPTIONS", pattern)
+
 /* The last member names the action: a new row needs one (routes without are refused and a test fails).
  * Order matters twice: within `allow` of a 405, and between fixed parts and parameters. */
 const struct api_route api_routes[] = {
@@ -53,6 +63,10 @@ const struct api_route api_routes[] = {
      ACTION_GET_TENANT},
     {"PATCH", TENANT, handle_update_tenant, API_RUN_POOL, BODY_JSON, "Tenant", "update_tenant", "Update a tenant",
      OBJECT("\"resource_name\"", "\"resource_name\":" STRING), ACTION_UPDATE_TENANT},
+    {"GET", TENANT "/usage", handle_tenant_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_tenant_usage",
+     "What a tenant has used and has stored", NULL, ACTION_GET_USAGE},
+    {"GET", "/api/v2/usage", handle_usage, API_RUN_POOL, BODY_NONE, "Tenant", "get_usage",
+     "What every tenant has used and has stored", NULL, ACTION_GET_USAGE},
     {"GET", DATABASES, handle_list_databases, API_RUN_POOL, BODY_NONE, "Database", "list_databases",
      "List databases by name", NULL, ACTION_LIST_DATABASES},
     {"POST", DATABASES, handle_create_database, API_RUN_POOL, BODY_JSON, "Database", "create_database",
@@ -85,7 +99,7 @@ const struct api_route api_routes[] = {
      "get_collection_by_crn", "Get a collection by resource name", NULL, ACTION_GET_COLLECTION_BY_CRN},
     {"POST", COL "/fork", handle_fork, API_RUN_POOL, BODY_JSON, "Collection", "fork_collection", "Fork a collection",
      OBJECT("\"new_name\"", "\"new_name\":" STRING), ACTION_FORK_COLLECTION},
-    {"GET", COL "/fork_count", handle_fork_count, API_RUN_HERE, BODY_NONE, "Collection", "fork_count",
+    {"GET", COL "/fork_count", handle_fork_count, API_RUN_POOL, BODY_NONE, "Collection", "fork_count",
      "Number of forks of a collection", NULL, ACTION_COUNT_FORKS},
     {"GET", COL "/indexing_status", handle_indexing_status, API_RUN_HERE, BODY_NONE, "Collection", "indexing_status",
      "How much of a collection is indexed", NULL, ACTION_COUNT},
@@ -118,11 +132,16 @@ const struct api_route api_routes[] = {
      OBJECT("\"searches\"", "\"searches\":" OPT_LIST("{\"type\":\"object\"}")), ACTION_SEARCH},
     {"GET", COL "/count", handle_count, API_RUN_HERE, BODY_NONE, "Record", "collection_count", "Number of records",
      NULL, ACTION_COUNT},
-    {"GET", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
-    {"PUT", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
-    {"PATCH", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
-    {"DELETE", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
-    {"OPTIONS", "/api/v1/{*any}", handle_v1, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
+    {"GET", "/metrics", handle_metrics, API_RUN_POOL, BODY_NONE, "System", "metrics",
+     "Counters and gauges in Prometheus' text format", NULL, ACTION_METRICS},
+    {"GET", "/api/v1", handle_heartbeat, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
+    V1_KEPT("/api/v1/heartbeat", handle_heartbeat),
+    V1_KEPT("/api/v1/version", handle_version),
+    V1_GONE("GET", "/api/v1/{*any}"),
+    V1_GONE("PUT", "/api/v1/{*any}"),
+    V1_GONE("PATCH", "/api/v1/{*any}"),
+    V1_GONE("DELETE", "/api/v1/{*any}"),
+    V1_GONE("OPTIONS", "/api/v1/{*any}"),
     {"GET", "/docs", handle_docs_redirect, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
     {"GET", "/docs/", handle_docs, API_RUN_POOL, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
     {"GET", "/docs/{*any}", handle_docs_asset, API_RUN_HERE, BODY_NONE, NULL, NULL, NULL, NULL, ACTION_PUBLIC},
@@ -157,15 +176,28 @@ static bool match(const char *pattern, struct str path, struct str params[API_PA
     return p == end;
 }
 
+/* Most patterns differ from a path in their last byte already, and share a long beginning with it. */
+static bool ends_alike(const char *pattern, struct str path)
+{
+    char last = pattern[strlen(pattern) - 1];
+    return last == '}' || (path.n > 0 && path.p[path.n - 1] == last);
+}
+
 const struct api_route *route_find(struct str path, struct str params[API_PARAMS_MAX], uint32_t *n_params)
 {
     const char *tried = NULL;
     for (uint32_t i = 0; i < api_n_routes; i++) {
         if (tried != NULL && strcmp(tried, api_routes[i].pattern) == 0) continue;
         tried = api_routes[i].pattern;
-        if (match(tried, path, params, n_params)) return &api_routes[i];
+        if (ends_alike(tried, path) && match(tried, path, params, n_params)) return &api_routes[i];
     }
     return NULL;
+}
+
+bool route_names_tenant(const struct api_route *route)
+{
+    static const char tenants[] = "/api/v2/tenants/{";
+    return strncmp(route->pattern, tenants, sizeof tenants - 1) == 0;
 }
 
 static bool is_same_pattern(const struct api_route *first, const struct api_route *row)
@@ -190,6 +222,25 @@ struct str route_allow(const struct api_route *first, struct arena *a)
         if (text.p == NULL) return STR("");
     }
     return text;
+}
+
+unsigned route_n_scope(const struct api_route *route)
+{
+    if (strncmp(route->pattern, "/api/v2/tenants/{", 17) != 0) return 0;
+    unsigned n = 0;
+    for (const char *p = route->pattern; (p = strchr(p, '{')) != NULL && n < 3; p++) n++;
+    return n;
+}
+
+/* By the action, so that a new route has a group without being asked for one. */
+enum metrics_group route_group(const struct api_route *route)
+{
+    enum auth_action action = route->action;
+    if (action == ACTION_QUERY || action == ACTION_SEARCH) return METRICS_SEARCH;
+    if (action <= ACTION_IDENTITY || action == ACTION_RESET || action == ACTION_METRICS || action == ACTION_GET_USAGE)
+        return METRICS_SYSTEM;
+    bool changes_nothing = (auth_role_actions(STR("reader")) & ACTION_BIT(action)) != 0;
+    return changes_nothing ? METRICS_READ : METRICS_WRITE;
 }
 
 struct str route_param_name(const struct api_route *route, uint32_t i)

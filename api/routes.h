@@ -31,11 +31,20 @@ extern const uint32_t api_n_routes;
  * one pattern stand together. */
 const struct api_route *route_find(struct str path, struct str params[API_PARAMS_MAX], uint32_t *n_params);
 
+/* The first parameter is a tenant's name. */
+bool route_names_tenant(const struct api_route *route);
+
 /* The row of the same pattern for this method (HEAD is answered by GET), or NULL. */
 const struct api_route *route_with_method(const struct api_route *first, struct str method);
 
 /* "GET,HEAD,PATCH" of all rows of the pattern. .p == NULL when memory is short. */
 struct str route_allow(const struct api_route *first, struct arena *a);
+
+/* How many of the first parameters are, in this order, tenant, database and collection (id or name): 0 to 3. */
+unsigned route_n_scope(const struct api_route *route);
+
+/* What kind of work it is: for metrics. */
+enum metrics_group route_group(const struct api_route *route);
 
 /* The name of parameter i of a pattern: `tenant_name`. */
 struct str route_param_name(const struct api_route *route, uint32_t i);

@@ -57,7 +57,7 @@ static bool check_key(const struct schema_key *k, struct arena *a, struct str *f
                      "default embedding function.");
         return false;
     }
-    if (t->sparse.is_given && source.n > 0 && source.p[0] == '#' && !str_eq(source, DOCUMENT)) {
+    if (t->sparse.is_given && source.p != NULL && str_starts(source, STR("#")) && !str_eq(source, DOCUMENT)) {
         *fault = STR("source_key cannot begin with '#'. The only valid key starting with '#' is Key.DOCUMENT or "
                      "'#document'.");
         return false;

@@ -84,12 +84,7 @@ static bool vector_config(struct json_reader *j, void *ctx)
         default:
             /* Its parameters mean nothing on a single node, where it becomes an HNSW index of the same space. */
             v->has_spann = json_peek(j) != JSON_NULL;
-            if (v->has_spann && json_peek(j) != JSON_OBJECT) {
-                struct str unused;
-                ok = json_enter_object(j, "struct SpannIndexConfig") && json_next_member(j, &unused);
-            } else {
-                ok = json_skip(j);
-            }
+            ok = v->has_spann ? parse_schema_spann(j) : json_null(j);
             break;
         }
         if (!ok) return false;

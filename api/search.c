@@ -7,7 +7,8 @@
  */
 #include "api/search.h"
 
-#include "api/records.h"
+#include "api/explain.h"
+#include "api/quota.h"
 #include "core/epoch.h"
 
 /* A clause on ids that all rows must meet becomes a lookup: a list of ids, and what is left as filter. */
@@ -62,8 +63,13 @@ static enum api_outcome answer_pages(struct api_request *r, const struct snapsho
     enum err e = ERR_OK;
     struct search_page *pages = arena_array(&r->arena, in->n, sizeof *pages);
     if (pages == NULL) return records_fail(r, ERR_NOMEM, NULL);
+    explain_end_stage(r, EXPLAIN_PARSE);
     for (uint32_t i = 0; i < in->n && e == ERR_OK; i++) e = run_payload(s, &in->payloads[i], &r->arena, &pages[i], em);
+    explain_end_stage(r, EXPLAIN_RUN);
     if (e != ERR_OK) return records_fail(r, e, em);
+    for (uint32_t i = 0; i < in->n; i++) limits_count(r, USAGE_RECORDS_READ, pages[i].n);
+    limits_count(r, USAGE_QUERIES, in->n);
+    for (uint32_t i = 0; i < in->n; i++) r->n_records += pages[i].n;
     r->answer.max = RECORDS_ANSWER_MAX;
     return records_finish_read(r, search_put(&r->answer, s, in, pages, em), em);
 }
@@ -77,9 +83,44 @@ static enum api_outcome search_collection(struct api_request *r, struct search_r
     if (!search_check_values(r, in) || !search_check_indexes(r, in, col->schema)) return API_DONE;
     enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
     if (e != ERR_OK) return records_fail(r, e, NULL);
+    s.stats = &r->did;
+    s.explain = explain_of(r);
     enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;
     snapshot_end(&s);
     return outcome;
+}
+
+/* --- quotas ---------------------------------------------------------------------------------------------------------- */
+
+static bool allows_rank(struct api_request *r, const struct rank *rank, uint32_t *n_leaves)
+{
+    if (rank->kind == RANK_DENSE || rank->kind == RANK_SPARSE) {
+        const struct rank_leaf *leaf = &rank->leaf;
+        bool is_dense = rank->kind == RANK_DENSE;
+        ++*n_leaves;
+        return quota_allows(r, QUOTA_RANK_KNN_LIMIT, leaf->limit) &&
+               quota_allows(r, is_dense ? QUOTA_DIMENSIONS : QUOTA_SPARSE_DIMENSIONS,
+                            is_dense ? leaf->n_dense : leaf->sparse.n);
+    }
+    for (uint32_t i = 0; i < rank->n_operands; i++)
+        if (!allows_rank(r, rank->operands[i], n_leaves)) return false;
+    return true;
+}
+
+/* Lowers limits that were not given to the quota. */
+static bool search_is_allowed(struct api_request *r, struct search_request *in)
+{
+    if (!quota_has_any(r)) return true;
+    if (!quota_allows(r, QUOTA_SEARCH_PAYLOADS, in->n)) return false;
+    for (uint32_t i = 0; i < in->n; i++) {
+        struct search_payload *p = &in->payloads[i];
+        uint32_t n_leaves = 0;
+        if (!quota_allows_limit(r, QUOTA_LIMIT, p->limit != UINT32_MAX, UINT32_MAX, &p->limit)) return false;
+        if (!quota_allows_filters(r, p->filter, NULL)) return false;
+        if (p->rank != NULL && !allows_rank(r, p->rank, &n_leaves)) return false;
+        if (!quota_allows(r, QUOTA_RANK_KNN, n_leaves)) return false;
+    }
+    return true;
 }
 
 enum api_outcome handle_search(struct api_request *r)
@@ -87,10 +128,11 @@ enum api_outcome handle_search(struct api_request *r)
     struct search_request in = {0};
     struct json_reader j;
     enum api_outcome outcome = API_DONE;
+    explain_begin(r);
     json_reader_init(&j, r->body, &r->arena);
     if (!search_parse(&j, &in)) {
         outcome = records_fail_body(r, &j);
-    } else {
+    } else if (search_is_allowed(r, &in)) {
         epoch_enter();
         const struct catalog_collection *col = api_find_collection(r);
         if (col != NULL) {

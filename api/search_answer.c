@@ -32,8 +32,12 @@ static void put_meta(struct writer *w, struct bytes meta, const struct search_se
         }
         meta_put_raw(&w->meta, &e);
     }
-    if (w->meta.err != ERR_OK && w->b->err == ERR_OK) w->b->err = w->meta.err;
-    json_put_meta(w->b, (struct bytes){w->meta.p, w->meta.n}, &w->scratch);
+    if (w->meta.err != ERR_OK) {
+        if (w->b->err == ERR_OK) w->b->err = w->meta.err;
+        return;
+    }
+    bool is_packed = json_put_meta(w->b, (struct bytes){w->meta.p, w->meta.n}, STR(""), &w->scratch);
+    CHECK(is_packed && "entries come out as they went in");
 }
 
 static enum err put_value(struct writer *w, enum column column, const struct rank_row *at,

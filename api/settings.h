@@ -71,6 +71,9 @@ struct hnsw_fields { /* which members an hnsw object may have */
     const char *expected;
 };
 bool parse_hnsw(struct json_reader *j, const struct hnsw_fields *table, struct hnsw_given *h); /* null or an object */
+/* An object with a schema's settings of a SPANN index. They are checked as upstream's, and mean nothing: on a single node
+ * the index becomes an HNSW index of the same space. */
+bool parse_schema_spann(struct json_reader *j);
 
 /* The settings that a create request's configuration and legacy metadata amount to. False: *fault is the message of a
  * 400. */

@@ -18,13 +18,6 @@ enum {
     DEFAULT_LOG_BYTES = 128 << 20,
 };
 
-uint64_t monotonic_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void store_collection_dir(const struct store *s, uint64_t number, char out[STORE_PATH_MAX])
 {
     (void)snprintf(out, STORE_PATH_MAX, "%s/collections/%llu", s->path, (unsigned long long)number);
@@ -136,7 +129,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
     if (e == ERR_OK) e = open_collections(s, &last_position, em);
     if (e == ERR_OK) {
         (void)snprintf(name, sizeof name, "%s/wal", s->path);
-        s->replay_started_ns = s->replay_said_ns = monotonic_ns();
+        s->replay_started_ns = s->replay_said_ns = clock_monotonic_ns();
         e = wal_open(&s->wal, s->vfs, name, &s->options.wal, 0, last_position + 1, store_replay, s, em);
         if (e != ERR_OK) errmsg_wrap(em, "open the log");
     }
@@ -145,7 +138,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
         wal_stats(s->wal, &stats);
         atomic_store(&s->applied_lsn, stats.durable_lsn);
         log_info("store is open: replayed=%llu ms=%llu", (unsigned long long)s->n_replayed,
-                 (unsigned long long)((monotonic_ns() - s->replay_started_ns) / 1000000));
+                 (unsigned long long)((clock_monotonic_ns() - s->replay_started_ns) / 1000000));
         store_clean(s);
         e = compactor_start(s, em);
     }

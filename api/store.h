@@ -38,6 +38,19 @@ struct catalog *store_catalog(struct store *s); /* lookups may be made on it dir
 /* Catalog changes that also concern live collections. ERR_* as in catalog.h. */
 enum err store_create_collection(struct store *s, const struct catalog_new_collection *in,
                                  const struct catalog_collection **col, struct errmsg *em);
+/* A new collection of that name in the source's database, with its settings and the records that it has at one position
+ * of the log: every write that was acknowledged before the call is in it. The two are independent from then on. Costs
+ * what the source's tail costs to flush, plus a link a fragment. On ERR_OK *col is a reference. ERR_NOT_FOUND: the source is
+ * gone. ERR_EXISTS: the name is taken. Not inside an epoch. */
+enum err store_fork_collection(struct store *s, const struct catalog_collection *source, struct str name,
+                               const struct catalog_collection **col, struct errmsg *em);
+/* The same within quotas (struct catalog_fork; 0: none): ERR_QUOTA. */
+struct store_fork_quota {
+    uint64_t tenant_max, forks_max;
+};
+enum err store_fork_within(struct store *s, const struct catalog_collection *source, struct str name,
+                           const struct store_fork_quota *quota, const struct catalog_collection **col,
+                           struct errmsg *em);
 enum err store_delete_collection(struct store *s, struct str tenant, struct str database, struct str name,
                                  struct errmsg *em);
 enum err store_delete_database(struct store *s, struct str tenant, struct str name, struct errmsg *em);
@@ -53,12 +66,19 @@ struct store_write {
     /* Called once on the log's thread when the write is durable and visible (ERR_OK), or failed and left no trace. */
     void (*done)(struct store_write *w, enum err e);
     uint32_t n_changed;
+    uint32_t n_reserved;      /* rows reserved for it, which are given back when it is done */
     struct wal_record record; /* the store's */
     struct store *store;      /* the store's */
 };
 
 /* ERR_OK: `done` will be called. Otherwise nothing was taken over: ERR_BUSY, ERR_READ_ONLY, ERR_NO_SPACE. */
 enum err store_submit(struct store *s, struct store_write *w);
+
+/* Keeps room for n new rows in the collection, as long as those that are there and those that are reserved stay within `max`.
+ * False: they do not; *total is how many there would be. What is reserved goes with a write (n_reserved) or is released.
+ * Also the loop. */
+bool store_reserve_rows(const struct catalog_collection *col, uint32_t n, uint64_t max, uint64_t *total);
+void store_release_rows(const struct catalog_collection *col, uint32_t n);
 
 /* Blocks until everything acknowledged is in fragments and merging has nothing left to do. Tests, `chroma compact`. */
 enum err store_compact(struct store *s, struct errmsg *em);
@@ -68,5 +88,33 @@ struct store_health {
     struct wal_stats log;
 };
 void store_health(struct store *s, struct store_health *h); /* any thread, also the loop */
+
+/* --- for metrics (store_stats.c) -------------------------------------------------------------------------------- */
+
+struct store_work { /* since the start */
+    uint64_t n_done, n_failed;
+    uint64_t busy_ns, bytes_written; /* of those that were published */
+};
+
+struct store_sizes {
+    uint64_t live_rows;
+    uint64_t tail_rows, tail_bytes; /* of active tails */
+    uint64_t n_fragments;
+    uint64_t n_leftovers; /* files that go with the next version */
+};
+
+struct store_stats {
+    bool is_read_only;
+    struct wal_stats log;
+    uint64_t n_collections;
+    struct store_sizes sizes; /* of all collections together */
+    struct store_work flushes, merges;
+};
+
+/* Called for each collection, whose `col` holds during the call; NULL is fine. */
+typedef void (*store_visit)(void *ctx, const struct catalog_collection *col, const struct store_sizes *sizes);
+
+/* Walks all collections, without holding a lock meanwhile: not on the loop. ERR_NOMEM. */
+enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store_stats *stats);
 
 #endif

@@ -1,6 +1,7 @@
 /* store_internal.h - what store*.c, compactor.c and publish.c share. See store.h.
  *
- * LOCK ORDER  store.publish_mu > collection.mu (inside core). compactor.mu is never held while another is taken.
+ * LOCK ORDER  live.flush_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held while another
+ *             is taken.
  */
 #ifndef API_STORE_INTERNAL_H
 #define API_STORE_INTERNAL_H
@@ -9,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "api/store.h"
+#include "core/clock.h"
 #include "index/index.h"
 
 /* After a failure the next attempt waits, twice as long each time: what has failed may fail for long, and each attempt
@@ -25,12 +27,13 @@ struct live {
     struct collection *collection;  /* immutable */
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
+    _Atomic uint64_t n_reserved;    /* rows of writes on their way, where a quota asks for it (store_write.c) */
 
-    /* the flusher thread's */
-    struct sealed
-        sealed; /* a reference; .tail != NULL: sealed, but not published yet (a flush failed and is tried again) */
-
-    struct backoff flush_backoff;
+    /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
+    pthread_mutex_t flush_mu;
+    struct sealed sealed;         /* guarded by it; .tail != NULL (a reference): sealed, but not published yet (a flush
+                                   * failed and is tried again) */
+    struct backoff flush_backoff; /* likewise */
 
     struct backoff merge_backoff; /* the merger thread's */
 
@@ -40,13 +43,22 @@ struct live {
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
     struct leftover *leftovers;
+    struct leftover *unpinned;    /* fragments that were replaced while n_pins > 0 */
+    uint32_t n_pins;              /* forks that are linking the fragments of a version: no file of one is removed */
+    _Atomic uint32_t n_leftovers; /* of both lists; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
 
-/* A file that must stay until the next version is published: see publish.c. */
+/* A file that must stay for a while: until the next version is published, or the last pin is gone. See publish.c. */
 struct leftover {
     struct leftover *next;
     char path[];
+};
+
+/* Since the start; relaxed: they are looked at, nothing follows from them. */
+struct compactor_counts {
+    _Atomic uint64_t n_done, n_failed;
+    _Atomic uint64_t busy_ns, bytes_written; /* of those that were published */
 };
 
 struct compactor {
@@ -60,6 +72,8 @@ struct compactor {
     struct garbage *garbage; /* directories of deleted collections */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
+
+    struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
 
 struct garbage {
@@ -94,8 +108,6 @@ static inline struct live *live_of(const struct catalog_collection *col)
     return (struct live *)(void *)atomic_load(&col->runtime);
 }
 
-uint64_t monotonic_ns(void);
-
 /* DIR/collections/N and files in it. */
 void store_collection_dir(const struct store *s, uint64_t number, char out[STORE_PATH_MAX]);
 void store_fragment_path(const struct store *s, uint64_t number, uint64_t fragment_id, char out[STORE_PATH_MAX]);
@@ -104,6 +116,9 @@ void store_manifest_name(uint64_t version, char out[64]);
 /* store_open.c */
 enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em);
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em);
+/* From the files that `v` names, or empty when v->version is 0. */
+enum err live_from_version(struct store *s, const struct catalog_version *v, enum space space, struct live **out,
+                           struct errmsg *em);
 void live_free(struct catalog_runtime *live);
 enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                       struct errmsg *em);
@@ -111,11 +126,18 @@ enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collect
 void store_clean_collection(struct store *s, uint64_t number, bool remove_all);
 void store_clean(struct store *s);
 
-/* publish.c: flusher thread, merger thread. ERR_NOT_FOUND: the collection was deleted meanwhile. */
+/* publish.c: flusher thread, merger thread, forks. ERR_NOT_FOUND: the collection was deleted meanwhile.
+ * flush_collection: with live.flush_mu. */
 enum err flush_collection(struct store *s, const struct catalog_collection *col, struct errmsg *em);
 /* Merges the segments given (fragments of the present version) into one. */
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
                          uint32_t n, struct errmsg *em);
+
+/* The published version as it is: its fragments with the rows dead at its position (entries and bitmaps in the arena),
+ * and its state. Until publish_unpin their files stay, whatever is merged meanwhile. Not while live.is_ahead. ERR_NOMEM. */
+enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
+                     struct collection_state *state);
+void publish_unpin(struct store *s, struct live *live);
 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);

@@ -9,16 +9,38 @@
 #include "core/logger.h"
 #include "core/mem.h"
 
+/* The files are left for the clean-up of the next start. */
+static void forget_leftovers(struct leftover *l)
+{
+    while (l != NULL) {
+        struct leftover *next = l->next;
+        mem_free(l);
+        l = next;
+    }
+}
+
+static struct live *live_alloc(uint64_t number, struct errmsg *em)
+{
+    struct live *live = mem_zalloc(sizeof *live);
+    if (live == NULL) {
+        (void)errmsg_set(em, ERR_NOMEM, "open a collection");
+        return NULL;
+    }
+    (void)pthread_mutex_init(&live->flush_mu, NULL);
+    live->runtime.free_runtime = live_free;
+    live->number = number;
+    live->next_fragment_id = 1;
+    return live;
+}
+
 void live_free(struct catalog_runtime *p)
 {
     struct live *live = (struct live *)(void *)p;
-    while (live->leftovers != NULL) { /* the files are left for the clean-up of the next start */
-        struct leftover *next = live->leftovers->next;
-        mem_free(live->leftovers);
-        live->leftovers = next;
-    }
+    forget_leftovers(live->leftovers);
+    forget_leftovers(live->unpinned);
     segment_unref(live->sealed.tail);
     collection_retire(live->collection);
+    (void)pthread_mutex_destroy(&live->flush_mu);
     mem_free(live);
 }
 
@@ -72,49 +94,46 @@ static enum err open_fragments(struct store *s, uint64_t number, struct str mani
     return ERR_OK;
 }
 
-enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em)
+enum err live_from_version(struct store *s, const struct catalog_version *v, enum space space, struct live **out,
+                           struct errmsg *em)
 {
-    const struct collection_state empty = {0};
-    struct live *live = mem_zalloc(sizeof *live);
-    if (live == NULL) return errmsg_set(em, ERR_NOMEM, "make a collection");
-    live->runtime.free_runtime = live_free;
-    live->number = col->number;
-    live->next_fragment_id = 1;
-    enum err e = collection_new(&live->collection, col->number, (enum space)col->space, &empty, NULL, 0, em);
+    struct arena a = {0};
+    struct segment **fragments = NULL;
+    uint32_t n_fragments = 0;
+    enum err e = ERR_OK;
+    struct live *live = live_alloc(v->number, em);
+    if (live == NULL) return ERR_NOMEM;
+    live->version = live->last_tried = v->version;
+    live->state = (struct collection_state){v->log_position, v->next_ordinal, v->dimension};
+    if (v->version != 0)
+        e = open_fragments(s, v->number, v->manifest, &a, &fragments, &n_fragments, &live->next_fragment_id, em);
+    if (e == ERR_OK) {
+        e = collection_new(&live->collection, v->number, space, &live->state, fragments, n_fragments, em);
+        for (uint32_t i = 0; e != ERR_OK && i < n_fragments; i++) fragments[i]->ops->free(fragments[i]);
+    }
+    arena_free(&a);
     if (e == ERR_OK)
         *out = live;
     else
-        mem_free(live);
+        live_free(&live->runtime);
     return e;
+}
+
+enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em)
+{
+    const struct catalog_version none = {.number = col->number};
+    return live_from_version(NULL, &none, (enum space)col->space, out, em);
 }
 
 enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em)
 {
     struct arena a = {0};
     struct catalog_version v = {0};
-    struct segment **fragments = NULL;
-    uint32_t n_fragments = 0;
-    struct live *live = mem_zalloc(sizeof *live);
-    if (live == NULL) return errmsg_set(em, ERR_NOMEM, "open a collection");
-    live->runtime.free_runtime = live_free;
-    live->number = col->number;
-    live->next_fragment_id = 1;
+    struct live *live = NULL;
     enum err e = catalog_get_version(s->catalog, col->number, &a, &v, em);
-    if (e == ERR_OK && v.version != 0)
-        e = open_fragments(s, col->number, v.manifest, &a, &fragments, &n_fragments, &live->next_fragment_id, em);
-    if (e != ERR_OK) goto out;
-    live->version = live->last_tried = v.version;
-    live->state = (struct collection_state){v.log_position, v.next_ordinal, v.dimension};
-    e = collection_new(&live->collection, col->number, (enum space)col->space, &live->state, fragments, n_fragments,
-                       em);
-    if (e != ERR_OK) {
-        for (uint32_t i = 0; i < n_fragments; i++) fragments[i]->ops->free(fragments[i]);
-        goto out;
-    }
-    CHECK(catalog_set_runtime(s->catalog, col->number, &live->runtime) && "nothing is deleted while opening");
-    live = NULL;
-out:
-    mem_free(live);
+    if (e == ERR_OK) e = live_from_version(s, &v, (enum space)col->space, &live, em);
+    if (e == ERR_OK)
+        CHECK(catalog_set_runtime(s->catalog, col->number, &live->runtime) && "nothing is deleted while opening");
     arena_free(&a);
     return e;
 }
@@ -125,7 +144,7 @@ out:
 static void say_progress(struct store *s, uint64_t lsn)
 {
     static const uint64_t EVERY_NS = 2000000000;
-    uint64_t now = monotonic_ns();
+    uint64_t now = clock_monotonic_ns();
     if (now - s->replay_said_ns < EVERY_NS) return;
     s->replay_said_ns = now;
     log_info("replaying the log: replayed=%llu at=%llu", (unsigned long long)s->n_replayed, (unsigned long long)lsn);

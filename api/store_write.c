@@ -20,17 +20,35 @@ static void on_durable(struct wal_record *record, enum err e, uint64_t lsn)
         e = collection_apply(live->collection, lsn, w->block, &w->n_changed, &em);
         if (e != ERR_OK && e != ERR_NOT_FOUND) log_error("apply log record %llu: %s", (unsigned long long)lsn, em.text);
         atomic_store(&s->applied_lsn, lsn);
-        atomic_store_explicit(&live->last_write_ns, monotonic_ns(), memory_order_relaxed);
+        atomic_store_explicit(&live->last_write_ns, clock_monotonic_ns(), memory_order_relaxed);
         collection_pressure(live->collection, &p);
         if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes)
             compactor_wake(s, true, false);
     } else {
         mem_free((void *)(uintptr_t)w->block.p);
     }
+    store_release_rows(col, w->n_reserved);
     w->block = (struct bytes){NULL, 0};
     w->collection = NULL;
     w->done(w, e); /* the write may be gone from here on */
     catalog_collection_unref(col);
+}
+
+/* INVARIANT  rows are released after they can be counted (the release order of the subtraction), and whoever asks reads the
+ * reservations first (acquire) and counts then: so a row on its way is in one of the two numbers at least. */
+bool store_reserve_rows(const struct catalog_collection *col, uint32_t n, uint64_t max, uint64_t *total)
+{
+    struct live *live = live_of(col);
+    uint64_t reserved = atomic_fetch_add_explicit(&live->n_reserved, n, memory_order_acq_rel) + n;
+    *total = reserved + collection_count(live->collection);
+    if (*total <= max) return true;
+    store_release_rows(col, n);
+    return false;
+}
+
+void store_release_rows(const struct catalog_collection *col, uint32_t n)
+{
+    if (n > 0) (void)atomic_fetch_sub_explicit(&live_of(col)->n_reserved, n, memory_order_acq_rel);
 }
 
 enum err store_submit(struct store *s, struct store_write *w)

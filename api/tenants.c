@@ -6,6 +6,7 @@
 #include "api/answer.h"
 #include "api/auth_gate.h"
 #include "api/name.h"
+#include "api/quota.h"
 
 /* The one member of {"<name>": string}; false: answered. */
 static bool read_only_string(struct api_request *r, const char *name, const char *expected, struct str *s)
@@ -131,7 +132,11 @@ enum api_outcome handle_create_database(struct api_request *r)
     if (!auth_gate_covers_database(r, name)) return auth_gate_forbid(r);
     if (!name_check(name, &r->arena, &fault))
         return fault.p != NULL ? api_fail_str(r, ERR_INVALID, fault) : api_fail(r, ERR_NOMEM, "out of memory");
-    enum err e = catalog_create_database(store_catalog(r->api->store), r->params[0], name, &em);
+    if (!quota_allows(r, QUOTA_NAME_BYTES, name.n)) return API_DONE;
+    uint64_t n_used = 0;
+    enum err e = catalog_create_database_within(store_catalog(r->api->store), r->params[0], name,
+                                                quota_max(r, QUOTA_DATABASES), &n_used, &em);
+    if (e == ERR_QUOTA) return quota_refuse(r, QUOTA_DATABASES, n_used);
     if (e == ERR_EXISTS) return answer_about(r, e, "Database [", name, "] already exists");
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     return answer_done(r);

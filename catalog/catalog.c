@@ -140,9 +140,33 @@ bool catalog_has_tenant(struct catalog *c, struct str name)
     return has;
 }
 
+bool catalog_knows_tenant(struct catalog *c, struct str name)
+{
+    view_read_lock(&c->view);
+    bool knows = view_find_tenant(&c->view, name) != NULL;
+    view_unlock(&c->view);
+    return knows;
+}
+
+struct catalog_counts catalog_count_tenant(struct catalog *c, struct str name)
+{
+    struct catalog_counts counts = {0};
+    view_read_lock(&c->view);
+    const struct view_tenant *t = view_find_tenant(&c->view, name);
+    if (t != NULL) counts = (struct catalog_counts){rank_tree_count(&t->databases), t->n_collections};
+    view_unlock(&c->view);
+    return counts;
+}
+
 /* --- databases ---------------------------------------------------------------------------------------------------- */
 
 enum err catalog_create_database(struct catalog *c, struct str tenant, struct str name, struct errmsg *em)
+{
+    return catalog_create_database_within(c, tenant, name, 0, NULL, em);
+}
+
+enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
+                                        uint64_t *n_used, struct errmsg *em)
 {
     enum err e;
     struct view_tenant *t = NULL;
@@ -150,6 +174,13 @@ enum err catalog_create_database(struct catalog *c, struct str tenant, struct st
     catalog_lock(c);
     if (view_find_database(&c->view, tenant, name) != NULL) {
         e = errmsg_set(em, ERR_EXISTS, "the database exists");
+        goto out;
+    }
+    const struct view_tenant *there = view_find_tenant(&c->view, tenant);
+    size_t n = there != NULL ? rank_tree_count(&there->databases) : 0;
+    if (max > 0 && n >= max) {
+        e = errmsg_set(em, ERR_QUOTA, "the tenant has %zu databases", n);
+        if (n_used != NULL) *n_used = n + 1;
         goto out;
     }
     struct uuid id = uuid_new();

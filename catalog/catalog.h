@@ -64,9 +64,19 @@ void catalog_close(struct catalog *c); /* NULL is fine. References handed out st
 /* Names are compared byte by byte; any bytes are allowed in the name of a tenant. */
 enum err catalog_create_tenant(struct catalog *c, struct str name, struct errmsg *em);
 bool catalog_has_tenant(struct catalog *c, struct str name);
+/* It was made, or some database names it as its own. Any thread, also the loop. */
+bool catalog_knows_tenant(struct catalog *c, struct str name);
+struct catalog_counts {
+    uint64_t n_databases, n_collections;
+};
+struct catalog_counts catalog_count_tenant(struct catalog *c, struct str name); /* zero when there is no such tenant */
 
 /* The tenant need not exist (upstream's rule). The id is random, also when `default_database` is made again. */
 enum err catalog_create_database(struct catalog *c, struct str tenant, struct str name, struct errmsg *em);
+/* The same within a quota: ERR_QUOTA when the tenant has `max` databases already (0: no quota). Exact, whatever else is
+ * created at the same time. *n_used: how many there would have been; set with ERR_QUOTA only. */
+enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
+                                        uint64_t *n_used, struct errmsg *em);
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id);
 /* Deletes its collections too; `dropped` is called for each, on this thread, after the commit. */
 typedef void (*catalog_dropped)(void *ctx, const struct catalog_collection *col);
@@ -91,10 +101,12 @@ struct catalog_new_collection {
     enum err (*attach)(void *ctx, const struct catalog_collection *col, struct catalog_runtime **runtime,
                        struct errmsg *em);
     void *attach_ctx;
+
+    uint64_t tenant_max; /* ERR_QUOTA when the tenant has so many collections already; exact. 0: no quota */
 };
 
 /* ERR_NOT_FOUND: no such database. ERR_EXISTS: name taken and not get_or_create. On ERR_OK *col is a reference, and
- * *is_new says whether it was made now. */
+ * *is_new says whether it was made now. A collection that is there is found whatever the quota. */
 enum err catalog_create_collection(struct catalog *c, const struct catalog_new_collection *in,
                                    const struct catalog_collection **col, bool *is_new, struct errmsg *em);
 
@@ -115,6 +127,32 @@ uint64_t catalog_count_collections(struct catalog *c, struct str tenant, struct 
 /* Every collection of every tenant, in no order: start-up, compactor, metrics. */
 enum err catalog_all_collections(struct catalog *c, struct arena *a, const struct catalog_collection ***list,
                                  size_t *n);
+
+/* --- forks ----------------------------------------------------------------------------------------------------- */
+
+/* A number for a collection that is yet to be made, so that its files can be written before it is there. Durable: no
+ * collection is ever given it, but the one that is made with it. Needs a catalog that has had a collection. */
+enum err catalog_reserve_number(struct catalog *c, uint64_t *number, struct errmsg *em);
+
+struct catalog_fork {
+    uint64_t source; /* number of the collection that is forked */
+    uint64_t number; /* reserved, for the new one */
+    struct str name;
+    const struct catalog_version *version; /* of the new one, ->number too; NULL: nothing was published */
+    struct catalog_runtime *runtime;       /* its live object; taken over, also when this fails */
+    /* Quotas, exact; 0: none. ERR_QUOTA when the tenant has so many collections already, or so many forks were made in the
+     * tree of forks. */
+    uint64_t tenant_max, forks_max;
+};
+/* A new collection beside the source, with the configuration, schema, metadata and space that the source has now; it
+ * and its version in one transaction. ERR_NOT_FOUND: the source is gone. ERR_EXISTS: the name is taken. *col: a
+ * reference. */
+enum err catalog_fork_collection(struct catalog *c, const struct catalog_fork *in,
+                                 const struct catalog_collection **col, struct errmsg *em);
+
+/* How many forks were made in the tree of forks that the collection belongs to: of its root, and of all that descend
+ * from it; those that were deleted are counted too. Reads SQLite. ERR_NOT_FOUND: no such collection. */
+enum err catalog_count_forks(struct catalog *c, uint64_t number, uint64_t *n, struct errmsg *em);
 
 struct catalog_update { /* .p == NULL: leave as it is */
     struct str name, configuration, schema;
@@ -156,6 +194,20 @@ enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a
 /* Deletes everything but the counters and makes the default tenant and database again (id all zeros); `dropped` as
  * above. Numbers of collections go on where they were. */
 enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, struct errmsg *em);
+
+/* What a tenant has used since it was first seen (api/limits.h says what each number counts): a row a tenant, kept also when
+ * the tenant goes. The order is that of the table's columns. */
+enum { CATALOG_USAGE_NUMBERS = 12 };
+struct catalog_usage {
+    struct str tenant;
+    uint64_t numbers[CATALOG_USAGE_NUMBERS]; /* up to 2^63 - 1 each; larger ones are stored as that */
+};
+/* Stores n rows in one durable transaction, each in the place of the tenant's former one. */
+enum err catalog_store_usage(struct catalog *c, const struct catalog_usage *rows, size_t n, struct errmsg *em);
+/* Calls `visit` for every row, with the catalog locked: it must not call the catalog. The tenant's name holds during the
+ * call. An error of `visit` ends the walk and is passed on. */
+typedef enum err (*catalog_usage_visitor)(void *ctx, const struct catalog_usage *row, struct errmsg *em);
+enum err catalog_load_usage(struct catalog *c, catalog_usage_visitor visit, void *ctx, struct errmsg *em);
 
 /* A durable number that only grows, kept beside the data: the highest log position ever trimmed, say. Setting it to
  * less than it is changes nothing. */

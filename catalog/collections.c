@@ -69,6 +69,8 @@ static enum err create(struct catalog *c, const struct catalog_new_collection *i
         *is_new = false;
         return ERR_OK;
     }
+    if (in->tenant_max > 0 && d->tenant->n_collections >= in->tenant_max)
+        return errmsg_set(em, ERR_QUOTA, "the tenant has %zu collections", d->tenant->n_collections);
     const struct catalog_collection fields = {.id = uuid_new(),
                                               .tenant = in->tenant,
                                               .database = in->database,
@@ -269,7 +271,7 @@ bool catalog_set_runtime(struct catalog *c, uint64_t number, struct catalog_runt
 
 /* --- index versions ----------------------------------------------------------------------------------------------- */
 
-enum err catalog_publish_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em)
+enum err catalog_put_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em)
 {
     if (v->number > INT64_MAX) return errmsg_set(em, ERR_NOT_FOUND, "no such collection");
     if (v->version == 0 || v->version > INT64_MAX || v->log_position > INT64_MAX || v->next_ordinal > INT64_MAX) {
@@ -279,13 +281,19 @@ enum err catalog_publish_version(struct catalog *c, const struct catalog_version
                                        sql_int((int64_t)v->log_position), sql_int((int64_t)v->next_ordinal),
                                        sql_int((int64_t)v->dimension),    name_value(v->manifest)};
     int n_changed = 0;
-    catalog_lock(c);
     enum err e = sql_change(&c->sql, SQL_PUBLISH, values, 6, &n_changed, em);
-    catalog_unlock(c);
     if (e == ERR_OK && n_changed == 0) {
         e = errmsg_set(em, ERR_INVALID, "version %llu at position %llu does not come after the current one",
                        (unsigned long long)v->version, (unsigned long long)v->log_position);
     }
+    return e;
+}
+
+enum err catalog_publish_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em)
+{
+    catalog_lock(c);
+    enum err e = catalog_put_version(c, v, em);
+    catalog_unlock(c);
     if (e != ERR_OK) errmsg_wrap(em, "publish a version of collection %llu", (unsigned long long)v->number);
     return e;
 }

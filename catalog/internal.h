@@ -18,6 +18,9 @@ void catalog_unlock(struct catalog *c);
 enum err catalog_change_row(struct catalog *c, enum sql_statement which, const struct sql_value *values, int n,
                             struct errmsg *em);
 
+/* Makes a version current, in a transaction of the caller's or one of its own. ERR_INVALID as in catalog.h. */
+enum err catalog_put_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em);
+
 /* Fills the empty view from the tables. */
 enum err catalog_load(struct catalog *c, struct errmsg *em);
 

@@ -51,10 +51,45 @@ static const char migration_1[] =
     "INSERT INTO databases (id, tenant, name)"
     "  VALUES (zeroblob(16), CAST('" DEFAULT_TENANT "' AS BLOB), '" DEFAULT_DATABASE "');";
 
+/* Forks. `root` is the number of the collection from which a tree of forks started; it is kept by number, because the root
+ * may be deleted before its forks. n_forks counts every fork ever made in the tree, deleted ones included, and is there as
+ * long as any member of the tree. */
+static const char migration_2[] =
+    "ALTER TABLE collections ADD COLUMN root INTEGER;" /* NULL: not a fork */
+    "CREATE INDEX collections_by_root ON collections (root) WHERE root IS NOT NULL;"
+    "CREATE TABLE lineages ("
+    "  root INTEGER PRIMARY KEY,"
+    "  n_forks INTEGER NOT NULL CHECK (n_forks > 0)"
+    ") STRICT;"
+    "CREATE TRIGGER lineage_ends AFTER DELETE ON collections BEGIN"
+    "  DELETE FROM lineages WHERE root = coalesce(old.root, old.number)"
+    "    AND NOT EXISTS (SELECT 1 FROM collections WHERE number = coalesce(old.root, old.number))"
+    "    AND NOT EXISTS (SELECT 1 FROM collections WHERE root = coalesce(old.root, old.number));"
+    "END;";
+
+/* What tenants have used, a number each. No reference to tenants: it outlives them, since bills are written later. */
+static const char migration_3[] = "CREATE TABLE usage ("
+                                  "  tenant BLOB PRIMARY KEY NOT NULL,"
+                                  "  requests_read INTEGER NOT NULL,"
+                                  "  requests_write INTEGER NOT NULL,"
+                                  "  requests_search INTEGER NOT NULL,"
+                                  "  requests_other INTEGER NOT NULL,"
+                                  "  records_written INTEGER NOT NULL,"
+                                  "  records_deleted INTEGER NOT NULL,"
+                                  "  records_read INTEGER NOT NULL,"
+                                  "  queries INTEGER NOT NULL,"
+                                  "  bytes_in INTEGER NOT NULL,"
+                                  "  bytes_out INTEGER NOT NULL,"
+                                  "  refused_rate INTEGER NOT NULL,"
+                                  "  refused_quota INTEGER NOT NULL"
+                                  ") STRICT, WITHOUT ROWID;";
+
 _Static_assert(SCHEMA_APPLICATION_ID == 0x63686d63, "migration 1 says the same number");
 
 const struct migration schema_migrations[] = {
     {1, migration_1},
+    {2, migration_2},
+    {3, migration_3},
 };
 const size_t schema_n_migrations = sizeof schema_migrations / sizeof schema_migrations[0];
 

@@ -30,6 +30,14 @@
     X(UPDATE_COLLECTION, "UPDATE collections SET name = ?2, configuration = ?3, schema = ?4, metadata = ?5 "           \
                          "WHERE number = ?1")                                                                          \
     X(DROP_COLLECTION, "DELETE FROM collections WHERE number = ?1")                                                    \
+    X(RESERVE_NUMBER, "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'collections' RETURNING seq")             \
+    X(ADD_FORK, "INSERT INTO collections (number, id, database, name, space, configuration, schema, metadata, root) "  \
+                "SELECT ?1, ?2, database, ?3, space, configuration, schema, metadata, coalesce(root, number) "         \
+                "FROM collections WHERE number = ?4")                                                                  \
+    X(COUNT_FORK, "INSERT INTO lineages (root, n_forks) SELECT root, 1 FROM collections WHERE number = ?1 "            \
+                  "ON CONFLICT (root) DO UPDATE SET n_forks = n_forks + 1")                                            \
+    X(GET_FORKS, "SELECT n_forks FROM lineages WHERE root = "                                                          \
+                 "(SELECT coalesce(root, number) FROM collections WHERE number = ?1)")                                 \
     X(PUBLISH, "INSERT INTO versions (collection, version, log_position, next_ordinal, dimension, manifest) "          \
                "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (collection) DO UPDATE SET version = excluded.version, "   \
                "log_position = excluded.log_position, next_ordinal = excluded.next_ordinal, "                          \
@@ -40,6 +48,8 @@
     X(SET_COUNTER, "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET "              \
                    "value = excluded.value WHERE excluded.value > counters.value")                                     \
     X(GET_COUNTER, "SELECT value FROM counters WHERE name = ?1")                                                       \
+    X(STORE_USAGE, "INSERT OR REPLACE INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")     \
+    X(LOAD_USAGE, "SELECT * FROM usage")                                                                               \
     X(CLEAR_DATABASES, "DELETE FROM databases")                                                                        \
     X(CLEAR_TENANTS, "DELETE FROM tenants")
 

@@ -354,6 +354,7 @@ void view_add_collection(struct view *v, struct view_database *d, struct view_co
 {
     write_lock(v);
     c->database = d;
+    d->tenant->n_collections++;
     rank_tree_insert(&d->collections, &c->in_database, next_priority(v));
     table_add(&v->by_name, &c->by_name, hash_name(v, d, c->state->name));
     table_add(&v->by_id, &c->by_id, hash_bytes(c->state->id.b, sizeof c->state->id.b, v->seed));
@@ -380,6 +381,8 @@ static void unlink_collection(struct view *v, struct view_collection *c)
     table_remove(&v->by_id, &c->by_id);
     table_remove(&v->by_number, &c->by_number);
     rank_tree_remove(&c->database->collections, &c->in_database);
+    CHECK(c->database->tenant->n_collections > 0 && "every collection was counted");
+    c->database->tenant->n_collections--;
 }
 
 void view_remove_collection(struct view *v, struct view_collection *c)

@@ -37,6 +37,7 @@ struct view_tenant {
     struct view_node by_name;
     struct rank_tree databases; /* in byte order of names */
     bool is_created;
+    size_t n_collections; /* in all of its databases */
     size_t n;
     char name[];
 };

@@ -44,6 +44,10 @@ void bitset_andnot(struct bitset *s, const struct bitset *o); /* s &= ~o */
 void bitset_not(struct bitset *s);                            /* s = ~s */
 uint32_t bitset_count(const struct bitset *s);
 
+/* Passes over the ones from `from` on, at most `most` of them, and none at or beyond `to`. Returns the place behind the
+ * last one passed (`to` when there are fewer); *n_passed: how many. from <= to <= n_bits. */
+uint32_t bitset_pass(const struct bitset *s, uint32_t from, uint32_t to, uint32_t most, uint32_t *n_passed);
+
 /* The first one at or after `from`, or n_bits when there is none. */
 uint32_t bitset_next(const struct bitset *s, uint32_t from);
 

@@ -20,14 +20,24 @@ struct buf {
 /* Makes room for `n` more bytes and returns where they go, or NULL (err is set). Does not change b->n. */
 char *buf_room(struct buf *b, size_t n);
 
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_zero(struct buf *b, size_t n);      /* appends n zero bytes */
-void buf_align(struct buf *b, size_t align); /* zero bytes up to a multiple of align */
+void buf_append(struct buf *b, const void *p, size_t n); /* the same as buf_add, which has it for the rarer case */
+void buf_zero(struct buf *b, size_t n);                  /* appends n zero bytes */
+void buf_align(struct buf *b, size_t align);             /* zero bytes up to a multiple of align */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_free(struct buf *b); /* back to all-zero */
 
 /* Hands the bytes to the caller (mem_free them), leaving the buffer empty. */
 char *buf_take(struct buf *b, size_t *n);
+
+static inline void buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (n > 0 && n <= b->cap - b->n && b->err == ERR_OK) {
+        memcpy(b->p + b->n, p, n);
+        b->n += n;
+    } else {
+        buf_append(b, p, n);
+    }
+}
 
 static inline void buf_str(struct buf *b, struct str s)
 {

@@ -19,6 +19,8 @@
 #include "core/segment.h"
 
 struct collection;
+struct exec_explain;
+struct exec_stats;
 
 struct collection_state { /* what a published version says; zero for a new collection */
     uint64_t log_position;
@@ -68,6 +70,8 @@ struct snapshot {
     enum space space;
     uint32_t n_segments;
     const struct snapshot_segment *segments; /* oldest first: fragments, then tails */
+    struct exec_stats *stats;                /* executor.h; the reader's, set after snapshot_begin. NULL: not wanted */
+    struct exec_explain *explain;            /* likewise */
 };
 
 /* Enters an epoch; the arena holds the list of segments. ERR_NOMEM (nothing entered then). */

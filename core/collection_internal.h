@@ -32,7 +32,7 @@ struct collection {
     /* guarded by mu: the writer's and the compactor's */
     pthread_mutex_t mu;
     uint64_t next_ordinal;
-    _Atomic bool is_broken;      /* an apply failed halfway: nothing more is applied until restart; read by anyone */
+    _Atomic bool is_broken; /* an apply failed halfway: nothing more is applied until restart; read by anyone */
 };
 
 /* A version with room for n segments; NULL when memory is short. */

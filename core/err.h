@@ -20,6 +20,8 @@
     X(NOT_FOUND, 404, "NotFoundError", "not found")                                                                    \
     X(EXISTS, 409, "ChromaError", "already exists")                                                                    \
     X(SHAPE, 422, "ChromaError", "wrong shape")                                                                        \
+    X(QUOTA, 422, "ChromaError", "quota exceeded")                                                                     \
+    X(RATE, 429, "ChromaError", "too many requests")                                                                   \
     X(FORBIDDEN, 403, "ChromaError", "forbidden")                                                                      \
     X(TOO_LARGE, 413, "ChromaError", "too large")                                                                      \
     X(MEDIA_TYPE, 415, "ChromaError", "unsupported media type")                                                        \

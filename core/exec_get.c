@@ -2,23 +2,28 @@
  *
  * Each segment offers its selected visible rows in ascending ordinals through a cursor: a fragment holds its rows in that
  * order; a tail does not (an updated row keeps its old place), so its rows are sorted first. The cursors are merged.
- * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead
- * or masked, so a page at a deep offset costs a binary search and not a walk.
+ * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead, or by
+ * counting bits under a mask, so a page at a deep offset costs a binary search and not a walk.
  */
 #include <stdlib.h>
 
 #include "core/executor_internal.h"
 
+enum { SETTLE_ROWS = 64 };
+
 struct cursor {
     const struct snapshot *s;
     const struct segment *segment;
-    const struct bitset *mask; /* NULL: all rows */
-    uint32_t index;            /* of the segment in the snapshot */
+    struct bitset *mask;      /* NULL: all rows */
+    struct filter_rest *rest; /* what is open in the mask */
+    uint32_t n_settled;       /* nothing is open below this row */
+    uint32_t n_ahead;         /* so many rows are decided at a time */
+    uint32_t index;           /* of the segment in the snapshot */
     uint32_t n_rows;
     uint32_t *sorted;      /* tails: visible rows by ordinal; NULL: row numbers are in order */
     uint32_t n_sorted, at; /* at: next place in `sorted`, or the present row */
     uint64_t ordinal;      /* of the present row; UINT64_MAX: at the end */
-    bool is_dense;         /* every row is selected and visible */
+    bool is_whole;         /* a fragment of which nothing is dead or open: every selected row is visible */
 };
 
 static uint32_t cursor_row(const struct cursor *c)
@@ -26,23 +31,40 @@ static uint32_t cursor_row(const struct cursor *c)
     return c->sorted != NULL ? c->sorted[c->at] : c->at;
 }
 
+/* Decides open rows from the present one on. Few at first, since a page may be full soon; more each time, since
+ * documents that lie together are read together. */
+static enum err settle_ahead(struct cursor *c, struct errmsg *em)
+{
+    uint32_t n = c->n_rows - c->at < c->n_ahead ? c->n_rows - c->at : c->n_ahead;
+    enum err e = c->segment->ops->settle(c->segment, c->rest, c->mask, c->at, c->at + n, em);
+    c->n_settled = c->at + n;
+    c->n_ahead *= 2;
+    return e;
+}
+
 /* Stands on the first selected visible row at or after c->at. */
-static void cursor_settle(struct cursor *c)
+static enum err cursor_settle(struct cursor *c, struct errmsg *em)
 {
     if (c->sorted != NULL) {
         c->ordinal = c->at < c->n_sorted ? c->segment->ops->ordinal(c->segment, c->sorted[c->at]) : UINT64_MAX;
-        return;
+        return ERR_OK;
     }
     while (c->at < c->n_rows) {
         if (c->mask != NULL) c->at = bitset_next(c->mask, c->at);
         if (c->at >= c->n_rows) break;
-        if (c->is_dense || segment_is_visible(c->segment, c->at, c->s->lsn)) {
+        if (c->at >= c->n_settled) {
+            enum err e = settle_ahead(c, em);
+            if (e != ERR_OK) return e;
+            continue;
+        }
+        if (c->is_whole || segment_is_visible(c->segment, c->at, c->s->lsn)) {
             c->ordinal = c->segment->ops->ordinal(c->segment, c->at);
-            return;
+            return ERR_OK;
         }
         c->at++;
     }
     c->ordinal = UINT64_MAX;
+    return ERR_OK;
 }
 
 struct sort_key {
@@ -76,8 +98,8 @@ static enum err sort_tail(struct cursor *c, uint32_t n_max, struct arena *a)
     return ERR_OK;
 }
 
-/* How many rows from the present one on have ordinals below `bound`, where every row counts. */
-static uint32_t dense_run(const struct cursor *c, uint64_t bound)
+/* The first row of a fragment, from the present one on, whose ordinal is not below `bound`. */
+static uint32_t row_of_bound(const struct cursor *c, uint64_t bound)
 {
     uint32_t lo = c->at, hi = c->n_rows;
     while (lo < hi) {
@@ -87,15 +109,33 @@ static uint32_t dense_run(const struct cursor *c, uint64_t bound)
         else
             hi = mid;
     }
-    return lo - c->at;
+    return lo;
 }
 
-static enum err open_cursors(const struct snapshot *s, const struct segment_rows *rows, struct arena *a,
-                             struct cursor **out, uint32_t *n_out)
+/* Moves on over the present row and further ones with ordinals below `bound`, `most` at most; returns how many. */
+static uint32_t skip_rows(struct cursor *c, uint64_t bound, uint32_t most)
+{
+    uint32_t n = 1;
+    if (!c->is_whole) {
+        c->at++;
+        return n;
+    }
+    uint32_t end = row_of_bound(c, bound);
+    if (c->mask != NULL) {
+        c->at = bitset_pass(c->mask, c->at, end, most, &n);
+        return n;
+    }
+    n = end - c->at < most ? end - c->at : most;
+    c->at += n;
+    return n;
+}
+
+static enum err open_cursors(const struct snapshot *s, struct segment_rows *rows, struct arena *a, struct cursor **out,
+                             uint32_t *n_out, struct errmsg *em)
 {
     struct cursor *cursors = arena_array(a, s->n_segments, sizeof *cursors);
     uint32_t n = 0;
-    if (cursors == NULL) return ERR_NOMEM;
+    if (cursors == NULL) return errmsg_set(em, ERR_NOMEM, "read %u segments", s->n_segments);
     for (uint32_t i = 0; i < s->n_segments; i++) {
         if (rows[i].n == 0) continue;
         struct cursor *c = &cursors[n];
@@ -103,15 +143,20 @@ static enum err open_cursors(const struct snapshot *s, const struct segment_rows
             .s = s,
             .segment = s->segments[i].segment,
             .mask = rows[i].mask.words != NULL ? &rows[i].mask : NULL,
+            .rest = &rows[i].rest,
+            .n_settled = rows[i].rest.n > 0 ? 0 : s->segments[i].n_rows,
+            .n_ahead = SETTLE_ROWS,
             .index = i,
             .n_rows = s->segments[i].n_rows,
         };
         if (c->segment->is_tail) {
-            if (sort_tail(c, rows[i].n, a) != ERR_OK) return ERR_NOMEM;
+            CHECK(rows[i].rest.n == 0 && "a tail decides at once");
+            if (sort_tail(c, rows[i].n, a) != ERR_OK) return errmsg_set(em, ERR_NOMEM, "sort %u rows", rows[i].n);
         } else {
-            c->is_dense = c->mask == NULL && atomic_load(&c->segment->deaths.n_dead) == 0;
+            c->is_whole = rows[i].rest.n == 0 && atomic_load(&c->segment->deaths.n_dead) == 0;
         }
-        cursor_settle(c);
+        enum err e = cursor_settle(c, em);
+        if (e != ERR_OK) return e;
         n += c->ordinal != UINT64_MAX;
     }
     *out = cursors;
@@ -142,30 +187,28 @@ enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_
     struct cursor *cursors = NULL;
     uint32_t n_cursors = 0, n = 0;
     uint64_t most = 0, next;
-    enum err e = exec_select(s, sel, a, &rows, em);
+    enum err e = exec_select(s, sel, true, a, &rows, em);
     if (e != ERR_OK) return e;
     for (uint32_t i = 0; i < s->n_segments; i++) most += rows[i].n;
     most = most > offset ? most - offset : 0;
     if (most > limit) most = limit;
     struct row_ref *refs = arena_alloc(a, (size_t)most * sizeof *refs);
-    if (refs == NULL || open_cursors(s, rows, a, &cursors, &n_cursors) != ERR_OK)
-        return errmsg_set(em, ERR_NOMEM, "collect %llu rows", (unsigned long long)most);
+    if (refs == NULL) return errmsg_set(em, ERR_NOMEM, "collect %llu rows", (unsigned long long)most);
+    if (most > 0 && (e = open_cursors(s, rows, a, &cursors, &n_cursors, em)) != ERR_OK) return e;
     while (n < most && n_cursors > 0) {
         struct cursor *c = lowest(cursors, n_cursors, &next);
         while (c->ordinal < next && n < most) { /* a stretch of one segment */
             if (offset > 0) {
-                uint32_t skip = c->is_dense ? dense_run(c, next) : 1;
-                if (skip > offset) skip = offset;
-                offset -= skip;
-                c->at += skip;
+                offset -= skip_rows(c, next, offset);
             } else {
                 refs[n++] = (struct row_ref){c->index, cursor_row(c)};
                 c->at++;
             }
-            cursor_settle(c);
+            if (n < most && (e = cursor_settle(c, em)) != ERR_OK) return e;
         }
         if (c->ordinal == UINT64_MAX) *c = cursors[--n_cursors];
     }
+    exec_note_documents(s, rows);
     *out = refs;
     *n_out = n;
     return ERR_OK;

@@ -2,8 +2,10 @@
  * plan is chosen.
  *
  * A filter is evaluated by each segment through its own indexes; ids are looked up one by one. When both are given, the
- * ids come first: they are few, so the filter is then tested on those rows only.
+ * ids come first: they are few, so the filter is then tested on those rows only. Where the caller allows it, rows that
+ * only their documents can decide stay open (struct filter_rest), to be decided when it turns out that they matter.
  */
+#include "core/clock.h"
 #include "core/executor_internal.h"
 
 enum { SCRATCH_KEEP_BYTES = 1 << 16 };
@@ -23,6 +25,7 @@ static enum err test_rows(const struct snapshot *s, const struct filter *f, stru
             struct row parts_of_row = {0};
             bool matches = false;
             e = segment->ops->row(segment, row, parts, &scratch, &parts_of_row, em);
+            if ((parts & ROW_DOCUMENT) != 0) r->rest.n_documents++;
             if (e == ERR_OK) e = filter_matches(f, &parts_of_row, &scratch, &matches, em);
             if (e == ERR_OK && !matches) {
                 bitset_remove(&r->mask, row);
@@ -55,33 +58,37 @@ static enum err select_ids(const struct snapshot *s, const struct selection *sel
     return sel->filter != NULL ? test_rows(s, sel->filter, rows, em) : ERR_OK;
 }
 
-static enum err select_matching(const struct snapshot *s, const struct filter *f, struct arena *a,
+static enum err select_matching(const struct snapshot *s, const struct filter *f, bool may_defer, struct arena *a,
                                 struct segment_rows *rows, struct errmsg *em)
 {
     for (uint32_t i = 0; i < s->n_segments; i++) {
         const struct segment *segment = s->segments[i].segment;
-        enum err e = segment->ops->filter(segment, s->segments[i].n_rows, f, a, &rows[i].mask, em);
+        rows[i].rest.decides_all = !may_defer;
+        enum err e = segment->ops->filter(segment, s->segments[i].n_rows, f, a, &rows[i].mask, &rows[i].rest, em);
         if (e != ERR_OK) return e;
         rows[i].n = bitset_count(&rows[i].mask);
     }
     return ERR_OK;
 }
 
-enum err exec_select(const struct snapshot *s, const struct selection *sel, struct arena *a, struct segment_rows **out,
-                     struct errmsg *em)
+enum err exec_select(const struct snapshot *s, const struct selection *sel, bool may_defer, struct arena *a,
+                     struct segment_rows **out, struct errmsg *em)
 {
     enum err e = ERR_OK;
     struct segment_rows *rows = arena_array(a, s->n_segments, sizeof *rows);
+    uint64_t began_ns = s->explain != NULL ? clock_monotonic_ns() : 0;
     if (rows == NULL) return errmsg_set(em, ERR_NOMEM, "select rows");
     if (sel->ids != NULL) {
         e = select_ids(s, sel, a, rows, em);
     } else if (sel->filter != NULL) {
-        e = select_matching(s, sel->filter, a, rows, em);
+        e = select_matching(s, sel->filter, may_defer, a, rows, em);
     } else {
         for (uint32_t i = 0; i < s->n_segments; i++) rows[i].n = s->segments[i].n_rows;
     }
-    if (e == ERR_OK) *out = rows;
-    return e;
+    if (e != ERR_OK) return e;
+    exec_explain_selection(s, rows, began_ns);
+    *out = rows;
+    return ERR_OK;
 }
 
 enum err exec_row(const struct snapshot *s, struct row_ref ref, unsigned parts, struct arena *a, struct row *out,

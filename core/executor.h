@@ -20,6 +20,42 @@ struct selection {
     const struct filter *filter; /* NULL: all */
 };
 
+/* How a query vector was compared with the rows that the selection leaves. */
+enum exec_plan {
+    EXEC_EXACT,  /* few rows: every distance was computed */
+    EXEC_MASKED, /* many, but not all: the indexes were scanned under a mask */
+    EXEC_FULL,   /* all rows: the indexes were scanned */
+    EXEC_SPARSE, /* a sparse vector: the metadata of every row was read */
+    EXEC_PLANS
+};
+
+/* What reads did, for logs and metrics; sums. A snapshot with `stats` collects them. */
+struct exec_stats {
+    uint64_t plans[EXEC_PLANS]; /* query vectors by plan */
+    uint64_t n_candidates;      /* rows that the selections left, for each query vector */
+    uint64_t n_measured;        /* exact distances computed */
+    uint64_t n_documents;       /* texts read to decide a clause about documents */
+};
+
+enum { EXEC_EXPLAIN_QUERIES = 16 };
+
+struct exec_explain_query {
+    enum exec_plan plan;
+    uint64_t n_selected;   /* rows that the selection left to it */
+    uint64_t n_candidates; /* rows compared, if only by their codes; more than selected where it took several rounds */
+    uint64_t n_measured;
+};
+
+/* The same told query by query, when it was asked for: a snapshot with `explain` collects it. All-zero at first. */
+struct exec_explain {
+    uint64_t n_rows; /* of all segments; with those that are dead but not yet dropped */
+    uint32_t n_segments;
+    uint64_t n_selected; /* rows that the selections left, dead ones included; those that are open too */
+    uint64_t select_ns;  /* turning selections into bitmaps */
+    uint32_t n_queries;  /* all of them; the first EXEC_EXPLAIN_QUERIES are kept */
+    struct exec_explain_query queries[EXEC_EXPLAIN_QUERIES];
+};
+
 struct row_ref {
     uint32_t segment, row; /* of the snapshot */
 };

@@ -12,6 +12,7 @@ struct pool {
     pthread_cond_t ready;
     struct pool_job *head, **tail; /* guarded by mu */
     unsigned n_waiting;            /* guarded by mu */
+    unsigned n_busy;               /* guarded by mu */
     bool is_stopping;              /* guarded by mu */
     unsigned queue_max;            /* immutable */
     unsigned n_threads;
@@ -30,9 +31,11 @@ static void *pool_main(void *arg)
         p->head = job->next;
         if (p->head == NULL) p->tail = &p->head;
         p->n_waiting--;
+        p->n_busy++;
         (void)pthread_mutex_unlock(&p->mu);
         job->run(job);
         (void)pthread_mutex_lock(&p->mu);
+        p->n_busy--;
     }
     (void)pthread_mutex_unlock(&p->mu);
     return NULL;
@@ -70,9 +73,10 @@ enum err pool_push(struct pool *p, struct pool_job *job)
         *p->tail = job;
         p->tail = &job->next;
         p->n_waiting++;
-        (void)pthread_cond_signal(&p->ready);
     }
     (void)pthread_mutex_unlock(&p->mu);
+    if (!is_full)
+        (void)pthread_cond_signal(&p->ready); /* not under the mutex: the thread would wake up to wait for it */
     return is_full ? ERR_BUSY : ERR_OK;
 }
 
@@ -82,6 +86,13 @@ unsigned pool_waiting(struct pool *p)
     unsigned n = p->n_waiting;
     (void)pthread_mutex_unlock(&p->mu);
     return n;
+}
+
+void pool_stats(struct pool *p, struct pool_stats *s)
+{
+    (void)pthread_mutex_lock(&p->mu);
+    *s = (struct pool_stats){.n_threads = p->n_threads, .n_busy = p->n_busy, .n_waiting = p->n_waiting};
+    (void)pthread_mutex_unlock(&p->mu);
 }
 
 void pool_free(struct pool *p)

@@ -20,6 +20,13 @@ struct pool_job {
 enum err pool_new(struct pool **p, const char *name, unsigned n_threads, unsigned queue_max, struct errmsg *em);
 enum err pool_push(struct pool *p, struct pool_job *job); /* ERR_BUSY when the queue is full or the pool stops */
 unsigned pool_waiting(struct pool *p);
+
+struct pool_stats {
+    unsigned n_threads, n_busy; /* busy: running a job */
+    unsigned n_waiting;         /* jobs */
+};
+void pool_stats(struct pool *p, struct pool_stats *s); /* any thread */
+
 void pool_free(struct pool *p); /* runs what is queued, then joins the threads; NULL is fine */
 
 #endif

@@ -33,7 +33,7 @@ static void list_leaves(const struct rank *r, struct rank_leaves *leaves)
     for (uint32_t i = 0; i < r->n_operands; i++) list_leaves(r->operands[i], leaves);
 }
 
-static enum err dense_lists(const struct snapshot *s, const struct segment_rows *rows, const struct rank_leaves *leaves,
+static enum err dense_lists(const struct snapshot *s, struct segment_rows *rows, const struct rank_leaves *leaves,
                             struct arena *a, struct errmsg *em)
 {
     for (uint32_t i = 0; i < leaves->n; i++) {
@@ -44,6 +44,15 @@ static enum err dense_lists(const struct snapshot *s, const struct segment_rows 
         if (e != ERR_OK) return e;
     }
     return ERR_OK;
+}
+
+static void note_sparse(const struct snapshot *s, const struct segment_rows *rows, const struct rank_leaves *leaves)
+{
+    struct exec_explain_query note = {.plan = EXEC_SPARSE};
+    for (uint32_t i = 0; i < s->n_segments; i++) note.n_selected += rows[i].n;
+    note.n_candidates = note.n_selected;
+    for (uint32_t i = 0; i < leaves->n; i++)
+        if (leaves->is_sparse[i]) exec_note_query(s, &note);
 }
 
 /* --- the whole ----------------------------------------------------------------------------------------------------- */
@@ -71,11 +80,13 @@ static enum err ranked_rows(const struct snapshot *s, const struct rank_search *
     if (leaves.at == NULL || leaves.lists == NULL || leaves.is_sparse == NULL)
         return errmsg_set(em, ERR_NOMEM, "rank by %u lists", n_leaves);
     list_leaves(search->rank, &leaves);
-    enum err e = exec_select(s, &search->selection, a, &rows, em);
+    enum err e = exec_select(s, &search->selection, false, a, &rows, em);
     if (e == ERR_OK) e = dense_lists(s, rows, &leaves, a, em);
     if (e == ERR_OK) e = rank_sparse_lists(s, rows, &leaves, a, em);
+    if (e == ERR_OK) note_sparse(s, rows, &leaves);
     if (e == ERR_OK) e = rank_score(search->rank, &leaves, a, &scored, n, em);
     if (e != ERR_OK) return e;
+    exec_note_documents(s, rows);
     if (*n > 1) qsort(scored, *n, sizeof *scored, by_rank);
     *out = scored;
     return search->group == NULL ? ERR_OK : rank_keep_groups(s, search->group, scored, n, a, em);

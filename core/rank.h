@@ -11,9 +11,10 @@
  *          highest finite number) and fold from left to right. Nothing is an error: x/0, the log of -1 and so on are
  *          infinities and NaN.
  * ORDER    lower scores first, -0.0 before 0.0, NaN last; then the records' creation. Lists likewise.
- * COST     dense leaves: as exec_query. Sparse leaves: one pass over the metadata of all rows that pass the filter, for all
- *          leaves together (a second pass, over all rows, when one of them weighs by document frequency). Then
- *          n log n over the rows listed, times the size of the expression.
+ * COST     dense leaves: as exec_query. Sparse leaves: of fragments the inverted lists of the query's indices, at worst
+ *          whole; of tails one pass over the metadata of all rows that pass the filter, for all leaves together (a second
+ *          one, over all rows, when a leaf weighs by document frequency). Then n log n over the rows listed, times the
+ *          size of the expression.
  * THREADS, ERRORS  as executor.h.
  */
 #ifndef CORE_RANK_H

@@ -1,12 +1,14 @@
 /* rank_sparse.c - the lists of sparse leaves: the records whose vector under a key of their metadata is nearest.
  *
- * There is no inverted index: the metadata of every selected row are looked at, once for all sparse leaves of the
- * expression. That is exact whatever the signs of the weights. The distance is 1 - dot; a row that shares no index with
- * the query is not in the list.
+ * The distance is 1 - dot; a row that shares no index with the query is not in the list. A fragment answers from its
+ * inverted lists (index/sparse_lists.h). Of tails, and of fragments that were written without such lists, the metadata
+ * of every selected row are passed over, once for all sparse leaves of the expression. Both are exact whatever the
+ * signs of the weights, and add up products in the order of the indices, so they agree bit by bit.
  *
  * HAPPY PATH  weights (times the inverse document frequency, counted over all visible rows in a pass of its own, where a
- *             leaf wants it); then row by row: find the key, walk both ascending lists with galloping steps, offer.
- * FAILURE     memory; rows that cannot be read.
+ *             leaf wants it); then segment by segment, tails first, since they give the fragments' searches a bound to
+ *             begin with. In a pass, row by row: find the key, walk both ascending lists with galloping steps, offer.
+ * FAILURE     memory; rows or lists that cannot be read.
  */
 #include "core/rank_internal.h"
 
@@ -14,7 +16,7 @@ struct sparse_leaf {
     const struct rank_leaf *leaf;
     const uint8_t *indices; /* of the query, little-endian as in metadata */
     float *weights;
-    uint32_t *n_rows_with; /* of each index: rows that have it */
+    uint32_t *n_rows_with; /* of each index: rows that have it; where the leaf weighs by frequency */
     struct topk *top;
 };
 
@@ -130,11 +132,52 @@ static enum err open_leaf(struct sparse_leaf *leaf, struct arena *a)
     return ERR_OK;
 }
 
+static struct sparse_query query_of(const struct sparse_leaf *leaf)
+{
+    const struct sparse *q = &leaf->leaf->sparse;
+    return (struct sparse_query){leaf->leaf->key, q->indices, leaf->weights, q->n};
+}
+
+/* Counts the visible rows of one segment, and for each leaf that wants it those that have its indices. */
+static enum err count_segment(const struct snapshot *s, uint32_t at, struct sparse_leaves *leaves, struct errmsg *em)
+{
+    const struct segment *segment = s->segments[at].segment;
+    uint32_t n_rows = s->segments[at].n_rows;
+    if (segment->ops->sparse_count == NULL) return visit_segment(s, at, NULL, leaves, count_indices, em);
+    if (atomic_load_explicit(&segment->deaths.n_dead, memory_order_relaxed) == 0)
+        leaves->n_rows += n_rows;
+    else
+        for (uint32_t row = 0; row < n_rows; row++) leaves->n_rows += segment_is_visible(segment, row, s->lsn);
+    for (uint32_t i = 0; i < leaves->n; i++) {
+        if (!leaves->at[i].leaf->weighs_by_frequency) continue;
+        struct sparse_query q = query_of(&leaves->at[i]);
+        enum err e = segment->ops->sparse_count(segment, &q, s->lsn, leaves->at[i].n_rows_with, em);
+        if (e != ERR_OK) return e;
+    }
+    return ERR_OK;
+}
+
+/* Offers the selected rows of one segment to every leaf. */
+static enum err search_segment(const struct snapshot *s, uint32_t at, const struct segment_rows *rows,
+                               struct sparse_leaves *leaves, struct arena *a, struct errmsg *em)
+{
+    const struct segment *segment = s->segments[at].segment;
+    const struct bitset *mask = rows->mask.words != NULL ? &rows->mask : NULL;
+    for (uint32_t i = 0; i < leaves->n; i++) leaves->at[i].top->segment = at;
+    if (segment->ops->sparse_nearest == NULL) return visit_segment(s, at, mask, leaves, offer, em);
+    for (uint32_t i = 0; i < leaves->n; i++) {
+        struct sparse_query q = query_of(&leaves->at[i]);
+        enum err e = segment->ops->sparse_nearest(segment, &q, mask, s->lsn, leaves->at[i].top, a, em);
+        if (e != ERR_OK) return e;
+    }
+    return ERR_OK;
+}
+
 static enum err weigh_by_frequency(const struct snapshot *s, struct sparse_leaves *leaves, struct errmsg *em)
 {
     leaves->n_rows = 0;
     for (uint32_t i = 0; i < s->n_segments; i++) {
-        enum err e = visit_segment(s, i, NULL, leaves, count_indices, em);
+        enum err e = count_segment(s, i, leaves, em);
         if (e != ERR_OK) return e;
     }
     for (uint32_t i = 0; i < leaves->n; i++) {
@@ -167,11 +210,8 @@ enum err rank_sparse_lists(const struct snapshot *s, const struct segment_rows *
     }
     if (leaves.n == 0) return ERR_OK;
     enum err e = weighs ? weigh_by_frequency(s, &leaves, em) : ERR_OK;
-    for (uint32_t i = 0; i < s->n_segments && e == ERR_OK; i++) {
-        if (rows[i].n == 0) continue;
-        for (uint32_t k = 0; k < leaves.n; k++) leaves.at[k].top->segment = i;
-        e = visit_segment(s, i, rows[i].mask.words != NULL ? &rows[i].mask : NULL, &leaves, offer, em);
-    }
+    for (uint32_t i = s->n_segments; i-- > 0 && e == ERR_OK;)
+        if (rows[i].n > 0) e = search_segment(s, i, &rows[i], &leaves, a, em);
     for (uint32_t k = 0; k < leaves.n && e == ERR_OK; k++) topk_sort(leaves.at[k].top);
     return e;
 }

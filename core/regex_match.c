@@ -8,7 +8,8 @@
  * both neighbours; matches end as soon as they are known, for only their existence is asked.)
  *
  * HAPPY PATH  rx_search follows remembered steps; step_slow works out a new one.
- * FAILURE     ERR_INVALID beyond steps_max instructions for one text. Nothing is allocated after rx_matcher_new.
+ * FAILURE     ERR_INVALID beyond steps_max instructions for one text. After rx_matcher_new only the slab grows; where it
+ *             cannot, it counts as full.
  * INVARIANTS  I1 states lie in `slab`; a state's number is its offset / 8, at least FIRST.
  *             I2 when slab or table is full everything is forgotten, and the search goes on from the state it needs.
  *             I3 the start instruction is in every state of an unanchored search, unwritten.
@@ -19,7 +20,8 @@
 
 enum {
     SLAB_BYTES = 2 << 20,
-    TABLE_SLOTS = 8192, /* twice as many as there can be states in SLAB_BYTES, about */
+    SLAB_FIRST = 16 << 10, /* most patterns need a dozen states, and a request makes its matcher anew */
+    TABLE_SLOTS = 8192,    /* twice as many as there can be states in SLAB_BYTES, about */
     STATES_MAX = 4096,
     OTHERS = 4096,     /* remembered steps over characters above ASCII */
     N_NEXT = 129,      /* ASCII and the end of the text */
@@ -61,7 +63,9 @@ struct rx_matcher {
     struct rx_probe probe;
     uint32_t before_mask; /* bits of `before` that the program can ask about */
     char *slab;
-    size_t slab_cap, slab_used, n_states;
+    size_t slab_used, slab_size; /* bytes of it that there are */
+    size_t slab_cap;             /* that there may be */
+    size_t n_states;
     uint32_t *table; /* of state numbers, by hash */
     struct other *others;
     struct sparse seen, reached; /* instructions seen in this step; those that took the character */
@@ -106,7 +110,8 @@ struct rx_matcher *rx_matcher_new(const struct rx_program *prog)
     m->prog = prog;
     m->before_mask = before_mask(prog->asserts);
     m->slab_cap = biggest * 2 + FIRST * 8 > SLAB_BYTES ? biggest * 2 + FIRST * 8 : SLAB_BYTES;
-    m->slab = mem_aligned(8, m->slab_cap);
+    m->slab_size = biggest * 2 + FIRST * 8 > SLAB_FIRST ? biggest * 2 + FIRST * 8 : SLAB_FIRST;
+    m->slab = mem_alloc(m->slab_size);
     m->table = mem_array(TABLE_SLOTS, sizeof *m->table);
     m->others = mem_array(OTHERS, sizeof *m->others);
     m->seen.dense = mem_array(n * 5, sizeof(uint32_t));    /* one block for all five */
@@ -173,6 +178,20 @@ static uint32_t find_slot(const struct rx_matcher *m, uint32_t before, const uin
     return i;
 }
 
+/* Room for one more state; false: the slab is full. */
+static bool has_room(struct rx_matcher *m, size_t bytes)
+{
+    if (m->n_states == STATES_MAX) return false;
+    if (m->slab_size - m->slab_used >= bytes) return true;
+    if (m->slab_size == m->slab_cap) return false;
+    size_t size = m->slab_size < m->slab_cap / 2 ? m->slab_size * 2 : m->slab_cap; /* a state is half of it at most */
+    char *slab = mem_resize(m->slab, size);
+    if (slab == NULL) return false;
+    m->slab = slab;
+    m->slab_size = size;
+    return m->slab_size - m->slab_used >= bytes;
+}
+
 /* The number of a state, new or known. *forgot: earlier numbers are void. `pcs` is not in the slab. */
 static uint32_t intern(struct rx_matcher *m, uint32_t before, const uint32_t *pcs, uint32_t n, bool *forgot)
 {
@@ -180,7 +199,7 @@ static uint32_t intern(struct rx_matcher *m, uint32_t before, const uint32_t *pc
     uint32_t slot = find_slot(m, before, pcs, n);
     *forgot = false;
     if (m->table[slot] != UNKNOWN) return m->table[slot];
-    if (m->n_states == STATES_MAX || m->slab_cap - m->slab_used < bytes) {
+    if (!has_room(m, bytes)) {
         forget(m);
         *forgot = true;
         slot = find_slot(m, before, pcs, n);

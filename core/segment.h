@@ -24,6 +24,7 @@ enum row_part { /* bits: which parts of a row are wanted */
                 ROW_META = 8,
                 ROW_VECTOR = 16,
                 ROW_ALL = 31,
+                ROW_UNCHECKED = 32, /* with ROW_META: as they lie; whoever walks them minds where meta_next() ends */
 };
 
 /* Views into the segment, or into the arena passed to `row` (decompressed documents). */
@@ -91,7 +92,25 @@ struct query_vector {
     struct arena *arena; /* of the request: where `rotated` lives */
 };
 
+/* One sparse vector to search for among those under `key` of the metadata. */
+struct sparse_query {
+    struct str key;
+    const uint32_t *indices; /* n, ascending strictly */
+    const float *weights;    /* n */
+    uint32_t n;
+};
+
 struct segment;
+
+/* What a segment left open of a filter: texts that only reading the documents decides. A reader that wants ten rows has
+ * them decided as it goes, and stops. */
+struct filter_rest {
+    const struct filter **filters; /* an open row must match all of them */
+    uint32_t n;                    /* 0: nothing is open */
+    struct bitset open;
+    bool decides_all;     /* set by the caller: leave nothing open */
+    uint64_t n_documents; /* read so far */
+};
 
 struct segment_ops {
     void (*free)(struct segment *s);
@@ -103,14 +122,30 @@ struct segment_ops {
     enum err (*row)(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
                     struct errmsg *em);
 
-    /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. */
+    /* Bits of the first n_rows rows that match the filter (dead rows may be included), words in the arena. With `rest`
+     * the segment may leave rows in `out` that it has not looked at, and counts documents; NULL: it decides all. */
     enum err (*filter)(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                       struct bitset *out, struct errmsg *em);
+                       struct bitset *out, struct filter_rest *rest, struct errmsg *em);
+
+    /* Decides the open rows from `from` to below `to`: they leave rest->open, and `rows` too if they do not match. Only
+     * called with what `filter` of this segment gave. */
+    enum err (*settle)(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
+                       uint32_t to, struct errmsg *em);
 
     /* Offers to `top` the nearest visible rows among the first n_rows, those in `mask` only when it is not NULL.
      * `n_mask` is the number of bits in the mask. Distances offered are exact. */
     enum err (*nearest)(const struct segment *s, uint32_t n_rows, struct query_vector *q, const struct bitset *mask,
                         uint32_t n_mask, uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
+
+    /* The two below are NULL where a segment has no inverted lists: its metadata are passed over instead
+     * (rank_sparse.c, which is what they must agree with, bit by bit). All rows of the segment take part.
+     * Offers to `top` the nearest visible rows (in `mask`, if it is not NULL) whose vector shares an index with the
+     * query: their distance is 1 - dot, float32, the products added in the order of the indices. ERR_CORRUPT, ERR_NOMEM. */
+    enum err (*sparse_nearest)(const struct segment *s, const struct sparse_query *q, const struct bitset *mask,
+                               uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
+    /* Adds to counts[i] the number of visible rows whose vector has indices[i]. ERR_CORRUPT. */
+    enum err (*sparse_count)(const struct segment *s, const struct sparse_query *q, uint64_t lsn, uint32_t *counts,
+                             struct errmsg *em);
 
     uint64_t (*ordinal)(const struct segment *s, uint32_t row); /* of the record's creation: the order of `get` */
     uint64_t (*born)(const struct segment *s, uint32_t row);    /* log position of the write that made this row */

@@ -274,12 +274,13 @@ static enum err tail_row(const struct segment *s, uint32_t row, unsigned parts, 
 }
 
 static enum err tail_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                            struct bitset *out, struct errmsg *em)
+                            struct bitset *out, struct filter_rest *rest, struct errmsg *em)
 {
     const struct tail *t = tail_const(s);
     struct arena scratch = {.max_bytes = a->max_bytes};
     enum err e = ERR_OK;
     if (!bitset_init(out, a, n_rows)) return errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
+    if (rest != NULL && (filter_parts(f) & ROW_DOCUMENT) != 0) rest->n_documents += n_rows; /* and none stays open */
     for (uint32_t i = 0; i < n_rows && e == ERR_OK; i++) {
         bool matches = false;
         e = filter_matches(f, &row_at(t, i)->row, &scratch, &matches, em);
@@ -300,6 +301,7 @@ static enum err tail_nearest(const struct segment *s, uint32_t n_rows, struct qu
          i = mask != NULL ? bitset_next(mask, i + 1) : i + 1) {
         if (!segment_is_visible(s, i, lsn)) continue;
         const struct tail_row *r = row_at(t, i);
+        top->n_measured++;
         topk_offer(top, distance_exact(q, r->row.vector, r->norm2), r->ordinal, i);
     }
     return ERR_OK;
@@ -310,6 +312,7 @@ static const struct segment_ops tail_ops = {
     .find = tail_find,
     .row = tail_row,
     .filter = tail_filter,
+    .settle = NULL, /* nothing is ever open */
     .nearest = tail_nearest,
     .ordinal = tail_ordinal,
     .born = tail_born,

@@ -17,7 +17,8 @@ struct hit {
 struct topk {
     struct hit *heap; /* worst on top */
     uint32_t n, k;
-    uint32_t segment; /* set by the executor before it asks a segment */
+    uint32_t segment;    /* set by the executor before it asks a segment */
+    uint64_t n_measured; /* distances computed for it: counted by the segments */
 };
 
 bool topk_init(struct topk *t, struct arena *a, uint32_t k); /* false when memory is short */

@@ -42,9 +42,13 @@ bool value_equal(const struct value *a, const struct value *b)
 /* --- walking --------------------------------------------------------------------------------------------------- */
 
 /* Reads a varint; false when it is cut off or longer than 64 bits. */
-static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *v)
+static inline bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *v)
 {
     uint64_t value = 0;
+    if (*at < end && **at < 0x80) { /* lengths are, as a rule */
+        *v = *(*at)++;
+        return true;
+    }
     for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
         uint8_t byte = *(*at)++;
         value |= (uint64_t)(byte & 0x7f) << shift;

@@ -44,6 +44,9 @@ struct vfs {
     enum err (*map)(struct vfs_file *f, struct bytes *map, struct errmsg *em);
     void (*unmap)(void *ctx, struct bytes map);
     enum err (*rename)(void *ctx, const char *from, const char *to, struct errmsg *em);
+    /* A second name for a file; its bytes stay until the last name is removed. ERR_EXISTS: `to` is there.
+     * ERR_UNSUPPORTED: this file can have no second name there (vfs_link_or_copy copies then). */
+    enum err (*link)(void *ctx, const char *from, const char *to, struct errmsg *em);
     enum err (*remove)(void *ctx, const char *path, struct errmsg *em); /* a file; absent: ERR_NOT_FOUND */
     /* With parents, and durable; existing is fine. */
     enum err (*make_dir)(void *ctx, const char *path, struct errmsg *em);
@@ -59,6 +62,11 @@ const struct vfs *vfs_posix(void);
 /* Files in memory (each a memfd, so that they can be mapped). Free it after everything opened through it is closed. */
 enum err vfs_mem_new(struct vfs **v, struct errmsg *em);
 void vfs_mem_free(struct vfs *v);
+
+/* Gives `to`, which must not be there, the bytes of the file `from`, which nobody writes to: a second name where the
+ * table can link, else a copy, synced. The name is durable after sync_dir. After a failure part of a copy may be left
+ * under `to`. Errors of link, and of reading and writing. */
+enum err vfs_link_or_copy(const struct vfs *v, const char *from, const char *to, struct errmsg *em);
 
 /* "dir/name" in a caller's buffer; false when it does not fit. */
 bool vfs_join(char *out, size_t cap, const char *dir, const char *name);

@@ -112,6 +112,33 @@ static enum err mem_rename(void *ctx, const char *from, const char *to, struct e
     return e;
 }
 
+/* The second name has a descriptor of its own of the same memfd. */
+static enum err mem_link(void *ctx, const char *from, const char *to, struct errmsg *em)
+{
+    struct mem_vfs *v = ctx;
+    struct mem_name *made = NULL;
+    enum err e = ERR_OK;
+    (void)pthread_mutex_lock(&v->mu);
+    const struct mem_name *there = *find_name(v, from);
+    if (there == NULL)
+        e = errmsg_set(em, ERR_NOT_FOUND, "link %s: no such file", from);
+    else if (there->fd < 0)
+        e = errmsg_set(em, ERR_IO, "link %s: a directory", from);
+    else if (*find_name(v, to) != NULL)
+        e = errmsg_set(em, ERR_EXISTS, "link %s: it exists", to);
+    else {
+        int fd = fcntl(there->fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) e = errmsg_errno(em, errno, "link %s", from);
+        if (e == ERR_OK) e = add_name(v, to, true, &made, em); /* without a file of its own */
+        if (e == ERR_OK)
+            made->fd = fd;
+        else if (fd >= 0)
+            (void)close(fd);
+    }
+    (void)pthread_mutex_unlock(&v->mu);
+    return e;
+}
+
 static enum err mem_remove(void *ctx, const char *path, struct errmsg *em)
 {
     struct mem_vfs *v = ctx;
@@ -189,6 +216,7 @@ enum err vfs_mem_new(struct vfs **out, struct errmsg *em)
     v->table.allocate = mem_allocate;
     v->table.sync = mem_sync;
     v->table.rename = mem_rename;
+    v->table.link = mem_link;
     v->table.remove = mem_remove;
     v->table.make_dir = mem_make_dir;
     v->table.remove_dir = mem_remove;

@@ -158,6 +158,22 @@ static enum err posix_rename(void *ctx, const char *from, const char *to, struct
     return rename(from, to) == 0 ? ERR_OK : not_found_or_errno(em, errno, "rename", from);
 }
 
+/* What file systems answer that have no hard links, have no more of them for this file, or keep the two places apart. */
+static bool cannot_link(int err_no)
+{
+    return err_no == EPERM || err_no == EOPNOTSUPP || err_no == ENOSYS || err_no == EMLINK || err_no == EXDEV;
+}
+
+static enum err posix_link(void *ctx, const char *from, const char *to, struct errmsg *em)
+{
+    (void)ctx;
+    if (link(from, to) == 0) return ERR_OK;
+    int err_no = errno;
+    enum err e = not_found_or_errno(em, err_no, "link", from);
+    if (err_no == EEXIST) return errmsg_set(em, ERR_EXISTS, "link %s: it exists", to);
+    return cannot_link(err_no) ? ERR_UNSUPPORTED : e;
+}
+
 static enum err posix_remove(void *ctx, const char *path, struct errmsg *em)
 {
     (void)ctx;
@@ -274,6 +290,7 @@ const struct vfs *vfs_posix(void)
         .map = posix_map,
         .unmap = posix_unmap,
         .rename = posix_rename,
+        .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
         .remove_dir = posix_remove_dir,

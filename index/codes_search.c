@@ -53,6 +53,7 @@ static void measure(const struct codes_rows *rows, const struct query_vector *q,
 {
     float norm2 = q->space == SPACE_COSINE ? rows->norm2[row] : 0;
     float d = distance_exact(q, rows->vectors + (size_t)row * q->dim, norm2);
+    top->n_measured++;
     if (d > topk_bound(top) || !rows->is_visible(rows->ctx, row)) return;
     topk_offer(top, d, rows->ordinal(rows->ctx, row), row);
 }

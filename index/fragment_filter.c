@@ -4,17 +4,25 @@
  * Each node of the tree is asked about a scope, the rows that can still change the answer, and sets the matching ones
  * among them. AND hands to each child what its earlier children left, OR what none of them has matched; children that
  * read documents come last. So a document is read only if everything cheaper left it open.
- * Documents: the trigram index narrows the scope, the text decides.
+ * Documents: the trigram index narrows the scope, the text decides. A caller who may want only some of the rows gets those
+ * that only the text decides as an open rest; this is done for the clauses that stand at the top or in ANDs there, where
+ * a row that fails one is out whatever the others say.
  *
  * FAILURE    ERR_CORRUPT, ERR_NOMEM, and what a regular expression reports.
  * INVARIANT  the answer within the scope is that of filter_matches(), row by row.
  */
 #include "index/fragment_internal.h"
 
+enum {
+    DOCUMENT_COST = 16, /* looking at a document costs more than reading so many row numbers */
+    RARE = 4,           /* who wants some rows finds them soon among documents of which more than 1 in so many match */
+};
+
 struct eval {
     const struct fragment *f;
     struct arena *arena;
     struct errmsg *em;
+    uint64_t n_documents; /* read */
 };
 
 static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out);
@@ -141,6 +149,7 @@ static enum err verify(struct eval *ev, const struct filter *f, enum filter_kind
         struct str document;
         bool matches = false;
         e = docs_get(&r, row, &document, ev->em);
+        ev->n_documents++;
         if (e == ERR_OK) e = has_match(f, kind, document, &matches, ev->em);
         if (!matches) bitset_remove(rows, row);
     }
@@ -158,21 +167,32 @@ static void with_document(const struct fragment *f, const struct bitset *scope, 
     for (size_t i = 0, n = bitset_words(f->n_rows); i < n; i++) out->words[i] &= le64_get(c->present + i * 8);
 }
 
+/* Clears from `rows`, which all have a document, those that the trigrams rule out; *is_exact: the others match. A short
+ * needle has many trigrams: `most` row numbers of theirs may be read. */
+static enum err narrow(struct eval *ev, const struct filter *f, enum filter_kind kind, uint64_t most,
+                       struct bitset *rows, bool *is_exact)
+{
+    const struct text_index *index = &ev->f->text_index;
+    *is_exact = false;
+    if (kind == FILTER_DOC_REGEX) return text_index_narrow_regex(index, regex_needs(f->regex), rows, ev->arena, ev->em);
+    *is_exact = f->text.n == 0 || f->text.n == 3; /* every document holds the empty string */
+    if (f->text.n == 0) return ERR_OK;
+    if (f->text.n > 2) return text_index_narrow(index, f->text, rows, ev->arena, ev->em);
+    enum text_narrowed how = TEXT_AS_BEFORE;
+    enum err e = text_index_narrow_short(index, f->text, most, rows, ev->arena, &how, ev->em);
+    *is_exact = how == TEXT_DECIDED;
+    return e;
+}
+
 static enum err eval_document(struct eval *ev, const struct filter *f, enum filter_kind kind,
                               const struct bitset *scope, struct bitset *out)
 {
-    const struct text_index *index = &ev->f->text_index;
-    enum err e = ERR_OK;
+    bool is_exact;
     with_document(ev->f, scope, out);
     if (is_empty(out)) return ERR_OK;
-    if (kind == FILTER_DOC_REGEX) {
-        e = text_index_narrow_regex(index, regex_needs(f->regex), out, ev->arena, ev->em);
-    } else {
-        if (f->text.n == 0) return ERR_OK; /* every document holds the empty string */
-        e = text_index_narrow(index, f->text, out, ev->arena, ev->em);
-        if (e == ERR_OK && f->text.n == 3) return ERR_OK; /* the index answers exactly */
-    }
-    return e == ERR_OK ? verify(ev, f, kind, out) : e;
+    enum err e = narrow(ev, f, kind, (uint64_t)bitset_count(out) * DOCUMENT_COST, out, &is_exact);
+    if (e != ERR_OK || is_exact) return e;
+    return verify(ev, f, kind, out);
 }
 
 /* --- the tree ----------------------------------------------------------------------------------------------------- */
@@ -205,12 +225,95 @@ static enum err eval_node(struct eval *ev, const struct filter *f, const struct 
     return ERR_OK;
 }
 
+/* --- what stays open ---------------------------------------------------------------------------------------------- */
+
+static bool is_document(const struct filter *f)
+{
+    enum filter_kind kind = f->kind;
+    (void)filter_is_negation(kind, &kind);
+    return kind == FILTER_DOC_CONTAINS || kind == FILTER_DOC_REGEX;
+}
+
+/* How many clauses eval_open may leave open. */
+static uint32_t count_documents(const struct filter *f)
+{
+    uint32_t n = is_document(f);
+    if (f->kind == FILTER_AND)
+        for (uint32_t i = 0; i < f->n_children; i++) n += count_documents(f->children[i]);
+    return n;
+}
+
+/* As eval_node with out == scope, but what only the text decides stays in and is noted in `rest`. */
+static enum err open_document(struct eval *ev, const struct filter *f, struct bitset *rows, struct filter_rest *rest)
+{
+    enum filter_kind kind = f->kind;
+    bool is_negated = filter_is_negation(kind, &kind), is_exact = false;
+    struct bitset some;
+    enum err e = new_bitset(ev, &some);
+    if (e != ERR_OK) return e;
+    with_document(ev->f, rows, &some);
+    if (!is_empty(&some)) e = narrow(ev, f, kind, ev->f->n_rows / RARE, &some, &is_exact);
+    if (e != ERR_OK) return e;
+    if (!is_negated) copy(rows, &some);
+    if (is_exact) {
+        if (is_negated) bitset_andnot(rows, &some);
+    } else if (!is_empty(&some)) {
+        bitset_or(&rest->open, &some);
+        rest->filters[rest->n++] = f;
+    }
+    return ERR_OK;
+}
+
+/* Leaves in `rows` those that match or that are open. */
+static enum err eval_open(struct eval *ev, const struct filter *f, struct bitset *rows, struct filter_rest *rest)
+{
+    if (is_document(f)) return open_document(ev, f, rows, rest);
+    if (f->kind != FILTER_AND) {
+        struct bitset some;
+        enum err e = new_bitset(ev, &some);
+        if (e == ERR_OK) e = eval_node(ev, f, rows, &some);
+        if (e == ERR_OK) copy(rows, &some);
+        return e;
+    }
+    const struct filter **children = by_cost(ev, f);
+    if (children == NULL) return errmsg_set(ev->em, ERR_NOMEM, "a filter of %u clauses", f->n_children);
+    for (uint32_t i = 0; i < f->n_children && !is_empty(rows); i++) {
+        enum err e = eval_open(ev, children[i], rows, rest);
+        if (e != ERR_OK) return e;
+    }
+    return ERR_OK;
+}
+
+enum err fragment_settle(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
+                         uint32_t to, struct errmsg *em)
+{
+    const struct fragment *f = fragment_of(s);
+    struct docs_reader r = {.docs = &f->docs};
+    enum err e = ERR_OK;
+    CHECK(rest->n > 0 && to <= rows->n_bits && rest->open.n_bits == rows->n_bits);
+    for (uint32_t i = bitset_next(&rest->open, from); i < to && e == ERR_OK; i = bitset_next(&rest->open, i + 1)) {
+        struct row row = {0};
+        bool matches = true;
+        e = docs_get(&r, i, &row.document, em);
+        rest->n_documents++;
+        /* clauses about documents decode no metadata: no scratch arena is needed */
+        for (uint32_t k = 0; k < rest->n && matches && e == ERR_OK; k++)
+            e = filter_matches(rest->filters[k], &row, NULL, &matches, em);
+        if (!matches) bitset_remove(rows, i);
+        bitset_remove(&rest->open, i);
+    }
+    docs_end(&r);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
+    return e;
+}
+
 enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                         struct bitset *out, struct errmsg *em)
+                         struct bitset *out, struct filter_rest *rest, struct errmsg *em)
 {
     struct arena scratch = {.max_bytes = a->max_bytes};
     struct eval ev = {.f = fragment_of(s), .arena = &scratch, .em = em};
     struct bitset scope, found;
+    struct filter_rest open = {0};
     enum err e = ERR_OK;
     CHECK(n_rows == ev.f->n_rows && "a fragment is seen whole");
     if (!bitset_init(&scope, &scratch, n_rows) || !bitset_init(&found, a, n_rows)) {
@@ -218,14 +321,31 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
         goto out;
     }
     bitset_fill(&scope);
-    if (f == NULL)
+    uint32_t n_open = f != NULL && rest != NULL && !rest->decides_all ? count_documents(f) : 0;
+    if (f == NULL) {
         copy(&found, &scope);
-    else
+    } else if (n_open > 0) {
+        open = (struct filter_rest){.filters = arena_array(a, n_open, sizeof *open.filters)};
+        if (open.filters == NULL || !bitset_init(&open.open, a, n_rows)) {
+            e = errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
+            goto out;
+        }
+        copy(&found, &scope);
+        e = eval_open(&ev, f, &found, &open);
+        bitset_and(&open.open, &found);
+    } else {
         e = eval_node(&ev, f, &scope, &found);
-    if (e == ERR_OK)
-        *out = found;
-    else
-        errmsg_wrap(em, "%s", ev.f->path);
+    }
+    if (e == ERR_OK) *out = found;
+    if (e == ERR_OK && rest != NULL) {
+        open.n_documents = rest->n_documents + ev.n_documents;
+        if (open.n > 0)
+            *rest = open;
+        else
+            rest->n_documents = open.n_documents;
+    }
+    if (e == ERR_OK) goto out;
+    errmsg_wrap(em, "%s", ev.f->path);
 out:
     arena_free(&scratch);
     return e;

@@ -208,6 +208,11 @@ static enum err write_derived(struct fragment_writer *w, struct errmsg *em)
     end_section(w, SECTION_TEXT_INDEX);
     text_index_builder_free(w->text_index);
     w->text_index = NULL;
+    begin_section(w);
+    if ((e = sparse_lists_builder_finish(w->sparse_lists, w->n_rows, &w->sink, em)) != ERR_OK) return e;
+    end_section(w, SECTION_SPARSE_LISTS);
+    sparse_lists_builder_free(w->sparse_lists);
+    w->sparse_lists = NULL;
     return ERR_OK;
 }
 

@@ -10,6 +10,7 @@
 #include "index/codes.h"
 #include "index/index.h"
 #include "index/meta_index.h"
+#include "index/sparse_lists.h"
 #include "index/text_index.h"
 
 #define FRAGMENT_MAGIC "CHRFRAG\n"
@@ -38,7 +39,8 @@ enum section_type {                        /* numbers are part of the file forma
                     SECTION_CODES = 10,    /* codes.h; left out when there are none */
                     SECTION_META_INDEX = 11,
                     SECTION_TEXT_INDEX = 12,
-                    SECTION_TYPES_ = 13,
+                    SECTION_SPARSE_LISTS = 13, /* sparse_lists.h; left out by former versions of the program only */
+                    SECTION_TYPES_ = 14,
 };
 
 struct fragment_section {
@@ -138,6 +140,7 @@ struct fragment {
     struct codes codes;
     struct meta_index meta_index;
     struct text_index text_index;
+    struct sparse_lists sparse_lists;
     char *path; /* for messages */
 };
 
@@ -184,10 +187,12 @@ bool docs_is_lasting(const struct docs_reader *r, struct str document); /* a vie
 
 /* --- operations --------------------------------------------------------------------------------------------------- */
 
-const struct segment_ops *fragment_ops(void); /* fragment_ops.c */
-void fragment_free(struct segment *s);        /* fragment_open.c */
+const struct segment_ops *fragment_ops(bool has_sparse_lists); /* fragment_ops.c */
+void fragment_free(struct segment *s);                         /* fragment_open.c */
 
 enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
-                         struct bitset *out, struct errmsg *em);
+                         struct bitset *out, struct filter_rest *rest, struct errmsg *em); /* fragment_filter.c */
+enum err fragment_settle(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
+                         uint32_t to, struct errmsg *em);
 
 #endif

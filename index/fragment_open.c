@@ -127,11 +127,13 @@ static enum err open_rows(struct fragment *f, struct errmsg *em)
 
 static enum err open_indexes(struct fragment *f, struct errmsg *em)
 {
-    struct bytes codes = section_of(f, SECTION_CODES);
+    struct bytes codes = section_of(f, SECTION_CODES), sparse = section_of(f, SECTION_SPARSE_LISTS);
     enum err e = ERR_OK;
     if (codes.p != NULL) e = codes_open(&f->codes, codes, f->n_rows, f->dim, f->space, em);
     if (e == ERR_OK) e = meta_index_open(&f->meta_index, section_of(f, SECTION_META_INDEX), f->n_rows, em);
     if (e == ERR_OK) e = text_index_open(&f->text_index, section_of(f, SECTION_TEXT_INDEX), f->n_rows, em);
+    if (e == ERR_OK && sparse.p != NULL) e = sparse_lists_open(&f->sparse_lists, sparse, f->n_rows, em);
+    f->segment.ops = fragment_ops(sparse.p != NULL);
     return e;
 }
 
@@ -161,7 +163,6 @@ enum err fragment_open(struct fragment **out, const struct vfs *vfs, const char 
     if (f == NULL) return errmsg_set(em, ERR_NOMEM, "open %s", path);
     enum err e = ERR_NOMEM;
     f->vfs = vfs;
-    f->segment.ops = fragment_ops();
     f->path = mem_dup(path, strlen(path) + 1);
     if (f->path == NULL || docs_cache_new(&f->docs.cache) != ERR_OK) {
         (void)errmsg_set(em, e, "open a fragment");

@@ -53,7 +53,7 @@ static enum err fragment_row(const struct segment *s, uint32_t row, unsigned par
     }
     if ((parts & ROW_META) != 0) {
         if ((e = column_get(&f->meta, row, &value, em)) != ERR_OK) goto fail;
-        if (value.n > 0 && !meta_validate(value, false)) {
+        if (value.n > 0 && (parts & ROW_UNCHECKED) == 0 && !meta_validate(value, false)) {
             e = errmsg_set(em, ERR_CORRUPT, "row %u: its metadata are damaged", row);
             goto fail;
         }
@@ -78,7 +78,7 @@ static uint64_t fragment_born(const struct segment *s, uint32_t row)
     return fragment_of(s)->born[row];
 }
 
-/* --- nearest ------------------------------------------------------------------------------------------------------ */
+/* --- what the indexes ask about rows -------------------------------------------------------------------------------- */
 
 struct search {
     const struct fragment *f;
@@ -96,6 +96,8 @@ static uint64_t search_ordinal(const void *ctx, uint32_t row)
     const struct search *search = ctx;
     return search->f->ordinals[row];
 }
+
+/* --- nearest ------------------------------------------------------------------------------------------------------ */
 
 static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struct query_vector *q,
                                  const struct bitset *mask, uint32_t n_mask, uint64_t lsn, struct topk *top,
@@ -118,16 +120,41 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
     return ERR_OK;
 }
 
-const struct segment_ops *fragment_ops(void)
+static enum err fragment_sparse_nearest(const struct segment *s, const struct sparse_query *q,
+                                        const struct bitset *mask, uint64_t lsn, struct topk *top, struct arena *a,
+                                        struct errmsg *em)
 {
+    const struct fragment *f = fragment_of(s);
+    struct search search = {f, lsn};
+    struct sparse_rows rows = {search_is_visible, search_ordinal, &search};
+    enum err e = sparse_lists_nearest(&f->sparse_lists, &rows, q, mask, top, a, em);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
+    return e;
+}
+
+static enum err fragment_sparse_count(const struct segment *s, const struct sparse_query *q, uint64_t lsn,
+                                      uint32_t *counts, struct errmsg *em)
+{
+    const struct fragment *f = fragment_of(s);
+    struct search search = {f, lsn};
+    bool is_whole = atomic_load_explicit(&s->deaths.n_dead, memory_order_relaxed) == 0;
+    struct sparse_rows rows = {is_whole ? NULL : search_is_visible, search_ordinal, &search};
+    enum err e = sparse_lists_count(&f->sparse_lists, &rows, q, counts, em);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
+    return e;
+}
+
+#define FRAGMENT_OPS                                                                                                   \
+    .free = fragment_free, .find = fragment_find, .row = fragment_row, .filter = fragment_filter,                      \
+    .settle = fragment_settle, .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
+
+const struct segment_ops *fragment_ops(bool has_sparse_lists)
+{
+    static const struct segment_ops plain = {FRAGMENT_OPS};
     static const struct segment_ops ops = {
-        .free = fragment_free,
-        .find = fragment_find,
-        .row = fragment_row,
-        .filter = fragment_filter,
-        .nearest = fragment_nearest,
-        .ordinal = fragment_ordinal,
-        .born = fragment_born,
+        FRAGMENT_OPS,
+        .sparse_nearest = fragment_sparse_nearest,
+        .sparse_count = fragment_sparse_count,
     };
-    return &ops;
+    return has_sparse_lists ? &ops : &plain;
 }

@@ -13,6 +13,16 @@
 
 enum { ROWS_FIRST = 256 };
 
+/* Never into a file that is there already: what an earlier failure left may be linked into a fork by now, and bytes
+ * written to it would appear there. */
+static enum err open_new(const struct vfs *vfs, const char *path, struct vfs_file **f, struct errmsg *em)
+{
+    enum err e = vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, f, em);
+    if (e != ERR_EXISTS) return e;
+    e = vfs->remove(vfs->ctx, path, em);
+    return e == ERR_OK ? vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, f, em) : e;
+}
+
 enum err fragment_writer_new(struct fragment_writer **out, const struct vfs *vfs, const char *path,
                              const struct fragment_options *o, struct errmsg *em)
 {
@@ -33,7 +43,8 @@ enum err fragment_writer_new(struct fragment_writer **out, const struct vfs *vfs
     if ((e = docs_writer_init(&w->docs, vfs, path, em)) != ERR_OK) goto fail;
     if ((e = meta_index_builder_new(&w->meta_index, em)) != ERR_OK) goto fail;
     if ((e = text_index_builder_new(&w->text_index, vfs, path, em)) != ERR_OK) goto fail;
-    e = vfs->open(vfs->ctx, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &w->file, em);
+    if ((e = sparse_lists_builder_new(&w->sparse_lists, vfs, path, em)) != ERR_OK) goto fail;
+    e = open_new(vfs, path, &w->file, em);
     if (e != ERR_OK) goto fail;
     if ((e = sink_init(&w->sink, vfs, w->file, FRAGMENT_HEADER_BYTES, em)) != ERR_OK) goto fail;
     sink_begin(&w->sink, FRAGMENT_ALIGN);
@@ -54,6 +65,7 @@ void fragment_writer_free(struct fragment_writer *w)
     docs_writer_deinit(&w->docs);
     meta_index_builder_free(w->meta_index);
     text_index_builder_free(w->text_index);
+    sparse_lists_builder_free(w->sparse_lists);
     sink_deinit(&w->sink);
     if (w->file != NULL) w->vfs->close(w->file);
     mem_free(w->rows);
@@ -103,7 +115,8 @@ enum err fragment_writer_add(struct fragment_writer *w, const struct row *row, u
     if (row->uri.p != NULL) spill_add(&w->uris, row->uri.p, row->uri.n);
     if (row->meta.n > 0) {
         spill_add(&w->metas, row->meta.p, row->meta.n);
-        if ((e = meta_index_builder_add(w->meta_index, n, row->meta, em)) != ERR_OK) return e;
+        if ((e = meta_index_builder_add(w->meta_index, n, row->meta, em)) != ERR_OK) return e; /* validates them */
+        if ((e = sparse_lists_builder_add(w->sparse_lists, n, row->meta, em)) != ERR_OK) return e;
     }
     if (row->document.p != NULL) {
         if ((e = docs_writer_add(&w->docs, row->document, em)) != ERR_OK) return e;

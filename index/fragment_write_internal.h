@@ -2,7 +2,7 @@
  * fragment_docs_write.c.
  *
  * Vectors go to the file as they come. Of every row 64 bytes wait in memory; ids, uris, metadata and documents wait in
- * spills; the metadata and text indexes take the row at once.
+ * spills; the metadata and text indexes and the sparse lists take the row at once.
  */
 #ifndef INDEX_FRAGMENT_WRITE_INTERNAL_H
 #define INDEX_FRAGMENT_WRITE_INTERNAL_H
@@ -54,6 +54,7 @@ struct fragment_writer {
     struct docs_writer docs;
     struct meta_index_builder *meta_index;
     struct text_index_builder *text_index;
+    struct sparse_lists_builder *sparse_lists;
     struct fragment_header header; /* its section table grows */
 };
 

@@ -1,7 +1,8 @@
 /* index.h - fragments: immutable, memory-mapped files that hold rows of one collection with everything to find them.
  *
  * A fragment is one file (docs/formats.md#fragment): row store (ids, documents, uris, packed metadata, f32 vectors,
- * ordinals, birth positions), id hash, vector codes, metadata index, trigram index; every section with a CRC32C.
+ * ordinals, birth positions), id hash, vector codes, metadata index, trigram index, inverted lists of sparse vectors;
+ * every section with a CRC32C.
  * Rows are in ascending order of their ordinals. Fragments are written by the compactor, searchable the moment they are
  * mapped, never changed. The list of a collection's fragments with their dead rows is a manifest file, named by the
  * catalog.

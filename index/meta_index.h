@@ -5,7 +5,7 @@
  * other doubles, bools, and for arrays one class an element type, where integers and doubles stay apart.
  * A list is the ascending distinct values with, for each, its rows ascending; a value that more than 1 row in 32 has
  * is kept as a bitmap, others as row numbers.
- * Sparse vectors are not indexed here.
+ * Sparse vectors are not indexed here (sparse_lists.h).
  * THREADS  building: one. Evaluating: any number.
  */
 #ifndef INDEX_META_INDEX_H

@@ -334,6 +334,45 @@ static void write_bitmap(const struct list *list, struct group g, uint32_t n_row
     }
 }
 
+/* Where prefixes end: after every 32nd part of the rows, at a whole value. Returns how many there are. */
+static uint32_t find_bounds(const struct list *list, uint32_t bounds[META_PREFIXES_MAX])
+{
+    uint32_t n = 0, value = 0;
+    size_t last = 0, step = list->n / (META_PREFIXES_MAX - 1) + 1;
+    if (!meta_class_has_order(list->class) || list->n < 2 * META_PREFIX_ROWS) return 0;
+    if (step < META_PREFIX_ROWS) step = META_PREFIX_ROWS;
+    for (struct group g = {0}; group_next(list, &g);) {
+        value++;
+        if (g.to - last < step && g.to < list->n) continue;
+        bounds[n++] = value;
+        last = g.to;
+    }
+    CHECK(n <= META_PREFIXES_MAX && "each prefix but the last has a step of rows more");
+    return n;
+}
+
+static enum err write_prefixes(const struct list *list, uint32_t n_rows, struct sink *out, struct errmsg *em)
+{
+    uint32_t bounds[META_PREFIXES_MAX], n = find_bounds(list, bounds), i = 0, value = 0;
+    size_t words = bitset_words(n_rows);
+    if (n == 0) return ERR_OK;
+    CHECK(sink_at(out) == meta_prefixes_at(&list->out, n_rows) && "prefixes follow the bitmaps");
+    uint64_t *rows = mem_array(words, sizeof *rows);
+    if (rows == NULL) return errmsg_set(em, ERR_NOMEM, "a bitmap of %u rows", n_rows);
+    for (uint32_t k = 0; k < n; k++) sink_u32(out, bounds[k]);
+    sink_align(out, 8);
+    for (struct group g = {0}; group_next(list, &g);) {
+        for (size_t k = g.from; k < g.to; k++) rows[list->rows[k] / 64] |= UINT64_C(1) << (list->rows[k] % 64);
+        if (++value == bounds[i]) {
+            sink_add(out, rows, words * sizeof *rows);
+            i++;
+        }
+    }
+    mem_free(rows);
+    CHECK(i == n && "the last bound is that of all values");
+    return out->err;
+}
+
 static enum err write_list(struct list *list, uint32_t n_rows, struct sink *out, struct errmsg *em)
 {
     struct meta_list *o = &list->out;
@@ -350,6 +389,8 @@ static enum err write_list(struct list *list, uint32_t n_rows, struct sink *out,
     o->n_values = (uint32_t)n_values;
     o->n_rows = (uint32_t)first;
     o->class = (uint32_t)list->class;
+    uint32_t bounds[META_PREFIXES_MAX];
+    o->n_prefixes = find_bounds(list, bounds);
     sink_align(out, 8);
     write_values(list, out);
 
@@ -376,7 +417,8 @@ static enum err write_list(struct list *list, uint32_t n_rows, struct sink *out,
     }
     for (struct group g = {0}; group_next(list, &g);)
         if (is_dense(g, n_rows)) write_bitmap(list, g, n_rows, out);
-    return out->err;
+    if (out->err != ERR_OK) return out->err;
+    return write_prefixes(list, n_rows, out, em);
 }
 
 static int compare_lists(const void *a, const void *b)

@@ -12,6 +12,7 @@
 struct view {
     struct meta_list l;
     const uint8_t *values, *firsts, *rows, *dense, *heap;
+    const uint8_t *bounds, *prefixes; /* n_prefixes u32; bitmaps */
 };
 
 static enum err damaged(struct errmsg *em, const char *what)
@@ -55,11 +56,19 @@ static enum err open_list(const struct meta_index *m, uint32_t i, struct view *v
         !is_inside(m, v->l.dense_at, v->l.n_dense, sizeof(struct meta_dense)) ||
         !is_inside(m, v->l.heap_at, v->l.heap_n, 1))
         return damaged(em, "a list is");
+    uint64_t prefixes_at = meta_prefixes_at(&v->l, m->n_rows),
+             bound_bytes = ((uint64_t)v->l.n_prefixes * 4 + 7) & ~7ULL;
+    if (v->l.n_prefixes > 0 &&
+        (!is_inside(m, prefixes_at, bound_bytes, 1) ||
+         !is_inside(m, prefixes_at + bound_bytes, v->l.n_prefixes, (uint64_t)bitset_words(m->n_rows) * 8)))
+        return damaged(em, "a list's prefixes are");
     v->values = base + v->l.values_at;
     v->firsts = base + v->l.firsts_at;
     v->rows = base + v->l.rows_at;
     v->dense = base + v->l.dense_at;
     v->heap = base + v->l.heap_at;
+    v->bounds = v->l.n_prefixes > 0 ? base + prefixes_at : NULL;
+    v->prefixes = v->l.n_prefixes > 0 ? base + prefixes_at + bound_bytes : NULL;
     return ERR_OK;
 }
 
@@ -89,29 +98,51 @@ static enum err find_list(const struct meta_index *m, struct str key, enum meta_
 
 /* --- rows of values --------------------------------------------------------------------------------------------- */
 
-static enum err add_bitmap(const struct meta_index *m, uint64_t at, struct bitset *out, struct errmsg *em)
+/* Rows come into a bitmap in one of two ways: added, or toggled (ranges: a row has one value, so that of two sets of
+ * which one holds the other the difference is left). */
+enum how { ADD, TOGGLE };
+
+static enum err put_words(const struct meta_index *m, const uint8_t *words, enum how how, struct bitset *out,
+                          struct errmsg *em)
 {
     size_t n = bitset_words(m->n_rows);
-    if (!is_inside(m, at, n, 8)) return damaged(em, "a bitmap is");
-    const uint8_t *words = (const uint8_t *)m->section.p + at;
     if (n > 0 && m->n_rows % 64 != 0 && le64_get(words + (n - 1) * 8) >> (m->n_rows % 64) != 0)
         return damaged(em, "a bitmap's row is");
-    for (size_t i = 0; i < n; i++) out->words[i] |= le64_get(words + i * 8);
+    if (how == TOGGLE)
+        for (size_t i = 0; i < n; i++) out->words[i] ^= le64_get(words + i * 8);
+    else
+        for (size_t i = 0; i < n; i++) out->words[i] |= le64_get(words + i * 8);
     return ERR_OK;
 }
 
-/* Sets the rows of the values [from, to). */
-static enum err add_rows(const struct meta_index *m, const struct view *v, uint32_t from, uint32_t to,
+static enum err put_numbers(const struct meta_index *m, const uint8_t *numbers, size_t n, enum how how,
+                            struct bitset *out, struct errmsg *em)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t row = le32_get(numbers + i * 4);
+        if (row >= m->n_rows) return damaged(em, "a row is");
+        if (how == TOGGLE)
+            out->words[row / 64] ^= UINT64_C(1) << (row % 64);
+        else
+            bitset_add(out, row);
+    }
+    return ERR_OK;
+}
+
+static uint32_t first_at(const struct view *v, uint32_t value)
+{
+    return le32_get(v->firsts + (size_t)value * 4);
+}
+
+/* Puts the rows of the values [from, to). */
+static enum err put_rows(const struct meta_index *m, const struct view *v, uint32_t from, uint32_t to, enum how how,
                          struct bitset *out, struct errmsg *em)
 {
     if (from >= to) return ERR_OK;
-    uint32_t first = le32_get(v->firsts + (size_t)from * 4), last = le32_get(v->firsts + (size_t)to * 4);
+    uint32_t first = first_at(v, from), last = first_at(v, to);
     if (first > last || last > v->l.n_rows) return damaged(em, "the rows of a value are");
-    for (uint32_t i = first; i < last; i++) {
-        uint32_t row = le32_get(v->rows + (size_t)i * 4);
-        if (row >= m->n_rows) return damaged(em, "a row is");
-        bitset_add(out, row);
-    }
+    enum err e = put_numbers(m, v->rows + (size_t)first * 4, last - first, how, out, em);
+    if (e != ERR_OK) return e;
     uint32_t low = 0, high = v->l.n_dense; /* the first dense value at or after `from` */
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
@@ -124,10 +155,38 @@ static enum err add_rows(const struct meta_index *m, const struct view *v, uint3
         struct meta_dense dense;
         memcpy(&dense, v->dense + (size_t)low * sizeof dense, sizeof dense);
         if (dense.value >= to) break;
-        enum err e = add_bitmap(m, dense.bitmap_at, out, em);
+        if (!is_inside(m, dense.bitmap_at, bitset_words(m->n_rows), 8)) return damaged(em, "a bitmap is");
+        e = put_words(m, (const uint8_t *)m->section.p + dense.bitmap_at, how, out, em);
         if (e != ERR_OK) return e;
     }
     return ERR_OK;
+}
+
+static uint32_t bound_at(const struct view *v, uint32_t i)
+{
+    return le32_get(v->bounds + (size_t)i * 4);
+}
+
+static enum err toggle_prefix(const struct meta_index *m, const struct view *v, uint32_t i, struct bitset *out,
+                              struct errmsg *em)
+{
+    return put_words(m, v->prefixes + (size_t)i * bitset_words(m->n_rows) * 8, TOGGLE, out, em);
+}
+
+/* Toggles the rows of the first `n_values` values: from the nearer of the two prefixes around it. */
+static enum err toggle_below(const struct meta_index *m, const struct view *v, uint32_t n_values, struct bitset *out,
+                             struct errmsg *em)
+{
+    uint32_t above = 0; /* the first prefix that reaches so far */
+    while (above < v->l.n_prefixes && bound_at(v, above) < n_values) above++;
+    if (above == v->l.n_prefixes || bound_at(v, above) > v->l.n_values) return damaged(em, "a prefix is");
+    uint32_t high = bound_at(v, above), low = above > 0 ? bound_at(v, above - 1) : 0;
+    bool is_above = first_at(v, high) - first_at(v, n_values) < first_at(v, n_values) - first_at(v, low);
+    enum err e = ERR_OK;
+    if (is_above || above > 0) e = toggle_prefix(m, v, is_above ? above : above - 1, out, em);
+    if (e != ERR_OK) return e;
+    if (is_above) return put_rows(m, v, n_values, high, TOGGLE, out, em);
+    return put_rows(m, v, low, n_values, TOGGLE, out, em);
 }
 
 /* --- finding values --------------------------------------------------------------------------------------------- */
@@ -191,9 +250,10 @@ static enum err add_equal(const struct meta_index *m, struct str key, enum meta_
     if (e != ERR_OK || !found) return e;
     if ((e = lower_bound(&v, wanted, false, &from, em)) != ERR_OK) return e;
     if ((e = lower_bound(&v, wanted, true, &to, em)) != ERR_OK) return e;
-    return add_rows(m, &v, from, to, out, em);
+    return put_rows(m, &v, from, to, ADD, out, em);
 }
 
+/* Adds the rows on one side of a bound. They are toggled: `out` holds at most rows of the other class. */
 static enum err add_range(const struct meta_index *m, const struct filter *f, enum meta_class class, struct bitset *out,
                           struct errmsg *em)
 {
@@ -204,8 +264,11 @@ static enum err add_range(const struct meta_index *m, const struct filter *f, en
     if (e != ERR_OK || !found) return e;
     e = lower_bound(&v, &f->values[0], f->kind == FILTER_GT || f->kind == FILTER_LTE, &bound, em);
     if (e != ERR_OK) return e;
-    if (f->kind == FILTER_GT || f->kind == FILTER_GTE) return add_rows(m, &v, bound, v.l.n_values, out, em);
-    return add_rows(m, &v, 0, bound, out, em);
+    bool is_upper = f->kind == FILTER_GT || f->kind == FILTER_GTE;
+    if (v.l.n_prefixes == 0)
+        return put_rows(m, &v, is_upper ? bound : 0, is_upper ? v.l.n_values : bound, TOGGLE, out, em);
+    if (is_upper) e = toggle_prefix(m, &v, v.l.n_prefixes - 1, out, em);
+    return e == ERR_OK ? toggle_below(m, &v, bound, out, em) : e;
 }
 
 /* Scalars that equal `wanted`. */

@@ -32,15 +32,23 @@ struct meta_list {
     uint32_t class;
     uint32_t n_values;
     uint32_t n_dense;
-    uint32_t n_rows; /* row numbers in all */
-    uint32_t zero;
-    uint64_t values_at; /* u64[n_values], or u64[n_values + 1] offsets */
-    uint64_t firsts_at; /* u32[n_values + 1] */
-    uint64_t rows_at;   /* u32[n_rows] */
-    uint64_t dense_at;  /* struct meta_dense[n_dense], ascending */
+    uint32_t n_rows;     /* row numbers in all */
+    uint32_t n_prefixes; /* 0: too few rows, a class without ranges, or written by a former version */
+    uint64_t values_at;  /* u64[n_values], or u64[n_values + 1] offsets */
+    uint64_t firsts_at;  /* u32[n_values + 1] */
+    uint64_t rows_at;    /* u32[n_rows] */
+    uint64_t dense_at;   /* struct meta_dense[n_dense], ascending */
     uint64_t heap_at, heap_n;
 };
 _Static_assert(sizeof(struct meta_list) == 80, "format");
+
+/* Prefixes follow the list's last bitmap: u32 bounds[n_prefixes], strictly ascending, the last one n_values; zeros up to
+ * a multiple of 8; for each bound b a bitmap of the rows whose value is one of the first b. So the rows of a range are
+ * two bitmaps and the rows between a bound and the range's end, however wide it is. */
+enum {
+    META_PREFIXES_MAX = 33,
+    META_PREFIX_ROWS = 256, /* at least so many rows lie between two bounds */
+};
 
 struct meta_dense {
     uint32_t value; /* index in the list */
@@ -88,6 +96,17 @@ static inline double double_of_order(uint64_t order)
     double f;
     memcpy(&f, &bits, sizeof f);
     return f;
+}
+
+/* Only these are asked for ranges. A row has one value of one of them under a key. */
+static inline bool meta_class_has_order(enum meta_class class)
+{
+    return class == META_WHOLE || class == META_FRACTION;
+}
+
+static inline uint64_t meta_prefixes_at(const struct meta_list *l, uint32_t n_rows)
+{
+    return l->dense_at + l->n_dense * (sizeof(struct meta_dense) + (uint64_t)bitset_words(n_rows) * 8);
 }
 
 /* Class and order of a scalar that is not a string. */

@@ -28,6 +28,8 @@ struct text_index {
     struct bytes section;
     uint32_t n_rows, n_trigrams;
     const uint8_t *trigrams; /* the directory: n_trigrams + 1 entries */
+    uint32_t n_shorts;
+    const uint8_t *shorts; /* u32[n_shorts]; NULL: of a former version, which does not tell */
 };
 enum err text_index_open(struct text_index *t, struct bytes section, uint32_t n_rows, struct errmsg *em);
 
@@ -35,7 +37,16 @@ enum err text_index_open(struct text_index *t, struct bytes section, uint32_t n_
  * Needles below three bytes clear nothing; after one of exactly three bytes the rows left all hold it. */
 enum err text_index_narrow(const struct text_index *t, struct str needle, struct bitset *rows, struct arena *a,
                            struct errmsg *em);
-/* The same for what a regular expression needs. */
+/* For a needle of one or two bytes: clears from `rows` those that cannot hold it, if no more than `most` row numbers are
+ * read for it; else, and in a section of a former version, clears nothing. (text_index_short.c) */
+enum text_narrowed {
+    TEXT_AS_BEFORE,  /* nothing is cleared */
+    TEXT_CANDIDATES, /* some of the rows left may not hold it */
+    TEXT_DECIDED,    /* they all hold it */
+};
+enum err text_index_narrow_short(const struct text_index *t, struct str needle, uint64_t most, struct bitset *rows,
+                                 struct arena *a, enum text_narrowed *how, struct errmsg *em);
+/* text_index_narrow for what a regular expression needs. */
 enum err text_index_narrow_regex(const struct text_index *t, const struct regex_need *need, struct bitset *rows,
                                  struct arena *a, struct errmsg *em);
 

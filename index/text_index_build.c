@@ -40,6 +40,7 @@ struct text_index_builder {
     struct run *runs;
     size_t n_runs, cap_runs;
     struct buf deltas;
+    struct buf shorts; /* u32 each: rows with a document too short for a trigram */
     uint32_t places[2][RADIX];
 };
 
@@ -64,6 +65,7 @@ void text_index_builder_free(struct text_index_builder *b)
     mem_free(b->pairs);
     mem_free(b->runs);
     buf_free(&b->deltas);
+    buf_free(&b->shorts);
     spill_deinit(&b->spill);
     mem_free(b);
 }
@@ -152,7 +154,10 @@ static enum err push(struct text_index_builder *b, uint32_t trigram, uint32_t ro
 
 enum err text_index_builder_add(struct text_index_builder *b, uint32_t row, struct str document, struct errmsg *em)
 {
-    if (document.n < 3) return ERR_OK;
+    if (document.n < 3) {
+        if (document.n > 0) buf_u32(&b->shorts, row);
+        return b->shorts.err == ERR_OK ? ERR_OK : errmsg_set(em, b->shorts.err, "rows of short documents");
+    }
     if (b->seen == NULL) b->seen = mem_array(SEEN_WORDS, sizeof *b->seen);
     if (b->seen == NULL) return errmsg_set(em, ERR_NOMEM, "a text index");
     const uint8_t *text = (const uint8_t *)document.p;
@@ -327,9 +332,14 @@ enum err text_index_builder_finish(struct text_index_builder *b, uint32_t n_rows
         .magic = TEXT_INDEX_MAGIC,
         .n_rows = n_rows,
         .n_trigrams = m.n_trigrams,
+        .has_shorts = 1,
         .trigrams_at = sink_at(out),
     };
     sink_add(out, m.directory.p, m.directory.n);
+    trailer.shorts_at = sink_at(out);
+    sink_u32(out, (uint32_t)(b->shorts.n / sizeof(uint32_t)));
+    sink_add(out, b->shorts.p, b->shorts.n);
+    sink_align(out, 8);
     sink_add(out, &trailer, sizeof trailer);
     e = out->err;
 out:

@@ -27,45 +27,46 @@ enum err text_index_open(struct text_index *t, struct bytes section, uint32_t n_
     if (!ck_mul((size_t)trailer.n_trigrams + 1, sizeof(struct text_trigram), &bytes) ||
         trailer.trigrams_at > section.n || bytes > section.n - trailer.trigrams_at)
         return damaged(em, "the directory is");
-    *t = (struct text_index){
+    struct text_index found = {
         .section = section,
         .n_rows = n_rows,
         .n_trigrams = trailer.n_trigrams,
         .trigrams = (const uint8_t *)section.p + trailer.trigrams_at,
     };
+    if (trailer.has_shorts != 0) {
+        if (trailer.shorts_at > section.n - sizeof(uint32_t)) return damaged(em, "the rows of short documents are");
+        found.shorts = (const uint8_t *)section.p + trailer.shorts_at + sizeof(uint32_t);
+        found.n_shorts = le32_get(found.shorts - sizeof(uint32_t));
+        if (found.n_shorts > (section.n - sizeof(uint32_t) - trailer.shorts_at) / sizeof(uint32_t))
+            return damaged(em, "the rows of short documents are");
+    }
+    *t = found;
     return ERR_OK;
 }
 
-/* Postings of one trigram. */
-struct postings {
-    const uint8_t *at, *end;
-    uint32_t n_rows;
-    enum text_postings kind;
-};
-
-/* *found is false when no row has the trigram. */
-static enum err find_trigram(const struct text_index *t, uint32_t trigram, struct postings *p, bool *found,
-                             struct errmsg *em)
+uint32_t text_index_bound(const struct text_index *t, uint32_t trigram)
 {
     uint32_t low = 0, high = t->n_trigrams;
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
-        if (le32_get(t->trigrams + (size_t)mid * sizeof(struct text_trigram)) >> 8 < trigram)
+        if (text_index_key(t, mid) >> 8 < trigram)
             low = mid + 1;
         else
             high = mid;
     }
-    *found = false;
-    if (low == t->n_trigrams) return ERR_OK;
+    return low;
+}
+
+enum err text_index_postings(const struct text_index *t, uint32_t i, struct postings *p, struct errmsg *em)
+{
     struct text_trigram entry, next;
-    memcpy(&entry, t->trigrams + (size_t)low * sizeof entry, sizeof entry);
-    memcpy(&next, t->trigrams + ((size_t)low + 1) * sizeof next, sizeof next);
-    if (entry.key >> 8 != trigram) return ERR_OK;
+    CHECK(i < t->n_trigrams && "an entry of the directory");
+    memcpy(&entry, t->trigrams + (size_t)i * sizeof entry, sizeof entry);
+    memcpy(&next, t->trigrams + ((size_t)i + 1) * sizeof next, sizeof next);
     uint8_t kind = entry.key & 0xff;
     if (entry.at > next.at || next.at > t->section.n || entry.n_rows > t->n_rows || kind > TEXT_BITMAP ||
         (kind == TEXT_BITMAP && next.at - entry.at < bitset_words(t->n_rows) * 8))
         return damaged(em, "the rows of a trigram are");
-    *found = true;
     *p = (struct postings){
         .at = (const uint8_t *)t->section.p + entry.at,
         .end = (const uint8_t *)t->section.p + next.at,
@@ -73,6 +74,15 @@ static enum err find_trigram(const struct text_index *t, uint32_t trigram, struc
         .kind = (enum text_postings)kind,
     };
     return ERR_OK;
+}
+
+/* *found is false when no row has the trigram. */
+static enum err find_trigram(const struct text_index *t, uint32_t trigram, struct postings *p, bool *found,
+                             struct errmsg *em)
+{
+    uint32_t i = text_index_bound(t, trigram);
+    *found = i < t->n_trigrams && text_index_key(t, i) >> 8 == trigram;
+    return *found ? text_index_postings(t, i, p, em) : ERR_OK;
 }
 
 static void clear_words(struct bitset *rows, size_t from, size_t to)
@@ -87,16 +97,8 @@ static enum err keep_deltas(const struct postings *p, struct bitset *rows, struc
     uint64_t row = 0, word = 0;
     size_t i = 0; /* the word that is being gathered */
     while (at < p->end) {
-        uint64_t delta = *at++;
-        if (delta >= 0x80) {
-            delta &= 0x7f;
-            for (unsigned shift = 7;; shift += 7) {
-                if (at == p->end || shift > 28) return damaged(em, "the rows of a trigram are");
-                uint8_t byte = *at++;
-                delta |= (uint64_t)(byte & 0x7f) << shift;
-                if (byte < 0x80) break;
-            }
-        }
+        uint32_t delta;
+        if ((at = postings_delta(at, p->end, &delta)) == NULL) return damaged(em, "the rows of a trigram are");
         row += delta;
         if (row >= rows->n_bits) return damaged(em, "a row is");
         if (row / 64 != i) {

@@ -16,7 +16,7 @@ static void *config_member(struct config *c, const struct config_key *key)
     return (char *)c + key->offset;
 }
 
-static bool parse_number(struct str s, uint64_t *v)
+bool config_parse_number(struct str s, uint64_t *v)
 {
     uint64_t sum = 0;
     if (s.n == 0) return false;
@@ -99,7 +99,7 @@ enum err config_set(struct config *c, const struct config_key *key, struct str v
     case CONFIG_TEXT:
         return config_set_text(c, key, value, place, em);
     case CONFIG_NUMBER:
-        if (!parse_number(value, &number) || number < key->min || number > key->max)
+        if (!config_parse_number(value, &number) || number < key->min || number > key->max)
             return errmsg_set(em, ERR_INVALID, "%s%s: expected a whole number from %llu to %llu, found \"%.*s\"", place,
                               key->name, (unsigned long long)key->min, (unsigned long long)key->max,
                               value.n < 64 ? (int)value.n : 64, value.p);
@@ -115,6 +115,8 @@ enum err config_set(struct config *c, const struct config_key *key, struct str v
                           key->name, value.n < 64 ? (int)value.n : 64, value.p);
     case CONFIG_LIST:
         return config_set_yaml_list(c, key, value, place, em);
+    case CONFIG_RULES:
+        return config_set_yaml_rules(c, key, value, place, em);
     case CONFIG_NO_EFFECT:
         buf_printf(&c->warnings, "%s%s is accepted, but has no effect in this server\n", place, key->name);
         return ERR_OK;
@@ -143,7 +145,7 @@ enum err config_init(struct config *c, struct errmsg *em)
     *c = (struct config){.warnings = {.max = 65536}, .unknown = {.max = 4096}};
     for (size_t i = 0; i < config_n_keys; i++) {
         const struct config_key *k = &config_keys[i];
-        if (k->initial == NULL || k->type == CONFIG_LIST) continue;
+        if (k->initial == NULL || k->type == CONFIG_LIST || k->type == CONFIG_RULES) continue;
         enum err e = config_set(c, k, str_from_c(k->initial), "default of ", em);
         CHECK((e == ERR_OK || e == ERR_NOMEM) && "the table's defaults are within its own ranges");
         if (e != ERR_OK) {

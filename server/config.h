@@ -9,6 +9,7 @@
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
+#include "api/limits.h"
 #include "core/arena.h"
 #include "core/buf.h"
 #include "core/logger.h"
@@ -30,6 +31,9 @@ struct config {
     uint64_t body_memory_bytes;
     uint64_t flush_rows, flush_bytes, log_bytes;
     enum log_level log_level;
+    bool metrics;
+    const char *request_log; /* "none", "-" or a path */
+    uint64_t slow_request_ms;
 
     /* who may do what (server/access.h); NULL: not set */
     int auth_provider;     /* enum auth_provider */
@@ -40,6 +44,14 @@ struct config {
     /* from variables of Chroma's older servers only */
     const char *old_credentials, *old_credentials_file, *old_roles;
     bool old_wants_roles;
+
+    /* what a tenant may use (api/limits.h, server/limits_file.h) */
+    struct tenant_rules limits; /* of tenants that have none of their own */
+    const char *limits_file;    /* NULL: none */
+    uint64_t usage_store_interval_s;
+    bool scorecard_enabled;
+    const struct scorecard_rule *scorecard; /* n_scorecard of them */
+    size_t n_scorecard;
 
     struct buf warnings; /* lines to be logged once the log level is known */
     struct buf unknown;  /* ", "-separated names of keys that nobody knows */
@@ -54,7 +66,8 @@ enum config_type {
     CONFIG_LEVEL,
     CONFIG_NO_EFFECT,
     CONFIG_OPTIONAL, /* a text that may be absent (NULL); never shown, it may be a secret */
-    CONFIG_WORD      /* one of `words`, kept as its number */
+    CONFIG_WORD,     /* one of `words`, kept as its number */
+    CONFIG_RULES     /* the scorecard's: a list of {patterns: [texts], score: number} */
 };
 
 struct config_key {
@@ -87,12 +100,18 @@ enum err config_set_list(struct config *c, const struct config_key *key, const s
 
 /* A configuration file's text. `name` is for messages. (config_yaml.c) */
 enum err config_read_yaml(struct config *c, struct str text, const char *name, struct errmsg *em);
+/* The scorecard's rules as YAML text. */
+enum err config_set_yaml_rules(struct config *c, const struct config_key *key, struct str text, const char *place,
+                               struct errmsg *em);
 /* A YAML list or scalar, as environment variables hold lists. */
 enum err config_set_yaml_list(struct config *c, const struct config_key *key, struct str text, const char *place,
                               struct errmsg *em);
 
 /* The whole file at `path`. ERR_NOT_FOUND and others of vfs.h; ERR_INVALID. (config_file.c) */
 enum err config_read_file(struct config *c, const char *path, struct errmsg *em);
+
+/* A whole number in decimal digits. */
+bool config_parse_number(struct str s, uint64_t *v);
 
 /* A setting below a group that guards the server must not be misspelt: it is an error, not a warning. */
 bool config_is_guarded(struct str name);

@@ -25,6 +25,7 @@ static void put_range(struct buf *out, const struct config_key *k)
                                         [CONFIG_OPTIONAL] = "a text",
                                         [CONFIG_BOOL] = "true or false",
                                         [CONFIG_LIST] = "a list of texts",
+                                        [CONFIG_RULES] = "a list of {patterns: [texts], score: number}",
                                         [CONFIG_LEVEL] = "debug, info, warn, error or none"};
     if (k->type == CONFIG_NUMBER)
         buf_printf(out, "# A whole number from %llu to %llu. Default: %s.\n", (unsigned long long)k->min,

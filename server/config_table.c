@@ -14,6 +14,23 @@
         name, CONFIG_OPTIONAL, AT(member), 0, 0, NULL, NULL, NULL, help, NULL                                          \
     }
 
+#define RATE(name, member, help)                                                                                       \
+    {                                                                                                                  \
+        "rate_limit." name, CONFIG_NUMBER, AT(limits.member), 0, RATE_MAX, "0", NULL, NULL, help, NULL                 \
+    }
+
+#define QUOTA_ROW_(code, key, name, text)                                                                              \
+    {"quota." key,                                                                                                     \
+     CONFIG_NUMBER,                                                                                                    \
+     AT(limits.quotas[QUOTA_##code]),                                                                                  \
+     0,                                                                                                                \
+     UINT32_MAX,                                                                                                       \
+     "0",                                                                                                              \
+     NULL,                                                                                                             \
+     NULL,                                                                                                             \
+     text "\nMore are refused with 422. 0: no quota.",                                                                 \
+     NULL},
+
 /* In the order of enum auth_provider and enum auth_header. */
 static const char *const providers[] = {"none", "token", "basic", NULL};
 static const char *const headers[] = {"any", "Authorization", "X-Chroma-Token", NULL};
@@ -76,6 +93,17 @@ const struct config_key config_keys[] = {
      "log can be cut. It bounds what is read again at the next start."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
+    {"request_log", CONFIG_TEXT, AT(request_log), 0, 0, "none", NULL, NULL,
+     "Where every request is told, one JSON object a line: none, a file, or - for stderr. The file is appended to, "
+     "and\n"
+     "opened anew at SIGHUP. See docs/operations.md."},
+    {"slow_request_ms", CONFIG_NUMBER, AT(slow_request_ms), 0, 86400000, "0", NULL, NULL,
+     "Requests that took at least so many milliseconds are told on stderr even if request_log is none. 0: they are "
+     "not."},
+    {"metrics", CONFIG_BOOL, AT(metrics), 0, 0, "true", NULL, NULL,
+     "Whether GET /metrics answers with counters and gauges in Prometheus' text format. If false it is answered with "
+     "404.\n"
+     "With auth.provider it needs the action system:metrics and a caller who is not bound to a tenant."},
     {"auth.provider", CONFIG_WORD, AT(auth_provider), 0, 0, "none", NULL, NULL,
      "How callers show who they are. none: they do not, and may do everything. token: a secret text in a header.\n"
      "basic: a name and a password. Callers without are answered with 401. See docs/access.md.",
@@ -110,8 +138,26 @@ const struct config_key config_keys[] = {
              "A certificate with its chain, in PEM. With it the server speaks HTTPS only (TLS 1.2 and 1.3). Needs\n"
              "tls.key_file. Both are read once, at the start."),
     OPTIONAL("tls.key_file", tls_key_file, "The private key that belongs to tls.cert_file, in PEM, not encrypted."),
-    NO_EFFECT("scorecard_enabled"),
-    NO_EFFECT("scorecard"),
+    RATE("reads_per_second", reads.per_second,
+         "Requests a second that one tenant may make, of those that change nothing. More are answered with 429 and a\n"
+         "header Retry-After. 0: any number. See docs/limits.md."),
+    RATE("reads_burst", reads.burst, "So many of them may come at once, after a pause. 0: as many as in a second."),
+    RATE("writes_per_second", writes.per_second, "The same for requests that change something."),
+    RATE("writes_burst", writes.burst, "So many of those at once. 0: as many as in a second."),
+    QUOTA_TABLE(QUOTA_ROW_) OPTIONAL(
+        "limits_file", limits_file,
+        "A YAML file of tenants whose rates and quotas differ from those above. It is read once, at the start."),
+    {"usage.store_interval_s", CONFIG_NUMBER, AT(usage_store_interval_s), 0, 86400, "10", NULL, NULL,
+     "What tenants have used is counted in memory and stored every so many seconds and at the end, so a crash loses "
+     "what\n"
+     "was counted since. 0: it is never stored, and counting begins again with each start."},
+    {"scorecard_enabled", CONFIG_BOOL, AT(scorecard_enabled), 0, 0, "false", NULL, NULL,
+     "Whether the rules of scorecard are in force."},
+    {"scorecard", CONFIG_RULES, AT(scorecard), 0, 0, "[]", NULL, NULL,
+     "How many requests may be in progress at a time, by tags: for example\n"
+     "[{patterns: [\"op:write\", \"tenant:*\"], score: 8}] allows each tenant eight writes. More are answered with "
+     "429.\n"
+     "See docs/limits.md."},
     NO_EFFECT("open_telemetry"),
     NO_EFFECT("stdout_tracing"),
     NO_EFFECT("sqlitedb"),
@@ -147,7 +193,7 @@ const struct config_key *config_find(struct str name)
 
 bool config_is_guarded(struct str name)
 {
-    static const char *const groups[] = {"auth", "tls"};
+    static const char *const groups[] = {"auth", "tls", "rate_limit", "quota", "usage"};
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         struct str group = str_from_c(groups[i]);
         if (str_starts(name, group) && (name.n == group.n || name.p[group.n] == '.')) return true;

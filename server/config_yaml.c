@@ -59,14 +59,85 @@ static enum err read_list(struct reader *r, const struct config_key *key, const 
     return config_set_list(r->config, key, items, count, r->em);
 }
 
+static enum err read_patterns(struct reader *r, const yaml_node_t *list, struct scorecard_rule *rule)
+{
+    const struct str name = STR("scorecard");
+    if (list->type != YAML_SEQUENCE_NODE) return reject(r, list, name, "patterns: expected a list of texts");
+    const yaml_node_item_t *first = list->data.sequence.items.start, *end = list->data.sequence.items.top;
+    if (end - first > LIST_MAX) return reject(r, list, name, "the list is too long");
+    struct str *patterns = arena_array(&r->config->arena, (size_t)(end - first) + 1, sizeof *patterns);
+    if (patterns == NULL) return errmsg_set(r->em, ERR_NOMEM, "scorecard");
+    for (const yaml_node_item_t *i = first; i < end; i++) {
+        const yaml_node_t *item = yaml_document_get_node(&r->document, *i);
+        if (item == NULL || item->type != YAML_SCALAR_NODE)
+            return reject(r, list, name, "patterns: expected a list of texts");
+        if (item->data.scalar.length > SCORECARD_PATTERN_MAX)
+            return reject(r, item, name, "a pattern of more than 63 characters");
+        struct str copy = arena_str(&r->config->arena, scalar_of(item));
+        if (copy.p == NULL) return errmsg_set(r->em, ERR_NOMEM, "scorecard");
+        patterns[rule->n_patterns++] = copy;
+    }
+    rule->patterns = patterns;
+    return ERR_OK;
+}
+
+/* {patterns: [...], score: n}; both are needed, and there is nothing else. */
+static enum err read_rule(struct reader *r, const yaml_node_t *map, struct scorecard_rule *rule)
+{
+    const struct str name = STR("scorecard");
+    bool has_patterns = false, has_score = false;
+    if (map->type != YAML_MAPPING_NODE) return reject(r, map, name, "expected a list of {patterns: [...], score: n}");
+    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
+        const yaml_node_t *key = yaml_document_get_node(&r->document, p->key);
+        const yaml_node_t *value = yaml_document_get_node(&r->document, p->value);
+        if (key == NULL || value == NULL || key->type != YAML_SCALAR_NODE)
+            return reject(r, map, name, "expected a list of {patterns: [...], score: n}");
+        bool is_patterns = str_eq(scalar_of(key), STR("patterns")), is_score = str_eq(scalar_of(key), STR("score"));
+        if ((is_patterns && has_patterns) || (is_score && has_score)) return reject(r, key, name, "a key twice");
+        if (is_patterns) {
+            enum err e = read_patterns(r, value, rule);
+            if (e != ERR_OK) return e;
+            has_patterns = true;
+        } else if (is_score) {
+            if (value->type != YAML_SCALAR_NODE || !config_parse_number(scalar_of(value), &rule->score))
+                return reject(r, value, name, "score: expected a whole number");
+            has_score = true;
+        } else {
+            return reject(r, key, name, "a key other than patterns and score");
+        }
+    }
+    return has_patterns && has_score ? ERR_OK : reject(r, map, name, "a rule needs patterns and score");
+}
+
+static enum err read_rules(struct reader *r, const yaml_node_t *n)
+{
+    if (n->type != YAML_SEQUENCE_NODE) return reject(r, n, STR("scorecard"), "expected a list of rules");
+    const yaml_node_item_t *first = n->data.sequence.items.start, *end = n->data.sequence.items.top;
+    if (end - first > LIST_MAX) return reject(r, n, STR("scorecard"), "the list is too long");
+    struct scorecard_rule *rules = arena_array(&r->config->arena, (size_t)(end - first) + 1, sizeof *rules);
+    if (rules == NULL) return errmsg_set(r->em, ERR_NOMEM, "scorecard");
+    size_t count = 0;
+    for (const yaml_node_item_t *i = first; i < end; i++) {
+        const yaml_node_t *item = yaml_document_get_node(&r->document, *i);
+        if (item == NULL) return reject(r, n, STR("scorecard"), "expected a list of rules");
+        enum err e = read_rule(r, item, &rules[count++]);
+        if (e != ERR_OK) return e;
+    }
+    r->config->scorecard = rules;
+    r->config->n_scorecard = count;
+    return ERR_OK;
+}
+
 static enum err read_value(struct reader *r, const struct config_key *key, const yaml_node_t *n)
 {
     char place[256];
     (void)snprintf(place, sizeof place, "%s:%zu: ", r->name, n->start_mark.line + 1);
     if (key->type == CONFIG_NO_EFFECT) return config_set(r->config, key, STR(""), place, r->em);
+    bool is_absent = n->type == YAML_SCALAR_NODE && is_null(n);
+    if (key->type == CONFIG_RULES && !is_absent) return read_rules(r, n);
     if (n->type == YAML_SEQUENCE_NODE && key->type == CONFIG_LIST) return read_list(r, key, n);
     if (n->type != YAML_SCALAR_NODE) return reject(r, n, str_from_c(key->name), "expected a single value");
-    if (is_null(n)) return ERR_OK; /* "port:" with nothing behind it keeps the default, as a null does */
+    if (is_absent) return ERR_OK; /* "port:" with nothing behind it keeps the default, as a null does */
     if (key->type == CONFIG_LIST) {
         struct str item = scalar_of(n);
         return config_set_list(r->config, key, &item, 1, r->em);
@@ -147,10 +218,11 @@ static enum err set_split(struct config *c, const struct config_key *key, struct
     return config_set_list(c, key, items, n, em);
 }
 
-enum err config_set_yaml_list(struct config *c, const struct config_key *key, struct str text, const char *place,
-                              struct errmsg *em)
+/* The text of a value that is a list; `read` takes its root. */
+static enum err read_text(struct config *c, const struct config_key *key, struct str text, const char *place,
+                          enum err (*read)(struct reader *, const struct config_key *, const yaml_node_t *),
+                          struct errmsg *em)
 {
-    if (text.n == 0 || text.p[0] != '[') return set_split(c, key, text, em);
     char name[96];
     (void)snprintf(name, sizeof name, "%.94s", place);
     struct reader r = {.config = c, .name = name, .em = em};
@@ -158,8 +230,27 @@ enum err config_set_yaml_list(struct config *c, const struct config_key *key, st
     if (e != ERR_OK) return e;
     const yaml_node_t *root = yaml_document_get_root_node(&r.document);
     e = root != NULL && root->type == YAML_SEQUENCE_NODE
-            ? read_list(&r, key, root)
+            ? read(&r, key, root)
             : errmsg_set(em, ERR_INVALID, "%s%s: expected a list", place, key->name);
     yaml_document_delete(&r.document);
     return e;
+}
+
+enum err config_set_yaml_list(struct config *c, const struct config_key *key, struct str text, const char *place,
+                              struct errmsg *em)
+{
+    if (text.n == 0 || text.p[0] != '[') return set_split(c, key, text, em);
+    return read_text(c, key, text, place, read_list, em);
+}
+
+static enum err read_rules_of(struct reader *r, const struct config_key *key, const yaml_node_t *n)
+{
+    (void)key; /* there is one such key */
+    return read_rules(r, n);
+}
+
+enum err config_set_yaml_rules(struct config *c, const struct config_key *key, struct str text, const char *place,
+                               struct errmsg *em)
+{
+    return read_text(c, key, text, place, read_rules_of, em);
 }

@@ -13,6 +13,7 @@
 
 #include "api/api.h"
 #include "core/pool.h"
+#include "server/request_log.h"
 
 struct gateway;
 
@@ -29,6 +30,12 @@ struct gateway_options { /* zero = default, except where said */
     uint64_t discard_max_bytes; /* 64 MiB: of a refused body, read and thrown away to keep the connection usable */
     const char *tls_cert;       /* PEM, with the chain; kept by the caller. NULL: plain HTTP */
     const char *tls_key;        /* PEM; likewise */
+
+    struct metrics *metrics; /* what is counted; NULL: nothing. Outlives the gateway, like the log */
+    struct request_log
+        *request_log;         /* NULL: nothing is told. Else: answers of 500 and above, to the program's log, and */
+    bool logs_requests;       /* every request, to its file */
+    uint64_t slow_request_ms; /* requests that took so long, to the program's log unless to the file; 0: off */
 };
 
 /* Serves from the moment the loop runs. ERR_NOMEM, ERR_IO. */

@@ -20,6 +20,8 @@ const struct refusal refusal_body_memory = {
 const struct refusal refusal_no_memory = {503, JSON, JSON_ERROR("The server is out of memory; try again later"), false};
 const struct refusal refusal_framing = {400, NULL, "", true};
 const struct refusal refusal_coding = {501, NULL, "", true};
+const struct refusal refusal_many_headers = {431, NULL, "", true};
+const struct refusal refusal_long_target = {414, NULL, "", true};
 
 static bool add_header(struct MHD_Response *m, struct str name, struct str value)
 {
@@ -55,7 +57,8 @@ static bool add_header_lines(struct MHD_Response *m, struct str lines)
     return true;
 }
 
-static struct MHD_Response *make_refusal(const struct refusal *refusal)
+/* The trace id goes with refusals of our own kind; upstream's 429 has none. */
+static struct MHD_Response *make_refusal(const struct refusal *refusal, const struct api_request *r)
 {
     union { /* libmicrohttpd only reads a persistent buffer, but does not say const */
         const char *text;
@@ -64,6 +67,8 @@ static struct MHD_Response *make_refusal(const struct refusal *refusal)
     struct MHD_Response *m = MHD_create_response_from_buffer(strlen(refusal->body), body.p, MHD_RESPMEM_PERSISTENT);
     if (m == NULL) return NULL;
     bool is_good = (refusal->type == NULL || add_header(m, STR("content-type"), str_from_c(refusal->type))) &&
+                   (refusal->status != 503 || r->trace_id[0] == '\0' ||
+                    add_header(m, STR("chroma-trace-id"), str_from_c(r->trace_id))) &&
                    (!refusal->closes || add_header(m, STR("Connection"), STR("close")));
     if (is_good) return m;
     MHD_destroy_response(m);
@@ -93,7 +98,7 @@ enum MHD_Result exchange_answer(struct exchange *x)
     struct gateway *g = x->connection->gateway;
     size_t n = 0;
     unsigned status = x->refusal != NULL ? x->refusal->status : x->r.status;
-    struct MHD_Response *m = x->refusal != NULL ? make_refusal(x->refusal) : make_answer(&x->r, &n);
+    struct MHD_Response *m = x->refusal != NULL ? make_refusal(x->refusal, &x->r) : make_answer(&x->r, &n);
     /* The api cannot know that the rest of an unwanted body was read and thrown away: then nothing is in the way. */
     bool is_rest_read = x->stage == STAGE_DISCARD;
     bool closes = g->is_draining || x->closes || (x->refusal == NULL && x->r.close_connection && !is_rest_read);
@@ -107,6 +112,7 @@ enum MHD_Result exchange_answer(struct exchange *x)
     }
     enum MHD_Result result = MHD_queue_response(x->connection->mhd, status, m);
     MHD_destroy_response(m); /* our reference; the connection has its own */
+    note_answer(x, result == MHD_YES ? status : 0, x->refusal != NULL ? strlen(x->refusal->body) : n);
     exchange_release(x);
     if (result != MHD_YES) return MHD_NO;
     g->n_answered++;

@@ -14,7 +14,11 @@
 
 #include <strings.h>
 
+#include "api/http_token.h"
 #include "core/mem.h"
+#include "server/target.h"
+
+enum { HEADERS_MAX = 100, TARGET_MAX = 65534 }; /* upstream's */
 
 static struct connection *connection_of(struct MHD_Connection *mhd)
 {
@@ -53,6 +57,27 @@ static bool parse_length(struct str s, uint64_t *v)
     return s.n > 0;
 }
 
+static void set_first(struct str *header, struct str value)
+{
+    if (header->p == NULL) *header = value;
+}
+
+/* Printable, or a tab, or beyond ASCII. */
+static bool is_field_value(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (((unsigned char)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 0x7f) return false;
+    return true;
+}
+
+/* "gzip, chunked" has an end that can be found, though we cannot read it (501); "identity" has none (400). */
+static bool ends_in_chunked(struct str codings)
+{
+    while (codings.n > 0 && codings.p[codings.n - 1] == ' ') codings.n--;
+    if (codings.n < 7 || !is_token(str_of(codings.p + codings.n - 7, 7), "chunked")) return false;
+    return codings.n == 7 || codings.p[codings.n - 8] == ' ' || codings.p[codings.n - 8] == ',';
+}
+
 /* Two credentials are none: a proxy in front may have judged the other one. */
 static void set_once(struct str *header, struct str value)
 {
@@ -67,18 +92,27 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     struct str name = str_of(key, key_n), v = str_of(value != NULL ? value : "", value_n);
     uint64_t length;
     (void)kind;
-    if (is_token(name, "content-type")) {
-        x->r.content_type = v;
+    if (++x->n_headers > HEADERS_MAX) {
+        x->refusal = &refusal_many_headers;
+        return MHD_NO; /* that is: no further headers, please */
+    }
+    if (!http_is_token(name) || !is_field_value(v)) {
+        x->refusal = &refusal_framing;
+    } else if (is_token(name, "content-type")) {
+        set_first(&x->r.content_type, v);
     } else if (is_token(name, "origin")) {
-        x->r.origin = v;
+        set_first(&x->r.origin, v);
     } else if (is_token(name, "authorization")) {
         set_once(&x->r.authorization, v);
     } else if (is_token(name, "x-chroma-token")) {
         set_once(&x->r.chroma_token, v);
+    } else if (is_token(name, "x-chroma-explain")) {
+        x->r.wants_explanation = is_token(v, "true");
     } else if (is_token(name, "expect")) {
         x->expects_continue = is_token(v, "100-continue");
     } else if (is_token(name, "transfer-encoding")) {
-        if (x->is_chunked || !is_token(v, "chunked")) x->refusal = &refusal_coding;
+        if (x->is_chunked || !is_token(v, "chunked"))
+            x->refusal = ends_in_chunked(v) ? &refusal_coding : &refusal_framing;
         x->is_chunked = true;
     } else if (is_token(name, "content-length")) {
         bool is_good = parse_length(v, &length) && (!x->r.has_length || x->r.content_length == length);
@@ -91,18 +125,16 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-static void read_headers(struct exchange *x, const char *method)
+static void read_headers(struct exchange *x, const char *method, const char *version)
 {
     struct str target = str_from_c(x->uri);
-    if (target.n > 7 && strncasecmp(target.p, "http://", 7) == 0) { /* absolute form: only its path matters */
-        const char *slash = memchr(target.p + 7, '/', target.n - 7);
-        target = slash != NULL ? str_of(slash, target.n - (size_t)(slash - target.p)) : STR("/");
-    }
-    const char *mark = target.n > 0 ? memchr(target.p, '?', target.n) : NULL;
-    size_t path_n = mark != NULL ? (size_t)(mark - target.p) : target.n;
     x->r.method = str_from_c(method);
-    x->r.path = str_of(target.p, path_n);
-    x->r.query = mark != NULL ? str_of(mark + 1, target.n - path_n - 1) : STR("");
+    x->r.path = x->r.query = STR("");
+    if (target.n > TARGET_MAX)
+        x->refusal = &refusal_long_target;
+    else if (!http_is_token(x->r.method) || !is_http_version(str_from_c(version)) ||
+             !split_target(target, &x->r.path, &x->r.query))
+        x->refusal = &refusal_framing;
     (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND, on_header, x);
     if (x->is_chunked && x->r.has_length) { /* chunked wins; nothing that follows on this connection is trusted */
         x->r.has_length = false;
@@ -148,12 +180,13 @@ static bool reserve_body(struct exchange *x, size_t n)
 }
 
 /* The headers are known. Decides what happens with the body. */
-static enum MHD_Result exchange_head(struct exchange *x, const char *method)
+static enum MHD_Result exchange_head(struct exchange *x, const char *method, const char *version)
 {
     struct gateway *g = x->connection->gateway;
     g->n_requests++;
     x->is_counted = true;
-    read_headers(x, method);
+    note_head(x);
+    read_headers(x, method, version);
     connection_expect(x->connection, STAGE_BODY, 0);
     bool has_answer = true;
     if (x->refusal == NULL && g->options.breaker_requests > 0 && g->n_requests > g->options.breaker_requests)
@@ -164,6 +197,9 @@ static enum MHD_Result exchange_head(struct exchange *x, const char *method)
         uint64_t length = x->r.content_length, room = g->options.body_memory_bytes - g->body_bytes;
         if (x->place == API_ANSWERED) {
             has_answer = true;
+        } else if (x->r.ignores_body) {
+            has_answer = length > g->options.discard_max_bytes;
+            if (has_answer) api_refuse_body(&x->r);
         } else if (length > x->r.body_max) {
             api_refuse_body(&x->r);
         } else if (length > room) {
@@ -185,7 +221,8 @@ static enum MHD_Result exchange_head(struct exchange *x, const char *method)
 static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size_t n)
 {
     struct gateway *g = x->connection->gateway;
-    if (x->stage == STAGE_DISCARD) {
+    x->received_bytes += n;
+    if (x->stage == STAGE_DISCARD || x->r.ignores_body) {
         x->discarded_bytes += n;
         return x->discarded_bytes <= g->options.discard_max_bytes ? MHD_YES : MHD_NO;
     }
@@ -219,6 +256,7 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
 static void on_api_done(struct api_request *r)
 {
     struct exchange *x = r->server;
+    x->note.done_ns = clock_monotonic_ns();
     if (x->runs_here)
         x->is_done = true;
     else
@@ -228,6 +266,7 @@ static void on_api_done(struct api_request *r)
 static void run_job(struct pool_job *job)
 {
     struct exchange *x = (struct exchange *)((char *)job - offsetof(struct exchange, job));
+    x->note.run_ns = clock_monotonic_ns();
     api_run(&x->r);
 }
 
@@ -236,8 +275,10 @@ static enum MHD_Result hand_over(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
     x->job.run = run_job;
+    x->note.pushed_ns = clock_monotonic_ns();
     connection_expect(x->connection, STAGE_WORK, 0);
     g->n_in_flight++;
+    note_gauges(g); /* the pool's thread may be about to show them */
     MHD_suspend_connection(x->connection->mhd);
     if (pool_push(g->options.pool, &x->job) == ERR_OK) return MHD_YES; /* x is no longer ours */
     x->refusal = &refusal_busy;
@@ -276,12 +317,12 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *ur
                            const char *version, const char *data, size_t *data_n, void **ctx)
 {
     struct exchange *x = *ctx;
-    (void)cls, (void)mhd, (void)url, (void)version;
+    (void)cls, (void)mhd, (void)url;
     if (x == NULL || x->uri == NULL) return MHD_NO; /* memory was short when it began */
     if (x->stage == STAGE_HEAD) {
         x->r.server = x;
         x->r.done = on_api_done;
-        return exchange_head(x, method);
+        return exchange_head(x, method, version);
     }
     if (*data_n > 0) {
         size_t n = *data_n;
@@ -306,9 +347,10 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
 {
     struct gateway *g = cls;
     struct exchange *x = *ctx;
-    (void)mhd, (void)why;
+    (void)mhd;
     if (x == NULL) return;
     CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
+    note_end(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     exchange_release(x);
     if (x->is_counted) g->n_requests--;
     x->is_counted = false;

@@ -13,6 +13,7 @@
 
 #include <microhttpd.h>
 
+#include "core/clock.h"
 #include "server/gateway.h"
 
 enum { CONNECTION_MEMORY_BYTES = 128 << 10, PUMP_BUDGET = 16, SWEEP_MS = 1000, SWEEP_DRAINING_MS = 50 };
@@ -36,9 +37,21 @@ struct refusal {
     bool closes;
 };
 extern const struct refusal refusal_rate_limited, refusal_busy, refusal_body_memory, refusal_no_memory, refusal_framing,
-    refusal_coding;
+    refusal_coding, refusal_many_headers, refusal_long_target;
 
 struct connection;
+
+/* gateway_note.c */
+struct note {
+    uint64_t head_ns;   /* monotonic; 0: the headers were not complete */
+    uint64_t pushed_ns; /* to the pool */
+    uint64_t run_ns;    /* a thread took it; written by that thread while stage is WORK, as done_ns; 0: not run there */
+    uint64_t done_ns;
+    struct timespec received; /* head_ns as the time of day, when there is a log */
+    bool is_taken;            /* m and line hold what the answer was */
+    struct metrics_request m;
+    struct buf line; /* without its end; empty: not wanted */
+};
 
 struct exchange {
     struct pool_job job;        /* the pool's while stage is WORK */
@@ -57,6 +70,9 @@ struct exchange {
     size_t body_n, body_cap; /* body_cap leaves out one byte for a NUL behind the text */
     uint64_t charged_bytes;  /* of the budget of all bodies */
     uint64_t discarded_bytes;
+    unsigned n_headers;
+    uint64_t received_bytes; /* of the body, also those thrown away */
+    struct note note;
     struct api_request r;
 };
 
@@ -77,13 +93,15 @@ struct gateway {
     uv_poll_t poll;                /* libmicrohttpd's epoll descriptor */
     uv_timer_t timer;              /* the time-out it asked for */
     uv_timer_t sweep;              /* our own deadlines */
-    uv_async_t wake;               /* completions are there */
+    uv_poll_t wake;                /* wake_fd: completions are there */
+    int wake_fd;                   /* an eventfd */
     struct exchange *_Atomic done; /* LIFO of finished exchanges; producers: any thread */
 
     /* owner: the loop's thread */
     struct connection *connections;
     unsigned n_connections, n_requests, n_in_flight;
     uint64_t body_bytes, n_answered;
+    uint64_t trace_state[4]; /* of the generator of trace ids */
     bool is_sweeping, is_draining, is_closing;
     unsigned n_handles; /* still open */
     uint64_t drain_deadline_ms;
@@ -106,6 +124,13 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
                            const char *version, const char *data, size_t *data_n, void **ctx);
 void on_completed(void *cls, struct MHD_Connection *c, void **ctx, enum MHD_RequestTerminationCode why);
 void exchange_release(struct exchange *x); /* everything but the answer's bytes */
+
+/* gateway_note.c. note_answer: when the answer is queued (status 0: it could not be), before anything is released;
+ * note_end: when it was sent, or the connection has gone. */
+void note_head(struct exchange *x);
+void note_answer(struct exchange *x, unsigned status, uint64_t n_bytes);
+void note_end(struct exchange *x, bool is_sent);
+void note_gauges(const struct gateway *g);
 
 /* gateway_answer.c */
 enum MHD_Result exchange_answer(struct exchange *x);

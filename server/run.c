@@ -1,6 +1,6 @@
 /* run.c - the life of the server.
  *
- * START     read what guards the server; bind the port; look whether the directory is another program's; start threads;
+ * START     read what guards the server and limits it; bind the port; look whether the directory is another program's; start threads;
  *           open the store; listen; raise limits; say so. Each step can fail with one sentence on stderr and status 1,
  *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
  *           touch the data.
@@ -10,7 +10,7 @@
  *           hangs: everything acknowledged is in the log by then, so this loses no more than a crash would, which is
  *           nothing. A second signal does the same at once.
  * SIGNALS   while starting: leave at once (replay may take long, and as process 1 of a container the default action of a
- *           signal is to ignore it). SIGHUP is logged. SIGPIPE is ignored.
+ *           signal is to ignore it). SIGHUP opens the request log anew. SIGPIPE is ignored.
  */
 #include "server/run.h"
 
@@ -25,7 +25,9 @@
 #include <unistd.h>
 
 #include "server/access.h"
+#include "server/cli.h"
 #include "server/gateway.h"
+#include "server/limits_file.h"
 #include "server/listen.h"
 
 enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512 };
@@ -35,10 +37,13 @@ struct server {
     uv_loop_t loop;
     uv_signal_t on_term, on_int, on_hup;
     struct access access;
+    struct limits_file limits;
     struct pool *pool;
     struct store *store;
     struct api *api;
     struct gateway *gateway;
+    struct request_log *request_log;
+    struct metrics metrics;
     int listen_fd; /* -1: none, or the gateway's */
     uint16_t port;
     bool is_stopping;
@@ -156,8 +161,10 @@ static void on_stop_signal(uv_signal_t *handle, int signal_number)
 
 static void on_hangup(uv_signal_t *handle, int signal_number)
 {
-    (void)handle, (void)signal_number;
-    log_info("SIGHUP: nothing to do; a changed configuration needs a restart");
+    struct server *s = handle->data;
+    (void)signal_number;
+    request_log_reopen(s->request_log);
+    log_info("SIGHUP: the request log, if it is a file, is opened anew; a changed configuration needs a restart");
 }
 
 /* ------------------------------------------------------------------------------------------------ starting */
@@ -197,13 +204,24 @@ static enum err open_store(struct server *s, struct errmsg *em)
                               .max_payload_bytes = c->max_payload_size_bytes,
                               .cors_origins = c->cors_allow_origins,
                               .n_cors = c->n_cors_allow_origins,
-                              .auth = s->access.auth};
+                              .auth = s->access.auth,
+                              .limits = &s->limits.options,
+                              .metrics = c->metrics ? &s->metrics : NULL,
+                              .pool = s->pool,
+                              .version = SERVER_VERSION};
     enum err e = store_open(&s->store, &store, em);
     if (e != ERR_OK) {
         if (!c->ephemeral) errmsg_wrap(em, "open the data in %s", c->persist_path);
         return e;
     }
     return api_new(&s->api, s->store, &api, em);
+}
+
+static enum err open_request_log(struct server *s, struct errmsg *em)
+{
+    const char *path = s->config->request_log;
+    const struct request_log_options o = {.path = strcmp(path, "none") != 0 ? path : NULL, .metrics = &s->metrics};
+    return request_log_open(&s->request_log, &o, em);
 }
 
 static enum err start_signals(struct server *s, struct errmsg *em)
@@ -242,9 +260,11 @@ static enum err start(struct server *s, struct errmsg *em)
                                       .in_flight_max = POOL_QUEUE_MAX,
                                       .body_memory_bytes = c->body_memory_bytes};
     enum err e = access_open(&s->access, c, em);
+    if (e == ERR_OK) e = limits_file_open(&s->limits, c, em);
     if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
+    if (e == ERR_OK) e = open_request_log(s, em);
     if (e == ERR_OK) e = open_store(s, em);
     if (e == ERR_OK) e = listen_start(s->listen_fd, em);
     if (e != ERR_OK) return e;
@@ -254,6 +274,10 @@ static enum err start(struct server *s, struct errmsg *em)
     gateway.listen_fd = s->listen_fd;
     gateway.tls_cert = s->access.tls_cert;
     gateway.tls_key = s->access.tls_key;
+    gateway.metrics = &s->metrics;
+    gateway.request_log = s->request_log;
+    gateway.logs_requests = strcmp(c->request_log, "none") != 0;
+    gateway.slow_request_ms = c->slow_request_ms;
     if ((e = start_signals(s, em)) != ERR_OK) return e;
     if ((e = gateway_open(&s->gateway, &s->loop, &gateway, em)) != ERR_OK) {
         close_signals(s);
@@ -267,8 +291,10 @@ static void finish(struct server *s)
 {
     pool_free(s->pool); /* runs what is queued: nothing, or what was pushed before a failed start */
     if (s->api != NULL) api_free(s->api);
+    limits_file_close(&s->limits);
     access_close(&s->access);
     if (s->store != NULL) store_close(s->store);
+    request_log_close(s->request_log);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
     (void)uv_run(&s->loop, UV_RUN_DEFAULT); /* handles that are closing */
     (void)uv_loop_close(&s->loop);
@@ -280,6 +306,7 @@ int run_server(const struct config *c)
     struct errmsg em = {0};
     if (!keep_standard_descriptors()) return 1;
     set_memory();
+    metrics_init(&s.metrics);
     set_handler(SIGPIPE, SIG_IGN);
     set_handler(SIGTERM, leave_while_starting);
     set_handler(SIGINT, leave_while_starting);

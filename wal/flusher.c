@@ -18,18 +18,12 @@
  */
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/crc32c.h"
 #include "core/hash.h"
 #include "core/logger.h"
 #include "core/mem.h"
 #include "wal/wal_internal.h"
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 /* --- gathering: a run of bytes for consecutive offsets of the active segment ------------------------------------- */
 
@@ -171,13 +165,20 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em)
     return ERR_OK;
 }
 
-/* Leaves the active segment for one that has room for a record of `need` bytes. Errors as wal_activate. */
+/* What a record takes in a segment: a mark has to fit behind it, or damage to the last batch of a full segment would look like
+ * a torn one. */
+static uint64_t room_for(const struct wal_record *r)
+{
+    return log_record_bytes(r->payload.n) + log_record_bytes(0);
+}
+
+/* Leaves the active segment for one with `need` bytes of room. Errors as wal_activate. */
 static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
 {
     struct wal_spare *s = NULL;
     enum err e;
     if (need > w->options.segment_bytes - LOG_BLOCK) {
-        uint64_t size = LOG_BLOCK + need + log_record_bytes(0); /* a mark fits too */
+        uint64_t size = LOG_BLOCK + need;
         /* Not filled first: one record overwrites all of it, once. */
         e = wal_spare_new(w, (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK, false, &s, em);
     } else {
@@ -192,12 +193,12 @@ static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
  * others; on failure the whole list. */
 static enum err write_group(struct wal *w, struct wal_record *list, struct wal_record **rest, struct errmsg *em)
 {
-    uint64_t started = now_ns(), bytes = 0, n = 0;
+    uint64_t started = clock_monotonic_ns(), bytes = 0, n = 0;
     struct gather g = {.w = w, .at = w->at, .em = em};
     struct wal_record *r = list;
     for (; r != NULL; r = r->next) {
         uint64_t size = log_record_bytes(r->payload.n);
-        if (size > w->size - w->at - bytes) break;
+        if (room_for(r) > w->size - w->at - bytes) break;
         gather_record(&g, r, w->next_lsn + n);
         bytes += size;
         n++;
@@ -205,8 +206,10 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     CHECK(n > 0 && "the caller has made room for one");
     gather_flush(&g);
     *rest = list;
+    uint64_t sync_started = clock_monotonic_ns();
     if (g.err == ERR_OK) g.err = wal_sync_file(w, w->file, true, em);
     if (g.err != ERR_OK) return g.err;
+    histogram_add(&w->sync, clock_monotonic_ns() - sync_started);
 
     uint64_t lsn = w->next_lsn;
     w->at += bytes;
@@ -221,7 +224,8 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     w->pending_bytes -= bytes;
     w->n_records += n;
     w->n_flushes++;
-    w->flush_ns_total += now_ns() - started;
+    w->flush_ns_total += clock_monotonic_ns() - started;
+    w->bytes_written += bytes;
     (void)pthread_mutex_unlock(&w->mu);
     *rest = r;
     for (struct wal_record *done = list, *next; done != r; done = next) {
@@ -235,7 +239,7 @@ static void write_list(struct wal *w, struct wal_record *list)
 {
     struct errmsg em = {{0}};
     while (list != NULL) {
-        uint64_t need = log_record_bytes(list->payload.n);
+        uint64_t need = room_for(list);
         if (w->file == NULL || need > w->size - w->at) {
             enum err e = roll(w, need, &em);
             if (e == ERR_NO_SPACE || e == ERR_NOMEM) {

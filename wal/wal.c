@@ -234,6 +234,7 @@ void wal_stats(struct wal *w, struct wal_stats *s)
     bool has_first = false;
     for (const struct wal_segment *g = w->segments; g != NULL; g = g->next) {
         t.disk_bytes += g->size;
+        t.n_segments++;
         if (g->last_lsn < g->first_lsn) continue;
         if (!has_first) t.first_lsn = g->first_lsn;
         has_first = true;
@@ -244,8 +245,10 @@ void wal_stats(struct wal *w, struct wal_stats *s)
     t.n_records = w->n_records;
     t.n_flushes = w->n_flushes;
     t.flush_ns_total = w->flush_ns_total;
+    t.bytes_written = w->bytes_written;
     t.is_failed = w->is_failed;
     (void)pthread_mutex_unlock(&w->mu);
+    histogram_read(&w->sync, &t.sync);
     *s = t;
 }
 

@@ -14,6 +14,7 @@
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
+#include "core/histogram.h"
 #include "core/vfs.h"
 
 struct wal;
@@ -66,7 +67,10 @@ struct wal_stats {
     uint64_t first_lsn;   /* the oldest still in the files; durable_lsn + 1 when there is none */
     uint64_t live_bytes;  /* used in segments that hold records after the trim position */
     uint64_t disk_bytes;  /* of all files */
-    uint64_t n_records, n_flushes, flush_ns_total;
+    uint64_t n_segments;  /* of these files; without spares */
+    uint64_t n_records, n_flushes, flush_ns_total; /* since the start, as all below */
+    uint64_t bytes_written;                        /* of records */
+    struct histogram_counts sync;                  /* how long the flushes' fdatasync took */
     bool is_failed;
 };
 void wal_stats(struct wal *w, struct wal_stats *s); /* any thread */

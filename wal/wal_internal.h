@@ -85,7 +85,9 @@ struct wal {
     struct errmsg trim_em;
     bool is_trim_blocked; /* after trim_err: no attempt before the next wal_trim */
     bool is_trim_broken;  /* a name may or may not have reached the disk: no retiring before the next start */
-    uint64_t n_records, n_flushes, flush_ns_total;
+    uint64_t n_records, n_flushes, flush_ns_total, bytes_written;
+
+    struct histogram sync; /* written by the flusher, read by anyone */
 };
 
 enum {

@@ -243,7 +243,9 @@ def collections(rng, world):
         verb = rng.choice(["fork", "fork_count", "functions/attach", "functions/f", "attached_functions/f/detach"])
         is_get = verb in ("fork_count", "functions/f")
         cid = f"@@{handle.number}@@" if handle and rng.random() < 0.4 else quote(rng.choice(IDS), safe="%")
-        value = {"fork": obj(new_name=a_name(rng)), "attached_functions/f/detach": obj(delete_output=True)}.get(
+        # upstream's single node does not fork: a name that ours refuses leaves both with the same collections
+        new_name = rng.choice(["x", "", "-a-", "a b c"]) if cid.startswith("@@") else a_name(rng)
+        value = {"fork": obj(new_name=new_name), "attached_functions/f/detach": obj(delete_output=True)}.get(
             verb, obj(name="f", function_id="g", output_collection="out", params=odd(rng)))
         return Request("fork and functions", "GET" if is_get else "POST", f"{path}/{cid}/{verb}",
                        None if is_get else body(rng, value), is_foreign=True)

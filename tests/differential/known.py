@@ -74,6 +74,22 @@ def search(request, theirs, ours):
     return request.path.split("?")[0].endswith("/search") and theirs.status == 501
 
 
+def fork(request, theirs, ours):
+    return theirs.status == 501 and "is unsupported for local chroma" in text(theirs) and ours.status in (200, 400) and \
+        request.path.split("?")[0].endswith(("/fork", "/fork_count"))
+
+
+def metrics(request, theirs, ours):
+    return request.path.split("?")[0] == "/metrics" and theirs.status == 404 and ours.status in (200, 405)
+
+
+def old_interface(request, theirs, ours):
+    path = request.path.split("?")[0]
+    if path == "/api/v1":
+        return theirs.status == 404 and ours.status in (200, 405)
+    return path in ("/api/v1/heartbeat", "/api/v1/version") and theirs.status == 410 and ours.status == 200
+
+
 def indexing_status(request, theirs, ours):
     return request.path.endswith("/indexing_status") and theirs.status == 500 and ours.status == 200
 
@@ -198,6 +214,9 @@ KNOWN = [
     Known("sparse indexes in a schema", sparse_schema),
     Known("sparse indexes in a schema", several_sparse),
     Known("`search`", search),
+    Known("`fork` and `fork_count`", fork),
+    Known("`/metrics`", metrics),
+    Known("v1 `heartbeat` and `version`", old_interface),
     Known("`indexing_status`", indexing_status),
 ]
 

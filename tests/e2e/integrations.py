@@ -9,6 +9,9 @@ from chroma_server import Server
 from langchain_chroma import Chroma
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from llama_index.core import Document as LlamaDocument
+from llama_index.core import VectorStoreIndex
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores import (FilterCondition, FilterOperator, MetadataFilter, MetadataFilters,
                                             VectorStoreQuery)
@@ -31,6 +34,17 @@ class Words(Embeddings):
 
     def embed_query(self, text):
         return embed(text)
+
+
+class LlamaWords(BaseEmbedding):
+    def _get_text_embedding(self, text):
+        return embed(text)
+
+    def _get_query_embedding(self, query):
+        return embed(query)
+
+    async def _aget_query_embedding(self, query):
+        return embed(query)
 
 
 TEXTS = ["red apples", "yellow bananas", "red cherries", "brown dates"]
@@ -134,6 +148,25 @@ def test_llama_get_and_delete(client):
     assert client.get_collection("llama").get()["ids"] == ["b", "d"]
     store.clear()
     assert client.get_collection("llama").count() == 0
+
+
+def test_llama_index_update(client):
+    """What an application does: documents in and out of an index, which asks the store."""
+    collection = client.create_collection("index", embedding_function=None)
+    store = ChromaVectorStore(chroma_collection=collection)
+    index = VectorStoreIndex.from_vector_store(store, embed_model=LlamaWords())
+    for i, text, facts in zip(IDS, TEXTS, FACTS):
+        index.insert(LlamaDocument(id_="doc-" + i, text=text, metadata=facts,
+                                   excluded_embed_metadata_keys=["color", "n"]))
+    retriever = index.as_retriever(similarity_top_k=1, filters=filters(("color", FilterOperator.EQ, "red")))
+    assert [n.get_content() for n in retriever.retrieve("red cherries")] == ["red cherries"]
+    index.update_ref_doc(LlamaDocument(id_="doc-c", text="green pears", metadata={"color": "green"},
+                                       excluded_embed_metadata_keys=["color"]))
+    assert collection.count() == 4
+    assert [n.get_content() for n in index.as_retriever(similarity_top_k=1).retrieve("green pears")] == ["green pears"]
+    assert [n.get_content() for n in retriever.retrieve("red cherries")] == ["red apples"]
+    index.delete_ref_doc("doc-a")
+    assert sorted(collection.get()["documents"]) == ["brown dates", "green pears", "yellow bananas"]
 
 
 def main():

@@ -328,7 +328,7 @@ def test_bodies_of_routes_that_read_none(sv):
 def test_ambiguous_messages_are_refused(sv):
     for header, status in ((b"Content-Length: 1\r\nContent-Length: 2", 400), (b"Content-Length: 1x", 400),
                            (b"Content-Length: -1", 400), (b"Content-Length: 99999999999999999999999", 413),
-                           (b"Transfer-Encoding: gzip", 501)):
+                           (b"Transfer-Encoding: gzip", 400), (b"Transfer-Encoding: gzip, chunked", 501)):
         with sv.dial() as s:
             s.sendall(b"POST /api/v2/tenants HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
             data = b""

@@ -12,7 +12,7 @@ from conftest import SHARED
 
 REQUESTS = int(os.environ.get("HOSTILE_REQUESTS", "3000"))
 SEED = int(os.environ.get("HOSTILE_SEED", str(random.SystemRandom().randrange(1 << 30))))
-LISTED = {501}  # search, attached functions, fork: not on a single node
+LISTED = {501}  # attached functions: not on a single node
 STRANGE = [None, True, -1, 0, 1, 4294967295, 4294967296, -9223372036854775808, 18446744073709551616, 1e308, 1e39, 5e-324, "",
            "\0", "\ud800", "x" * 5000, [], {}, [[]], [None], {"$and": []}, {"$or": [{}]}, {"$eq": None}, {"": 1}, {"$not": 1},
            {"a": {"$in": []}}, {"$contains": ""}, {"$regex": "(((("}, {"$regex": "(a*)*b{1000}"}, "chroma:document",

@@ -3,8 +3,9 @@
 #
 # The parts, in order: includes go one way; a release build with warnings as errors; unit tests in release, under
 # ASan+UBSan and under TSan; the gateway's torture test; the recorded contract (where ../shared is); tests through the
-# Python client, crashes included; upstream's own tests from the wheel; generated requests beside the real server (one
-# seed: `make differential` draws others); the JavaScript client (where node is).
+# Python client, crashes included; upstream's own tests from the wheel (few examples of each property: `make upstream`
+# takes more); generated requests beside the real server (one seed: `make differential` draws others); the JavaScript
+# client (where node is); LangChain's and LlamaIndex's stores (where their packages can be had).
 #
 # A part that ends with a status other than 0, that runs nothing, or that has to be killed after its time, counts as one
 # failure if it does not itself name any. Status 77 means that the part cannot run here, which is neither.
@@ -75,9 +76,10 @@ if step "build" 900 make -s -j"$jobs" WERROR=1 all; then
         part "gateway" 600 "$python" tests/e2e/test_gateway.py build/chroma
         part "contract" 900 "$python" tests/tools/run_contract.py
         part "python client" 900 tests/tools/run-e2e.sh -rs -s
-        part "upstream's tests" 900 tests/tools/run-upstream.sh
+        part "upstream's tests" 900 tests/tools/run-upstream.sh --part ci
         part "beside the real server" 600 tests/tools/run-differential.sh 20261124 1500
         part "javascript client" 600 tests/tools/run-js.sh
+        part "integrations" 900 tests/tools/run-integrations.sh
     fi
 fi
 echo "== all of it took $(($(date +%s) - begun_all)) s"

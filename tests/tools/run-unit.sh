@@ -9,7 +9,7 @@ if [ "$1" = --one ]; then
     build=$2; program=$3
     name=${program#"$build"/unit/}
     begun=$(date +%s)
-    out=$(CK_VERBOSITY=minimal CK_FORK=no timeout -k 10 "$UNIT_TIMEOUT" "$program" 2>&1); rc=$?
+    out=$(CK_VERBOSITY=normal CK_FORK=no timeout -k 10 "$UNIT_TIMEOUT" "$program" 2>&1); rc=$?
     took=$(($(date +%s) - begun))
     # Check prints: 100%: Checks: 12, Failures: 0, Errors: 0
     line=$(printf '%s\n' "$out" | grep -E '^[0-9]+%: Checks: ' | tail -n 1)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# run-upstream.sh [FILE...] - upstream's own tests from the chromadb wheel, in integration mode, against build/chroma.
+# run-upstream.sh [ARGUMENTS] - upstream's own tests from the chromadb wheel against build/chroma: tests/upstream/run.py.
 # Their default embedding model is replaced by a stand-in (tests/e2e/standin_embedding.py).
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/tools/clean-env.sh"
 python=$("$here/tools/venv.sh") || exit 1
-exec "$python" "$here/tools/run_upstream.py" "$@"
+exec "$python" "$here/upstream/run.py" "$@"

@@ -2,11 +2,13 @@
 //
 //   node client.mjs BINARY DIRECTORY-WITH-NODE_MODULES
 //
-// Each test gets an empty store. Ends with "N passed, N failed".
+// Each test gets an empty store. A method that the client declares and no test calls is a failure.
+// Ends with "N passed, N failed".
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { startServer } from "./server.mjs";
+import { watchMethods } from "./surface.mjs";
 
 const [binary, packages] = process.argv.slice(2);
 const chroma = createRequire(join(packages, "package.json"))("chromadb");
@@ -280,10 +282,20 @@ const tests = {
     assert.equal(s.num_indexed_ops, s.total_ops);
   },
 
-  async "fork and forkCount say that they are not there"({ client }) {
+  async "fork and forkCount"({ client }) {
     const c = await fruit(client);
-    await assert.rejects(c.fork({ name: "copy" }), { name: "ChromaServerError", message: /unsupported for local chroma/ });
-    await assert.rejects(c.forkCount(), { name: "ChromaServerError" });
+    assert.equal(await c.forkCount(), 0);
+    const copy = await c.fork({ name: "copy" });
+    assert.equal(copy.name, "copy");
+    assert.notEqual(copy.id, c.id);
+    assert.deepEqual(copy.metadata, c.metadata);
+    await copy.delete({ ids: ["a"] });
+    assert.equal(await copy.count(), (await c.count()) - 1);
+    assert.deepEqual((await c.get({ ids: ["a"] })).ids, ["a"]);
+    assert.equal(await c.forkCount(), 1);
+    assert.equal(await copy.forkCount(), 1);
+    await assert.rejects(c.fork({ name: "copy" }), { name: "ChromaUniqueError" });
+    await assert.rejects(c.fork({ name: "x" }), { name: "ChromaClientError", message: /new_name/ });
   },
 
   async "search"({ client }) {
@@ -328,6 +340,12 @@ const tests = {
 const server = await startServer(binary);
 let passed = 0;
 let failed = 0;
+const anyClient = new ChromaClient({ host: "127.0.0.1", port: server.port });
+const neverCalled = watchMethods(join(packages, "node_modules/chromadb/dist/chromadb.d.ts"), [
+  ["declare class ChromaClient", anyClient],
+  ["declare class AdminClient", new AdminClient({ host: "127.0.0.1", port: server.port, ssl: false })],
+  ["interface Collection", await anyClient.createCollection({ name: "any", embeddingFunction: null })],
+]);
 for (const [name, test] of Object.entries(tests)) {
   const client = new ChromaClient({ host: "127.0.0.1", port: server.port });
   try {
@@ -338,6 +356,11 @@ for (const [name, test] of Object.entries(tests)) {
     failed++;
     console.log(`FAIL ${name}\n  ${e.stack}`);
   }
+}
+if (neverCalled().length === 0) passed++;
+else {
+  failed++;
+  console.log(`FAIL methods that no test calls: ${neverCalled().join(", ")}`);
 }
 const code = await server.stop();
 if (code !== 0) {

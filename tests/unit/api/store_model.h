@@ -204,6 +204,19 @@ static inline void compare(struct fixture *f)
     }
     ck_ok(exec_get(&s, &filtered, UINT32_MAX, 0, &a, &rows, &n, NULL));
     ck_assert_uint_eq(n, n_filtered);
+    for (int k = 0; k < 8; k++) { /* pages are slices of the whole, with a filter and without */
+        const struct selection *sel = k % 2 == 0 ? &filtered : &all;
+        struct row_ref *page;
+        uint32_t n_page, limit = rng_below(&f->rng, 40);
+        ck_ok(exec_get(&s, sel, UINT32_MAX, 0, &a, &rows, &n, NULL));
+        uint32_t offset = rng_below(&f->rng, n + 3), left = offset < n ? n - offset : 0;
+        ck_ok(exec_get(&s, sel, limit, offset, &a, &page, &n_page, NULL));
+        ck_assert_uint_eq(n_page, left < limit ? left : limit);
+        for (uint32_t i = 0; i < n_page; i++) {
+            ck_assert_uint_eq(page[i].segment, rows[offset + i].segment);
+            ck_assert_uint_eq(page[i].row, rows[offset + i].row);
+        }
+    }
     float q[DIM];
     struct hit **hits;
     uint32_t *n_hits;

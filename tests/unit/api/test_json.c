@@ -344,6 +344,55 @@ START_TEST(strings_survive_a_round_trip)
 }
 END_TEST
 
+/* Any one byte at any place of a string of any length up to two words and more. */
+START_TEST(one_special_byte_anywhere)
+{
+    for (unsigned c = 0; c < 256; c++)
+        for (size_t n = 1; n <= 18; n++)
+            for (size_t at = 0; at < n; at++) {
+                char text[18], want[64];
+                struct buf b = {0};
+                memset(text, n % 2 == 0 ? 'x' : '\xe2', n);
+                text[at] = (char)c;
+                size_t k = 0;
+                want[k++] = '"';
+                for (size_t i = 0; i < n; i++) {
+                    static const char named[] = "\"\\\b\t\n\f\r", names[] = "\"\\btnfr";
+                    const char *name = text[i] != '\0' ? strchr(named, text[i]) : NULL;
+                    if (name != NULL)
+                        want[k++] = '\\', want[k++] = names[name - named];
+                    else if ((unsigned char)text[i] < 0x20)
+                        k += (size_t)sprintf(want + k, "\\u%04x", (unsigned)text[i]);
+                    else
+                        want[k++] = text[i];
+                }
+                want[k++] = '"';
+                json_put_string(&b, str_of(text, n));
+                ck_assert_msg(str_eq(buf_view(&b), str_of(want, k)), "byte %u at %zu of %zu", c, at, n);
+                buf_free(&b);
+            }
+}
+END_TEST
+
+START_TEST(integers_are_printed_as_by_printf)
+{
+    struct rng rng = {12};
+    for (int i = 0; i < 20000; i++) {
+        static const int64_t ends[] = {0, 9, 10, 99, 100, 101, 999, 1000, INT64_MAX, INT64_MIN, -1, -10, -100};
+        enum { N_ENDS = sizeof ends / sizeof ends[0] };
+        int64_t v = i < N_ENDS ? ends[i] : (int64_t)(rng_next(&rng) >> rng_below(&rng, 64));
+        char want[64];
+        struct buf b = {0};
+        json_put_int(&b, v);
+        buf_char(&b, ' ');
+        json_put_uint(&b, (uint64_t)v);
+        int n = sprintf(want, "%lld %llu", (long long)v, (unsigned long long)v);
+        ck_assert_msg(str_eq(buf_view(&b), str_of(want, (size_t)n)), "%s", want);
+        buf_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(utf8_is_told_exactly)
 {
     /* every two-byte and three-byte sequence against the definition by code points */
@@ -495,5 +544,6 @@ END_TEST
 
 TESTS(json, accepts_the_grammar, refuses_everything_else, depth_is_limited, messages_are_those_of_the_contract,
       paths_name_items_and_members, integers_are_told_from_doubles, strings_are_decoded, strings_survive_a_round_trip,
-      utf8_is_told_exactly, strict_structs_refuse_unknown_members, trees_print_what_was_read, sorted_text_is_canonical,
+      one_special_byte_anywhere, integers_are_printed_as_by_printf, utf8_is_told_exactly,
+      strict_structs_refuse_unknown_members, trees_print_what_was_read, sorted_text_is_canonical,
       mutilated_texts_are_refused_or_read, short_memory_is_an_error)

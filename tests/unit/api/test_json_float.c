@@ -98,6 +98,75 @@ START_TEST(random_floats_are_shortest)
 }
 END_TEST
 
+#if defined(__x86_64__)
+static void check_four(const float *v)
+{
+    char want[4 * JSON_FLOAT_TEXT_MAX], got[4 * JSON_FLOAT_TEXT_MAX], *to = want;
+    for (int i = 0; i < 4; i++) {
+        to = json_put_float_at(to, v[i]);
+        *to++ = ',';
+    }
+    *to = '\0';
+    *json_put_four_avx2(got, v) = '\0';
+    ck_assert_str_eq(got, want);
+}
+
+START_TEST(four_at_a_time_give_the_same_text)
+{
+    if (!__builtin_cpu_supports("avx2")) return;
+    struct rng rng = {20261124};
+    float v[4];
+    for (uint32_t e = 0; e < 256; e++) {
+        static const uint32_t fractions[] = {0, 1, 2, 0x400000, 0x3fffff, 0x7ffffe, 0x7fffff, 0x2aaaaa};
+        for (int i = 0; i < 8; i++) {
+            uint32_t bits = e << 23 | fractions[i] | (uint32_t)(i % 2) << 31;
+            memcpy(&v[i % 4], &bits, sizeof bits);
+            if (i % 4 == 3) check_four(v);
+        }
+    }
+    for (int i = 0, n_rounds = suite_share(500000); i < n_rounds; i++) {
+        for (int j = 0; j < 4; j++) {
+            /* mostly everyday sizes, from 2^-27 to 2^30; some numbers with few digits; anything at all */
+            uint32_t exponent = 100 + (uint32_t)rng_below(&rng, 58), bits = (uint32_t)rng_next(&rng);
+            uint32_t kind = (uint32_t)rng_below(&rng, 8);
+            if (kind > 0) bits = (bits & 0x807fffff) | exponent << 23;
+            memcpy(&v[j], &bits, sizeof bits);
+            if (kind == 1) v[j] = (float)(int32_t)rng_below(&rng, 100000) / 1000;
+            if (kind == 2) v[j] = (float)(int32_t)rng_below(&rng, 1000000000);
+        }
+        check_four(v);
+    }
+}
+END_TEST
+#else
+START_TEST(four_at_a_time_give_the_same_text)
+{
+    ck_assert_ptr_null(json_put_four_here());
+}
+END_TEST
+#endif
+
+START_TEST(lists_of_any_length)
+{
+    float v[200];
+    for (uint32_t i = 0; i < 200; i++) v[i] = (float)i / 8 - 3;
+    for (uint32_t n = 0; n <= 200; n++) {
+        struct buf got = {0}, want = {0};
+        json_put_floats(&got, v, n);
+        buf_char(&want, '[');
+        for (uint32_t i = 0; i < n; i++) {
+            if (i > 0) buf_char(&want, ',');
+            json_put_float(&want, v[i]);
+        }
+        buf_char(&want, ']');
+        ck_assert_uint_eq(got.n, want.n);
+        ck_assert_mem_eq(got.p, want.p, want.n);
+        buf_free(&got);
+        buf_free(&want);
+    }
+}
+END_TEST
+
 START_TEST(floats_print_as_upstream_prints)
 {
     static const struct {
@@ -155,6 +224,40 @@ START_TEST(doubles_print_as_upstream_prints)
         json_put_double(&b, cases[i].v);
         buf_char(&b, '\0');
         ck_assert_str_eq(b.p, cases[i].text);
+        buf_free(&b);
+    }
+}
+END_TEST
+
+/* What people write: the text is the shortest there is, and reads back. */
+START_TEST(doubles_of_few_digits_are_shortest)
+{
+    struct rng rng = {15};
+    for (int i = 0, n_rounds = suite_share(200000); i < n_rounds; i++) {
+        char text[64], shorter[64];
+        int n_digits = 1 + (int)rng_below(&rng, 17), exponent = (int)rng_below(&rng, 36) - 24;
+        uint64_t m = rng_next(&rng) >> 4;
+        for (uint64_t limit = 10; n_digits > 0; n_digits--, limit *= 10)
+            if (n_digits == 1) m %= limit;
+        (void)snprintf(text, sizeof text, "%llue%d", (unsigned long long)m, exponent);
+        double v = strtod(text, NULL);
+        struct buf b = {0};
+        json_put_double(&b, v);
+        buf_char(&b, '\0');
+        ck_assert_int_eq(b.err, ERR_OK);
+        ck_assert_msg(strtod(b.p, NULL) == v, "%s became %s", text, b.p);
+        int n_shown = 0; /* significant digits: from the first that is not zero to the last */
+        int n_zeros = 0;
+        for (const char *p = b.p; *p != '\0' && *p != 'e'; p++) {
+            if (*p < '0' || *p > '9' || (n_shown == 0 && *p == '0')) continue;
+            n_zeros = *p == '0' ? n_zeros + 1 : 0;
+            n_shown++;
+        }
+        n_shown -= n_zeros;
+        if (n_shown > 1) {
+            (void)snprintf(shorter, sizeof shorter, "%.*e", n_shown - 2, v);
+            ck_assert_msg(strtod(shorter, NULL) != v, "%s became %s", text, b.p);
+        }
         buf_free(&b);
     }
 }
@@ -317,6 +420,7 @@ START_TEST(vectors_beyond_float32_are_infinite)
 END_TEST
 
 TESTS(json_float, powers_of_ten_are_exact, floats_are_shortest_at_every_exponent, random_floats_are_shortest,
-      floats_print_as_upstream_prints, doubles_print_as_upstream_prints, doubles_read_back,
+      four_at_a_time_give_the_same_text, lists_of_any_length, floats_print_as_upstream_prints,
+      doubles_print_as_upstream_prints, doubles_read_back, doubles_of_few_digits_are_shortest,
       decimals_are_rounded_as_strtod_does, ties_are_rounded_to_even, vectors_are_the_double_cast_to_float,
       vectors_beyond_float32_are_infinite)

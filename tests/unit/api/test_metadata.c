@@ -5,6 +5,7 @@
 
 #include "api/handler.h"
 #include "api/metadata.h"
+#include "core/mem.h"
 
 static struct arena arena;
 static struct json_reader reader;
@@ -26,7 +27,7 @@ static void check_record(const char *text, bool allow_null, const char *want)
     ck_assert_msg(!bad_key, "%s", text);
     struct bytes meta = {packed.p, packed.n};
     ck_assert_msg(meta_validate(meta, allow_null), "%s", text);
-    json_put_meta(&out, meta, &arena);
+    ck_assert(json_put_meta(&out, meta, STR(""), &arena));
     buf_char(&out, '\0');
     ck_assert_str_eq(out.p, want);
     buf_free(&packed);
@@ -165,7 +166,7 @@ START_TEST(collections_take_scalars_only)
     ck_assert(!parse_collection_metadata(read_text("{\"a\":null}"), false, &m));
     ck_assert(parse_collection_metadata(read_text("{\"chroma:x\":1,\"b\":2}"), false, &m) && m.fault.p == NULL);
     struct buf out = {0};
-    json_put_meta(&out, m.packed, &arena);
+    ck_assert(json_put_meta(&out, m.packed, STR(""), &arena));
     ck_assert(str_eq(buf_view(&out), STR("{\"b\":2,\"chroma:x\":1}")));
     buf_free(&out);
 }
@@ -203,5 +204,29 @@ START_TEST(random_objects_survive)
 }
 END_TEST
 
+START_TEST(hidden_keys_and_damage)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {{"{\"a\":1,\"own:x\":2,\"own:\":3,\"own\":4}", "{\"a\":1,\"own\":4}"},
+                {"{\"own:x\":[1,2],\"z\":\"own:\"}", "{\"z\":\"own:\"}"},
+                {"{\"own:x\":true}", "{}"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct buf packed = {0}, out = {0};
+        bool bad_key = false;
+        ck_assert(parse_record_metadata(read_text(rows[i].text), false, &packed, &bad_key));
+        ck_assert(json_put_meta(&out, (struct bytes){packed.p, packed.n}, STR("own:"), &arena));
+        ck_assert(str_eq(buf_view(&out), str_from_c(rows[i].want)));
+        for (size_t n = 1; n < packed.n; n++) { /* cut short: well-formed only where an entry ends */
+            struct bytes part = {mem_dup(packed.p, n), n};
+            ck_assert(json_put_meta(&out, part, STR(""), &arena) == meta_validate(part, false));
+            mem_free((void *)(uintptr_t)part.p);
+        }
+        buf_free(&packed);
+        buf_free(&out);
+    }
+}
+END_TEST
+
 TESTS(metadata, values_keep_their_types, lists_hold_one_type, nulls_belong_to_patches, sparse_vectors, keys_have_rules,
-      collections_take_scalars_only, random_objects_survive)
+      collections_take_scalars_only, random_objects_survive, hidden_keys_and_damage)

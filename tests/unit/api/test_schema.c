@@ -291,6 +291,38 @@ START_TEST(what_a_schema_may_not_say)
 }
 END_TEST
 
+/* A schema's SPANN settings are checked by type and then mean nothing. */
+START_TEST(what_a_spann_index_may_not_say)
+{
+    static const struct {
+        const char *setting, *fault; /* NULL: fine */
+    } cases[] = {
+        {"", NULL},
+        {"\"ef_search\":null,\"search_nprobe\":4294967295,\"initial_lambda\":1,\"quantize\":\"none\"", NULL},
+        {"\"num_samples_kmeans\":18446744073709551615,\"center_drift_threshold\":1e300", NULL},
+        {"\"ef_search\":0.0", "ef_search: invalid type: floating point `0.0`, expected usize"},
+        {"\"nreplica_count\":4294967296", "nreplica_count: invalid value: integer `4294967296`, expected u32"},
+        {"\"write_rng_factor\":\"x\"", "write_rng_factor: invalid type: string \"x\", expected f32"},
+        {"\"quantize\":\"two\"",
+         "quantize: unknown variant `two`, expected `none` or `four_bit_rabit_q_with_u_search`"},
+        {"\"quantize\":null", "quantize: expected value"},
+        {"\"space\":\"l2\"", "space: unknown field `space`"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[512];
+        (void)snprintf(
+            text, sizeof text,
+            SCHEMA("{\"float_list\":{\"vector_index\":{\"enabled\":false,\"config\":{\"spann\":{%s}}}}}", "{}"),
+            cases[i].setting);
+        const char *got = settle("null", "null", text);
+        if (cases[i].fault == NULL)
+            ck_assert_str_eq(got, "");
+        else
+            ck_assert_msg(strstr(got, cases[i].fault) != NULL, "%s: %s", cases[i].setting, got);
+    }
+}
+END_TEST
+
 START_TEST(an_update_changes_both_documents)
 {
     struct configuration c;
@@ -336,4 +368,4 @@ END_TEST
 TESTS(schema, nothing_said_gives_the_defaults, configuration_goes_into_both_indexes,
       embedding_functions_are_kept_as_they_are, what_a_configuration_may_not_say,
       legacy_metadata_count_when_nothing_else_does, schema_is_filled, schema_and_configuration_do_not_both_speak,
-      what_a_schema_may_not_say, an_update_changes_both_documents)
+      what_a_schema_may_not_say, what_a_spann_index_may_not_say, an_update_changes_both_documents)

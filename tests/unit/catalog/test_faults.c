@@ -247,10 +247,20 @@ static void dump_collections(struct catalog *c, struct arena *a, struct buf *out
         const struct catalog_collection *same = catalog_collection_by_name(c, col->tenant, col->database, col->name);
         ck_assert_ptr_eq(same, col);
         catalog_collection_unref(same);
-        buf_printf(out, "%d %s/%s/%s %s %s %d v%d %d\n", (int)number, col->tenant.p, col->database.p, col->name.p,
-                   col->configuration.p, col->schema.p, (int)col->metadata.n, (int)v.version, (int)v.log_position);
+        uint64_t n_forks = 0;
+        ck_ok(catalog_count_forks(c, number, &n_forks, NULL));
+        buf_printf(out, "%d %s/%s/%s %s %s %d v%d %d f%d\n", (int)number, col->tenant.p, col->database.p, col->name.p,
+                   col->configuration.p, col->schema.p, (int)col->metadata.n, (int)v.version, (int)v.log_position,
+                   (int)n_forks);
         catalog_collection_unref(col);
     }
+}
+
+static enum err dump_usage(void *ctx, const struct catalog_usage *row, struct errmsg *em)
+{
+    (void)em;
+    buf_printf(ctx, "used %.*s %d %d\n", STR_ARG(row->tenant), (int)row->numbers[0], (int)row->numbers[11]);
+    return ERR_OK;
 }
 
 static char *dump(struct catalog *c)
@@ -273,6 +283,7 @@ static char *dump(struct catalog *c)
     uint64_t counter = 0;
     ck_ok(catalog_get_counter(c, "n", &counter, NULL));
     buf_printf(&out, "n %d\n", (int)counter);
+    ck_ok(catalog_load_usage(c, dump_usage, &out, NULL));
     buf_char(&out, '\0');
     arena_free(&a);
     ck_assert_int_eq(out.err, ERR_OK);
@@ -334,6 +345,24 @@ static enum err change_publish(struct catalog *c)
     return catalog_publish_version(c, &v, NULL);
 }
 
+static void free_runtime(struct catalog_runtime *r)
+{
+    free(r);
+}
+
+static enum err change_fork(struct catalog *c) /* under the number that prepare() reserved */
+{
+    struct catalog_runtime *runtime = calloc(1, sizeof *runtime);
+    ck_assert_ptr_nonnull(runtime);
+    runtime->free_runtime = free_runtime;
+    const struct catalog_version v = {3, 1, 10, 2, 3, STR("M1")};
+    const struct catalog_fork in = {.source = 1, .number = 3, .name = STR("three"), .version = &v, .runtime = runtime};
+    const struct catalog_collection *col = NULL;
+    enum err e = catalog_fork_collection(c, &in, &col, NULL);
+    catalog_collection_unref(col);
+    return e;
+}
+
 static enum err change_tenant(struct catalog *c)
 {
     return catalog_create_tenant(c, STR("new"), NULL);
@@ -359,9 +388,15 @@ static enum err change_counter(struct catalog *c)
     return catalog_set_counter(c, "n", 9, NULL);
 }
 
+static enum err change_usage(struct catalog *c) /* one row replaced, one new: both or neither */
+{
+    const struct catalog_usage rows[] = {{T, {10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12}}, {STR("acme"), {7}}};
+    return catalog_store_usage(c, rows, 2, NULL);
+}
+
 static enum err (*const changes[])(struct catalog *c) = {
-    change_create,   change_update,        change_delete, change_publish, change_tenant,
-    change_database, change_drop_database, change_reset,  change_counter,
+    change_create,   change_update,        change_delete, change_publish, change_tenant, change_fork,
+    change_database, change_drop_database, change_reset,  change_counter, change_usage,
 };
 enum { N_CHANGES = sizeof changes / sizeof changes[0] };
 
@@ -371,8 +406,12 @@ static void prepare(struct catalog *c)
     ck_ok(create(c, STR("one")));
     ck_ok(create(c, STR("two")));
     ck_ok(catalog_publish_version(c, &v, NULL));
+    uint64_t reserved = 0;
+    ck_ok(catalog_reserve_number(c, &reserved, NULL));
+    ck_assert_uint_eq(reserved, 3);
     ck_ok(catalog_create_tenant(c, STR("acme"), NULL));
     ck_ok(catalog_create_database(c, STR("acme"), STR("db"), NULL));
+    ck_ok(catalog_store_usage(c, &(struct catalog_usage){T, {1, 2, 3}}, 1, NULL));
 }
 
 /* --- the tests ------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include "tests/lib/suite.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "catalog/catalog.h"
 
@@ -13,7 +14,8 @@ static const char *const database_names[N_DATABASES] = {"default_database", "x",
 
 struct model_collection {
     bool is_there;
-    uint64_t number;
+    uint64_t number, root; /* root: number of the collection that its tree of forks started from */
+    uint8_t space;
     struct uuid id;
     char configuration[24], metadata[24]; /* "" = none */
     struct catalog_version version;
@@ -26,6 +28,7 @@ struct model {
     struct model_collection cols[N_TENANTS][N_DATABASES][N_NAMES];
     uint64_t last_number;
     uint64_t counter;
+    uint64_t n_forks[STEPS + 1]; /* by root */
 };
 
 struct world {
@@ -34,6 +37,7 @@ struct world {
     struct rng r;
     char path[256];
     int seed, step;
+    int n_runtimes; /* of forks: alive */
 };
 
 static struct str tenant_at(uint32_t t)
@@ -56,8 +60,10 @@ static struct str name_at(uint32_t n)
 
 static void model_reset(struct model *m)
 {
-    uint64_t last = m->last_number, counter = m->counter;
-    *m = (struct model){.last_number = last, .counter = counter};
+    const uint64_t last = m->last_number, counter = m->counter;
+    memset(m, 0, sizeof *m); /* too large for the stack */
+    m->last_number = last;
+    m->counter = counter;
     m->tenants[0] = true;
     m->databases[0][0] = true;
 }
@@ -77,7 +83,7 @@ static void expect_same(struct world *w, const struct catalog_collection *col, u
     expect(str_eq(col->configuration, str_from_c(mc->configuration)));
     expect(col->metadata.n == strlen(mc->metadata));
     expect(col->metadata.n == 0 || memcmp(col->metadata.p, mc->metadata, col->metadata.n) == 0);
-    expect(col->space == (uint8_t)(mc->number % 3));
+    expect(col->space == mc->space);
 }
 
 static void compare_collection(struct world *w, uint32_t t, uint32_t d, uint32_t n)
@@ -93,6 +99,9 @@ static void compare_collection(struct world *w, uint32_t t, uint32_t d, uint32_t
     col = catalog_collection_by_number(w->c, mc->number);
     expect_same(w, col, t, d, n);
     catalog_collection_unref(col);
+    uint64_t n_forks = 0;
+    ck_ok(catalog_count_forks(w->c, mc->number, &n_forks, NULL));
+    expect(n_forks == w->m.n_forks[mc->root]);
     struct arena a = {0};
     struct catalog_version v;
     ck_ok(catalog_get_version(w->c, mc->number, &a, &v, NULL));
@@ -187,12 +196,72 @@ static void try_create(struct world *w, uint32_t t, uint32_t d, uint32_t n)
     expect(e == ERR_OK && is_new == !mc->is_there);
     if (is_new) {
         expect(col->number == w->m.last_number + 1); /* one by one, none given twice */
-        *mc = (struct model_collection){.is_there = true, .number = col->number, .id = col->id};
+        *mc = (struct model_collection){
+            .is_there = true, .number = col->number, .root = col->number, .space = in.space, .id = col->id};
         memcpy(mc->configuration, configuration, sizeof configuration);
         w->m.last_number = col->number;
     }
     expect_same(w, col, t, d, n);
     catalog_collection_unref(col);
+}
+
+/* The live object of a fork, as far as the catalog knows one. */
+struct runtime {
+    struct catalog_runtime runtime; /* first */
+    struct world *w;
+};
+
+static void runtime_free(struct catalog_runtime *r)
+{
+    ((struct runtime *)(void *)r)->w->n_runtimes--;
+    free(r);
+}
+
+static struct catalog_runtime *runtime_new(struct world *w)
+{
+    struct runtime *r = calloc(1, sizeof *r);
+    ck_assert_ptr_nonnull(r);
+    r->runtime.free_runtime = runtime_free;
+    r->w = w;
+    w->n_runtimes++;
+    return &r->runtime;
+}
+
+static void try_fork(struct world *w, uint32_t t, uint32_t d, uint32_t n)
+{
+    uint32_t to = rng_below(&w->r, N_NAMES);
+    struct model_collection *mc = &w->m.cols[t][d][n], *target = &w->m.cols[t][d][to];
+    const struct catalog_collection *col = NULL;
+    uint64_t number = 0;
+    enum err e = catalog_reserve_number(w->c, &number, NULL);
+    if (w->m.last_number == 0) { /* there has never been a collection to fork */
+        expect(e == ERR_CORRUPT);
+        return;
+    }
+    expect(e == ERR_OK && number == w->m.last_number + 1);
+    w->m.last_number = number; /* used up, whatever comes of it */
+    struct catalog_version v = mc->version;
+    v.number = number;
+    v.version = 1;
+    v.manifest = str_from_c(mc->manifest);
+    const struct catalog_fork in = {.source = mc->is_there ? mc->number : number + 1,
+                                    .number = number,
+                                    .name = name_at(to),
+                                    .version = mc->version.version != 0 ? &v : NULL,
+                                    .runtime = runtime_new(w)};
+    int n_runtimes = w->n_runtimes;
+    e = catalog_fork_collection(w->c, &in, &col, NULL);
+    expect(e == (!mc->is_there ? ERR_NOT_FOUND : target->is_there ? ERR_EXISTS : ERR_OK));
+    expect(w->n_runtimes == (e == ERR_OK ? n_runtimes : n_runtimes - 1));
+    if (e != ERR_OK) return;
+    *target = *mc;
+    target->number = number;
+    target->id = col->id;
+    if (in.version != NULL) target->version = v;
+    w->m.n_forks[target->root]++;
+    expect_same(w, col, t, d, to);
+    catalog_collection_unref(col);
+    compare_collection(w, t, d, to);
 }
 
 static void try_update(struct world *w, uint32_t t, uint32_t d, uint32_t n)
@@ -300,8 +369,10 @@ static void one_step(struct world *w)
 {
     uint32_t t = rng_below(&w->r, N_TENANTS), d = rng_below(&w->r, N_DATABASES), n = rng_below(&w->r, N_NAMES);
     uint32_t what = rng_below(&w->r, 1000);
-    if (what < 350) {
+    if (what < 300) {
         try_create(w, t, d, n);
+    } else if (what < 450) {
+        try_fork(w, t, d, n);
     } else if (what < 600) {
         try_update(w, t, d, n);
     } else if (what < 750) {
@@ -335,13 +406,16 @@ START_TEST(like_the_model)
     static struct world world; /* too large for the stack */
     for (uint64_t seed = 1; seed <= 2; seed++) {
         struct world *w = &world;
-        *w = (struct world){.r = {seed * 7919}, .seed = (int)seed};
+        memset(w, 0, sizeof *w);
+        w->r.s = seed * 7919;
+        w->seed = (int)seed;
         model_reset(&w->m);
         (void)snprintf(w->path, sizeof w->path, "%s/catalog.sqlite3", tmp_dir());
         ck_ok(catalog_open(&w->c, w->path, NULL));
         for (w->step = 0; w->step < STEPS; w->step++) one_step(w);
         compare_all(w);
         catalog_close(w->c);
+        expect(w->n_runtimes == 0);
     }
 }
 END_TEST

@@ -113,6 +113,13 @@ START_TEST(bitmaps_follow_an_array)
         }
         ck_assert_uint_eq(next, n);
         ck_assert_uint_eq(bitset_count(&s), count);
+        for (int k = 0; k < 20; k++) { /* a stretch, at most so many of its ones */
+            uint32_t to = rng_below(&r, n + 1), from = rng_below(&r, to + 1), most = rng_below(&r, n / 2 + 2);
+            uint32_t passed, seen = 0, at = from, end = bitset_pass(&s, from, to, most, &passed);
+            for (; at < to && seen < most; at++) seen += bitset_get(&s, at);
+            ck_assert_uint_eq(passed, seen);
+            ck_assert_uint_eq(end, at);
+        }
         arena_free(&a);
     }
 }

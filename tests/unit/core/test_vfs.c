@@ -75,6 +75,75 @@ static void run(const struct vfs *v, const char *dir)
     ck_ok(v->remove(v->ctx, path, &em));
 }
 
+static void write_text(const struct vfs *v, const char *path, const char *text)
+{
+    struct vfs_file *f;
+    ck_ok(v->open(v->ctx, path, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &f, NULL));
+    ck_ok(v->pwrite(f, text, strlen(text), 0, NULL));
+    v->close(f);
+}
+
+static void expect_text(const struct vfs *v, const char *path, const char *text)
+{
+    struct vfs_file *f;
+    uint64_t size;
+    char got[64];
+    ck_ok(v->open(v->ctx, path, VFS_READ, &f, NULL));
+    ck_ok(v->size(f, &size, NULL));
+    ck_assert_uint_eq(size, strlen(text));
+    ck_ok(v->pread(f, got, (size_t)size, 0, NULL));
+    ck_assert_mem_eq(got, text, (size_t)size);
+    v->close(f);
+}
+
+/* One file under two names, linked (`shares`) or copied. */
+static void run_links(const struct vfs *v, const char *dir, bool shares)
+{
+    char one[256], two[256], absent[256];
+    struct vfs_file *f;
+    ck_assert(vfs_join(one, sizeof one, dir, "one"));
+    ck_assert(vfs_join(two, sizeof two, dir, "two"));
+    ck_assert(vfs_join(absent, sizeof absent, dir, "absent"));
+    ck_ok(v->make_dir(v->ctx, dir, NULL));
+    write_text(v, one, "0123456789");
+    ck_assert_int_eq(vfs_link_or_copy(v, absent, two, NULL), ERR_NOT_FOUND);
+    ck_ok(vfs_link_or_copy(v, one, two, NULL));
+    ck_assert_int_eq(vfs_link_or_copy(v, one, two, NULL), ERR_EXISTS);
+    expect_text(v, two, "0123456789");
+    ck_ok(v->open(v->ctx, one, VFS_WRITE, &f, NULL));
+    ck_ok(v->pwrite(f, "ab", 2, 4, NULL));
+    v->close(f);
+    expect_text(v, two, shares ? "0123ab6789" : "0123456789");
+    ck_ok(v->remove(v->ctx, one, NULL)); /* the other name keeps the bytes */
+    ck_assert_int_eq(v->open(v->ctx, one, VFS_READ, &f, NULL), ERR_NOT_FOUND);
+    expect_text(v, two, shares ? "0123ab6789" : "0123456789");
+    ck_ok(vfs_link_or_copy(v, two, one, NULL));
+    ck_ok(v->remove(v->ctx, two, NULL));
+    ck_ok(v->remove(v->ctx, one, NULL));
+}
+
+static enum err no_link(void *ctx, const char *from, const char *to, struct errmsg *em)
+{
+    struct vfs_file *f;
+    (void)to;
+    enum err e = vfs_posix()->open(ctx, from, VFS_READ, &f, em);
+    if (e != ERR_OK) return e;
+    vfs_posix()->close(f);
+    return errmsg_set(em, ERR_UNSUPPORTED, "no links here");
+}
+
+START_TEST(a_file_has_two_names)
+{
+    struct vfs *v, without_links = *vfs_posix();
+    ck_ok(vfs_mem_new(&v, NULL));
+    run_links(v, "memory", true);
+    vfs_mem_free(v);
+    run_links(vfs_posix(), tmp_dir(), true);
+    without_links.link = no_link;
+    run_links(&without_links, tmp_dir(), false);
+}
+END_TEST
+
 START_TEST(the_real_table)
 {
     struct vfs_file *lock, *second;
@@ -105,4 +174,4 @@ START_TEST(the_table_in_memory)
 }
 END_TEST
 
-TESTS(vfs, the_real_table, the_table_in_memory)
+TESTS(vfs, the_real_table, the_table_in_memory, a_file_has_two_names)

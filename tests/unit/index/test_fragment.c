@@ -78,7 +78,7 @@ static void check_filter(const struct fixture *f, const struct filter *filter, u
 {
     struct arena a = {0};
     struct bitset found;
-    must_ok(f->s->ops->filter(f->s, f->m.n, filter, &a, &found, NULL));
+    must_ok(f->s->ops->filter(f->s, f->m.n, filter, &a, &found, NULL, NULL));
     must(found.n_bits == f->m.n);
     for (uint32_t i = 0; i < f->m.n; i++) {
         bool want;
@@ -86,6 +86,24 @@ static void check_filter(const struct fixture *f, const struct filter *filter, u
         must_msg(bitset_get(&found, i) == want, "seed %llu: row %u, kind %d: the fragment says %d",
                  (unsigned long long)seed, i, filter != NULL ? (int)filter->kind : -1, !want);
     }
+
+    /* The same with rows left open, decided in stretches of any length. */
+    struct bitset later;
+    struct filter_rest rest = {0};
+    struct rng r = {seed + 1};
+    must_ok(f->s->ops->filter(f->s, f->m.n, filter, &a, &later, &rest, NULL));
+    for (uint32_t i = 0; i < f->m.n; i++) {
+        bool is_open = rest.n > 0 && bitset_get(&rest.open, i);
+        must_msg(is_open ? bitset_get(&later, i) : bitset_get(&later, i) == bitset_get(&found, i),
+                 "seed %llu: row %u, open %d", (unsigned long long)seed, i, is_open);
+    }
+    for (uint32_t from = 0; rest.n > 0 && from < f->m.n;) {
+        uint32_t to = from + 1 + (uint32_t)rng_below(&r, f->m.n - from);
+        must_ok(f->s->ops->settle(f->s, &rest, &later, from, to, NULL));
+        must(bitset_next(&rest.open, 0) >= to);
+        from = to;
+    }
+    must(memcmp(later.words, found.words, bitset_words(f->m.n) * sizeof *found.words) == 0);
     arena_free(&a);
 }
 
@@ -265,7 +283,7 @@ START_TEST(a_large_fragment_spills)
     }
     struct filter contains = {.kind = FILTER_DOC_CONTAINS, .text = STR("abcabcabc")};
     struct bitset found;
-    must_ok(s->ops->filter(s, N, &contains, &a, &found, NULL));
+    must_ok(s->ops->filter(s, N, &contains, &a, &found, NULL, NULL));
     for (uint32_t i = 0; i < N; i++) must(bitset_get(&found, i) == str_contains(documents[i], contains.text));
     s->ops->free(s);
     arena_free(&a);

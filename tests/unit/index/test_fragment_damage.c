@@ -87,10 +87,22 @@ static void exercise(struct segment *s, const struct model *m, struct rng *r)
     }
     for (int i = 0; i < 20; i++) {
         struct bitset found;
-        enum err e = s->ops->filter(s, fragment_n_rows(s), random_filter(r, &a, m, &re, 0), &a, &found, NULL);
+        enum err e = s->ops->filter(s, fragment_n_rows(s), random_filter(r, &a, m, &re, 0), &a, &found, NULL, NULL);
         must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
     }
     for (uint32_t i = 0; i < re.n; i++) regex_free(re.list[i]);
+    for (int i = 0; i < 5; i++) { /* the indices of random_value() */
+        static const uint32_t indices[] = {3, 70};
+        static const float weights[] = {1, -1};
+        const struct sparse_query q = {random_key(r), indices, weights, 2};
+        uint32_t counts[2] = {0};
+        struct topk top;
+        must(topk_init(&top, &a, 3));
+        enum err e = s->ops->sparse_nearest(s, &q, NULL, 1000, &top, &a, NULL);
+        must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
+        e = s->ops->sparse_count(s, &q, 1000, counts, NULL);
+        must(e == ERR_OK || e == ERR_CORRUPT);
+    }
     arena_free(&a);
 }
 

@@ -1,6 +1,6 @@
 /* test_meta_index.c - the metadata index answers every filter as filter_matches() does, row by row. */
 #include "core/hash.h"
-#include "index/meta_index.h"
+#include "index/meta_index_internal.h"
 #include "tests/unit/index/random_rows.h"
 #include "tests/unit/index/section.h"
 
@@ -98,6 +98,109 @@ START_TEST(many_values_and_many_keys)
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) check_filter(&m, metas, N, &filters[i], 77);
     /* 12 bytes a number at most for what has few values, and no more than 30 for what is unique */
     ck_assert_uint_lt(m.section.n, (size_t)N * (1 + 24 + 32) + (size_t)N / 2 * 160);
+    section_free(&s);
+    arena_free(&a);
+}
+END_TEST
+
+/* Rows of numbers under three keys: whole ones of which some are frequent, doubles that all differ, and both mixed. */
+static struct bytes *rows_of_numbers(struct rng *r, struct arena *a, uint32_t n)
+{
+    struct bytes *metas = arena_array(a, n, sizeof *metas);
+    for (uint32_t i = 0; i < n; i++) {
+        struct buf b = {0};
+        struct value few = {.type = VALUE_INT, .i = (int64_t)rng_below(r, 1 + rng_below(r, 400))};
+        struct value number = {.type = VALUE_FLOAT, .f = (double)rng_gauss(r)};
+        if (rng_below(r, 10) > 0) meta_put(&b, STR("few"), &few);
+        meta_put(&b, STR("float"), &number);
+        meta_put(&b, STR("mixed"), rng_below(r, 2) == 0 ? &few : &number);
+        struct str copy = arena_str(a, buf_view(&b));
+        metas[i] = (struct bytes){copy.p, copy.n};
+        buf_free(&b);
+    }
+    return metas;
+}
+
+static struct filter random_range(struct rng *r, struct value *bound)
+{
+    static const struct str keys[] = {{"few", 3}, {"float", 5}, {"mixed", 5}};
+    static const enum filter_kind kinds[] = {FILTER_GT, FILTER_GTE, FILTER_LT, FILTER_LTE};
+    double f = (double)rng_gauss(r) * (rng_below(r, 2) == 0 ? 1.0 : 150.0);
+    *bound = rng_below(r, 2) == 0 ? (struct value){.type = VALUE_FLOAT, .f = f}
+                                  : (struct value){.type = VALUE_INT, .i = (int64_t)f};
+    return (struct filter){
+        .kind = kinds[rng_below(r, 4)], .key = keys[rng_below(r, 3)], .values = bound, .n_values = 1};
+}
+
+/* Ranges of any width, by prefixes and, as in fragments of former versions, without them. */
+START_TEST(ranges_of_any_width)
+{
+    static const uint32_t sizes[] = {511, 512, 513, 3000, 20000};
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct rng r = {seed * 31};
+        struct arena a = {0};
+        uint32_t n = sizes[seed % 5], n_with_prefixes = 0;
+        struct bytes *metas = rows_of_numbers(&r, &a, n);
+        struct section s;
+        struct meta_index m, old;
+        must_ok(meta_index_open(&m, build(&s, metas, n), n, NULL));
+        uint8_t *copy = mem_dup(m.section.p, m.section.n);
+        must_ok(meta_index_open(&old, (struct bytes){copy, m.section.n}, n, NULL));
+        for (uint32_t i = 0; i < old.n_lists; i++) {
+            uint8_t *at = copy + (old.lists - copy) + i * sizeof(struct meta_list);
+            struct meta_list l;
+            memcpy(&l, at, sizeof l);
+            n_with_prefixes += l.n_prefixes > 1;
+            ck_assert_uint_le(l.n_prefixes, META_PREFIXES_MAX);
+            l.n_prefixes = 0;
+            memcpy(at, &l, sizeof l);
+        }
+        ck_assert_uint_eq(n_with_prefixes > 0, n >= 512);
+        for (int i = 0; i < 40; i++) {
+            struct value bound;
+            struct filter f = random_range(&r, &bound);
+            check_filter(&m, metas, n, &f, seed);
+            check_filter(&old, metas, n, &f, seed);
+        }
+        mem_free(copy);
+        section_free(&s);
+        arena_free(&a);
+    }
+}
+END_TEST
+
+/* As below, where there are prefixes. */
+START_TEST(damaged_prefixes_are_survived)
+{
+    enum { N = 1500 };
+    struct rng r = {815};
+    struct arena a = {0};
+    struct section s;
+    struct bytes section = build(&s, rows_of_numbers(&r, &a, N), N);
+    uint32_t n_refused = 0;
+    for (int round = 0; round < 1500; round++) {
+        struct meta_index m;
+        uint8_t *copy = mem_dup(section.p, section.n);
+        for (uint32_t k = 1 + rng_below(&r, 6); k > 0; k--) {
+            uint32_t end = rng_below(&r, 2) == 0 ? (uint32_t)section.n : 500;
+            copy[section.n - 1 - rng_below(&r, end)] = (uint8_t)rng_next(&r);
+        }
+        enum err e = meta_index_open(&m, (struct bytes){copy, section.n}, N, NULL);
+        for (int i = 0; e == ERR_OK && i < 10; i++) {
+            struct arena scratch = {0};
+            struct bitset found;
+            struct value bound;
+            struct filter f = random_range(&r, &bound);
+            must(bitset_init(&found, &scratch, N));
+            e = meta_index_eval(&m, &f, &found, NULL);
+            if (e == ERR_OK) must(bitset_count(&found) <= N && found.words[N / 64] >> (N % 64) == 0);
+            arena_free(&scratch);
+        }
+        must(e == ERR_OK || e == ERR_CORRUPT);
+        n_refused += e == ERR_CORRUPT;
+        mem_free(copy);
+    }
+    ck_assert_uint_gt(n_refused, 50);
     section_free(&s);
     arena_free(&a);
 }
@@ -205,5 +308,6 @@ START_TEST(short_memory_is_reported)
 }
 END_TEST
 
-TESTS(meta_index, agrees_with_the_definition, many_values_and_many_keys, no_rows_and_no_metadata,
-      damaged_metadata_are_refused, damaged_sections_are_survived, short_memory_is_reported)
+TESTS(meta_index, agrees_with_the_definition, many_values_and_many_keys, ranges_of_any_width,
+      damaged_prefixes_are_survived, no_rows_and_no_metadata, damaged_metadata_are_refused,
+      damaged_sections_are_survived, short_memory_is_reported)

@@ -49,6 +49,35 @@ static void check_needle(const struct text_index *t, const struct corpus *c, str
     arena_free(&a);
 }
 
+/* One or two bytes, with any allowance. A former version's section is left alone. */
+static void check_short(const struct text_index *t, const struct corpus *c, struct str needle, struct rng *r)
+{
+    struct arena a = {0};
+    struct bitset rows, before;
+    enum text_narrowed how;
+    struct text_index former = *t;
+    uint64_t most = rng_below(r, 2) == 0 ? UINT64_MAX : rng_below(r, 3 * c->n + 1);
+    former.shorts = NULL;
+    must(bitset_init(&rows, &a, c->n) && bitset_init(&before, &a, c->n));
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->texts[i].p != NULL && rng_below(r, 4) != 0) bitset_add(&before, i);
+    memcpy(rows.words, before.words, bitset_words(c->n) * 8);
+    must_ok(text_index_narrow_short(&former, needle, most, &rows, &a, &how, NULL));
+    must(how == TEXT_AS_BEFORE && memcmp(rows.words, before.words, bitset_words(c->n) * 8) == 0);
+    must_ok(text_index_narrow_short(t, needle, most, &rows, &a, &how, NULL));
+    must(how != TEXT_AS_BEFORE || most != UINT64_MAX);
+    for (uint32_t i = 0; i < c->n; i++) {
+        bool holds = str_contains(c->texts[i], needle), is_left = bitset_get(&rows, i), was = bitset_get(&before, i);
+        if (how == TEXT_AS_BEFORE)
+            must(is_left == was);
+        else if (how == TEXT_DECIDED || c->texts[i].n > 2)
+            must_msg(is_left == (was && holds), "row %u: left %d, holds %d", i, is_left, holds);
+        else
+            must(is_left == (was && c->texts[i].n > 0));
+    }
+    arena_free(&a);
+}
+
 static struct str random_needle(struct rng *r, struct arena *a, const struct corpus *c)
 {
     struct str text = c->texts[rng_below(r, c->n)];
@@ -56,6 +85,31 @@ static struct str random_needle(struct rng *r, struct arena *a, const struct cor
     if (text.p == NULL || text.n < n || rng_below(r, 5) == 0) return random_text(r, a, rng_below(r, 5));
     return str_of(text.p + rng_below(r, (uint32_t)(text.n - n) + 1), n);
 }
+
+START_TEST(one_byte_and_two)
+{
+    static const uint32_t sizes[] = {1, 64, 65, 300, 2000};
+    for (uint64_t seed = 1; seed <= 15; seed++) {
+        struct rng r = {seed * 101};
+        struct corpus c;
+        struct section s;
+        struct text_index t;
+        corpus_init(&c, &r, sizes[seed % 5], seed % 3 == 0 ? 60 : 4);
+        for (uint32_t i = 0; seed % 2 == 0 && i < c.n; i++) /* without short documents all is decided */
+            if (c.texts[i].n < 3) c.texts[i] = STR("three");
+        must_ok(text_index_open(&t, build(&s, &c), c.n, NULL));
+        for (int i = 0; i < 300; i++) {
+            struct str text = c.texts[rng_below(&r, c.n)];
+            char other[2] = {(char)rng_next(&r), (char)rng_next(&r)};
+            uint32_t n = 1 + rng_below(&r, 2);
+            bool is_own = text.n >= n && i % 3 > 0;
+            check_short(&t, &c, str_of(is_own ? text.p + rng_below(&r, (uint32_t)(text.n - n) + 1) : other, n), &r);
+        }
+        section_free(&s);
+        arena_free(&c.arena);
+    }
+}
+END_TEST
 
 START_TEST(nothing_that_matches_is_lost)
 {
@@ -200,6 +254,12 @@ START_TEST(damaged_sections_are_survived)
             bitset_fill(&rows);
             e = text_index_narrow(&t, random_needle(&r, &a, &c), &rows, &a, NULL);
             ck_assert_uint_le(bitset_count(&rows), c.n);
+            char two[2] = {(char)('a' + rng_below(&r, 26)), (char)('a' + rng_below(&r, 26))};
+            enum text_narrowed how;
+            bitset_fill(&rows);
+            if (e == ERR_OK)
+                e = text_index_narrow_short(&t, str_of(two, 1 + rng_below(&r, 2)), 1000, &rows, &a, &how, NULL);
+            ck_assert_uint_le(bitset_count(&rows), c.n);
         }
         must(e == ERR_OK || e == ERR_CORRUPT);
         n_refused += e == ERR_CORRUPT;
@@ -228,12 +288,15 @@ START_TEST(no_rows_and_short_documents)
         struct text_index t;
         must_ok(text_index_open(&t, build(&s, &c), n, NULL));
         ck_assert_uint_eq(t.n_trigrams, 0);
+        ck_assert_uint_eq(t.n_shorts, n / 2);
         check_needle(&t, &c, STR("ab"), &r);
+        check_short(&t, &c, STR("ab"), &r);
+        check_short(&t, &c, STR("b"), &r);
         check_needle(&t, &c, STR("abc"), &r);
         section_free(&s);
     }
 }
 END_TEST
 
-TESTS(text_index, nothing_that_matches_is_lost, rare_and_common_trigrams, needs_of_regular_expressions,
-      several_runs_are_merged, damaged_sections_are_survived, no_rows_and_short_documents)
+TESTS(text_index, one_byte_and_two, nothing_that_matches_is_lost, rare_and_common_trigrams,
+      needs_of_regular_expressions, several_runs_are_merged, damaged_sections_are_survived, no_rows_and_short_documents)

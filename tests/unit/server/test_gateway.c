@@ -39,6 +39,7 @@ enum api_place api_begin(struct api *a, struct api_request *r)
     r->api = a;
     r->body_max = path_is(r, "/small") ? 100 : 8 << 20;
     r->is_head = str_eq(r->method, STR("HEAD"));
+    r->ignores_body = str_eq(r->query, STR("ignore"));
     if (path_is(r, "/here") || path_is(r, "/stuck") || path_is(r, "/who")) return API_RUN_HERE;
     if (path_is(r, "/late")) return API_RUN_POOL;
     if (path_is(r, "/pool") || path_is(r, "/held") || path_is(r, "/small") || path_is(r, "/p%2Fq")) return API_RUN_POOL;
@@ -122,6 +123,9 @@ static struct server {
     struct api api;
     struct pool *pool;
     struct gateway *gateway;
+    struct metrics metrics;
+    struct request_log *log;
+    char log_path[256];
     uv_loop_t loop;
     uv_async_t stop;
     pthread_t thread;
@@ -163,6 +167,13 @@ static void start(struct gateway_options o)
     ck_ok(listen_bind("127.0.0.1", 0, &o.listen_fd, &sv->port, &em));
     ck_ok(listen_start(o.listen_fd, &em));
     ck_assert_int_eq(uv_loop_init(&sv->loop), 0);
+    metrics_init(&sv->metrics);
+    (void)snprintf(sv->log_path, sizeof sv->log_path, "%s/requests", tmp_dir());
+    const struct request_log_options log = {.path = sv->log_path, .metrics = &sv->metrics};
+    ck_ok(request_log_open(&sv->log, &log, &em));
+    o.metrics = &sv->metrics;
+    o.request_log = sv->log;
+    o.logs_requests = true;
     o.api = &sv->api;
     o.pool = sv->pool;
     ck_ok(gateway_open(&sv->gateway, &sv->loop, &o, &em));
@@ -176,12 +187,24 @@ static void begin_stop(void)
     ck_assert_int_eq(uv_async_send(&sv->stop), 0);
 }
 
+/* Whatever happens to a request whose headers were read, it is counted once and told once. */
+static void check_counts(void)
+{
+    const struct metrics *m = &sv->metrics;
+    uint64_t n = metrics_get(&m->n_aborted);
+    for (unsigned i = 0; i < METRICS_CLASSES; i++) n += metrics_get(&m->requests[METRICS_NO_ROUTE][i]);
+    ck_assert_uint_eq(metrics_get(&m->log_lines) + metrics_get(&m->log_dropped), n);
+    ck_assert_uint_ge(n, at_stop.n_answered);
+}
+
 /* gateway_drain itself checks that no connection, request or byte of a body is left. */
 static void end_stop(void)
 {
     ck_assert_int_eq(pthread_join(sv->thread, NULL), 0);
     ck_assert_int_eq(uv_loop_close(&sv->loop), 0);
     pool_free(sv->pool);
+    request_log_close(sv->log);
+    check_counts();
     ck_assert_uint_eq(atomic_load(&sv->api.n_begun), atomic_load(&sv->api.n_ended));
     (void)sem_destroy(&sv->api.held);
     (void)sem_destroy(&sv->api.release);
@@ -495,6 +518,94 @@ START_TEST(bodies_over_the_limit_leave_the_connection_usable)
 }
 END_TEST
 
+START_TEST(bodies_that_nobody_wants_are_thrown_away)
+{
+    start((struct gateway_options){.discard_max_bytes = 1000, .body_memory_bytes = 10});
+    char body[1000];
+    memset(body, 'b', sizeof body);
+    int fd = dial();
+    static const char *const where[] = {"/small", "/here", "/pool"};
+    for (size_t i = 0; i < 3; i++) { /* beyond the route's limit and the budget, and yet */
+        char head[100], whole[100];
+        (void)snprintf(head, sizeof head, "POST %s?ignore HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", where[i]);
+        (void)snprintf(whole, sizeof whole, "POST %s [ignore] [] 0 00000000", where[i]);
+        say(fd, head);
+        ck_assert(put(fd, body, sizeof body));
+        expect(fd, 200, whole);
+        (void)snprintf(head, sizeof head, "POST %s?ignore HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+                       where[i]);
+        say(fd, head);
+        ck_assert(put(fd, body, sizeof body));
+        say(fd, "\r\n0\r\n\r\n");
+        expect(fd, 200, whole);
+    }
+    say(fd, "POST /here?ignore HTTP/1.1\r\nContent-Length: 1001\r\n\r\n"); /* more than is read for nothing */
+    expect(fd, 413, "{\"error\":\"ChromaError\"}");
+    expect_closed(fd);
+    stop();
+}
+END_TEST
+
+START_TEST(malformed_heads_are_refused_and_close)
+{
+    start((struct gateway_options){0});
+    static const struct {
+        const char *head;
+        unsigned status;
+    } bad[] = {{"GET /here x HTTP/1.1\r\n\r\n", 400},
+               {"GET /here\001 HTTP/1.1\r\n\r\n", 400},
+               {"GET here/x HTTP/1.1\r\n\r\n", 400},
+               {"GET /here HTTP/1.2\r\n\r\n", 400},
+               {"G@T /here HTTP/1.1\r\n\r\n", 400},
+               {"GET /here HTTP/1.1\r\nX : a\r\n\r\n", 400},
+               {"GET /here HTTP/1.1\r\nX: \001\r\n\r\n", 400},
+               {"POST /here HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n", 400},
+               {"POST /here HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n", 400},
+               {"POST /here HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int fd = dial();
+        say(fd, bad[i].head);
+        expect(fd, bad[i].status, "");
+        expect_closed(fd);
+    }
+    stop();
+}
+END_TEST
+
+START_TEST(headers_and_targets_have_upstreams_limits)
+{
+    start((struct gateway_options){0});
+    for (unsigned n = 100; n <= 101; n++) {
+        int fd = dial();
+        say(fd, "GET /here HTTP/1.1\r\n");
+        for (unsigned i = 0; i < n; i++) say(fd, "X: y\r\n");
+        say(fd, "\r\n");
+        hear(fd, false);
+        ck_assert_uint_eq(an.status, n > 100 ? 431 : 200);
+        if (n > 100)
+            expect_closed(fd);
+        else
+            (void)close(fd);
+    }
+    static char target[65536];
+    memset(target, 'a', sizeof target);
+    memcpy(target, "/who?", 5);
+    for (size_t n = 65534; n <= 65535; n++) {
+        int fd = dial();
+        say(fd, "GET ");
+        ck_assert(put(fd, target, n));
+        say(fd, " HTTP/1.1\r\n\r\n");
+        hear(fd, false);
+        ck_assert_uint_eq(an.status, n > 65534 ? 414 : 200);
+        if (n > 65534)
+            expect_closed(fd);
+        else
+            (void)close(fd);
+    }
+    stop();
+}
+END_TEST
+
 START_TEST(expect_continue_is_answered_and_the_body_taken)
 {
     start((struct gateway_options){0});
@@ -520,7 +631,7 @@ START_TEST(ambiguous_ends_of_messages_are_refused)
                  {"Content-Length: -1\r\n", 400},
                  {"Content-Length: 1, 1\r\n", 400},
                  {"Transfer-Encoding: gzip, chunked\r\n", 501},
-                 {"Transfer-Encoding: identity\r\n", 501}};
+                 {"Transfer-Encoding: identity\r\n", 400}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int fd = dial();
         say(fd, "POST /pool HTTP/1.1\r\n");
@@ -875,8 +986,9 @@ TESTS(gateway, answers_from_loop_and_pool_on_one_connection, a_whole_request_may
       credentials_reach_the_api_and_two_are_none, empty_answers_carry_their_headers, targets_arrive_as_they_were_sent,
       head_has_the_length_and_no_body, http_1_0_closes_unless_asked, half_closed_clients_get_their_answers,
       an_end_that_comes_with_the_data_is_noticed, bodies_over_the_limit_leave_the_connection_usable,
-      expect_continue_is_answered_and_the_body_taken, ambiguous_ends_of_messages_are_refused, bodies_share_a_budget,
-      requests_over_the_caps_are_refused_at_once, slow_clients_are_cut_off, work_is_not_timed_out,
-      draining_answers_what_is_in_flight, draining_does_not_wait_for_slow_clients_for_ever,
-      clients_that_vanish_leave_nothing_behind, any_slicing_gives_the_same_requests, mutated_requests_do_no_harm,
-      short_memory_is_answered_or_closed)
+      bodies_that_nobody_wants_are_thrown_away, malformed_heads_are_refused_and_close,
+      headers_and_targets_have_upstreams_limits, expect_continue_is_answered_and_the_body_taken,
+      ambiguous_ends_of_messages_are_refused, bodies_share_a_budget, requests_over_the_caps_are_refused_at_once,
+      slow_clients_are_cut_off, work_is_not_timed_out, draining_answers_what_is_in_flight,
+      draining_does_not_wait_for_slow_clients_for_ever, clients_that_vanish_leave_nothing_behind,
+      any_slicing_gives_the_same_requests, mutated_requests_do_no_harm, short_memory_is_answered_or_closed)

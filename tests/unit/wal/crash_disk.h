@@ -41,6 +41,8 @@ struct disk_inode {
     size_t n_now, n_disk;
     struct disk_write *writes;
     size_t n_writes;
+    uint64_t last_turn; /* of the last write, synced or not, among all of the disk */
+    size_t last_size;   /* its bytes */
     struct disk_inode *next;
 };
 
@@ -76,7 +78,7 @@ struct disk {
     bool fault_stays; /* fails from then on, not once */
     bool fault_fired;
     bool sync_forgets; /* a failing sync drops its writes */
-    uint64_t n_syncs;
+    uint64_t n_syncs, n_turns;
 };
 
 struct vfs_file {
@@ -265,6 +267,8 @@ static enum err disk_pwrite(struct vfs_file *f, const void *p, size_t n, uint64_
     if (is_allowed || has_effect) {
         bytes_put(&f->inode->now, &f->inode->n_now, at, p, n);
         inode_note(f->inode, at, p, n);
+        f->inode->last_turn = ++f->d->n_turns;
+        f->inode->last_size = n;
     }
     (void)pthread_mutex_unlock(&f->d->mu);
     return is_allowed ? ERR_OK : e;

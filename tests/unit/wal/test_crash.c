@@ -120,15 +120,20 @@ static uint64_t disk_sum(const struct disk *d)
     return sum;
 }
 
-/* Waits until the flusher has nothing left to do: it has written its mark, which nothing syncs. */
+/* Waits until the flusher has nothing left to do: the last it wrote is its mark, which nothing syncs. (A segment before may
+ * end with a mark too, if the writer paused there.) */
 static void wait_for_mark(struct disk *d)
 {
     bool has_mark = false;
     for (int n = 0; !has_mark;) {
+        const struct disk_inode *last = NULL;
         wait_a_moment(&n);
         (void)pthread_mutex_lock(&d->mu);
-        for (const struct disk_inode *i = d->inodes; i != NULL; i = i->next)
-            has_mark |= i->n_writes > 0 && i->writes[i->n_writes - 1].n == MARK_BYTES;
+        for (int i = 0; i < d->now.n; i++) {
+            const struct disk_inode *inode = d->now.list[i].inode;
+            if (is_segment(d->now.list[i].path) && (last == NULL || inode->last_turn > last->last_turn)) last = inode;
+        }
+        has_mark = last != NULL && last->last_size == MARK_BYTES;
         (void)pthread_mutex_unlock(&d->mu);
     }
 }

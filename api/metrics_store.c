@@ -1,0 +1,113 @@
+/* metrics_store.c - rows of GET /metrics about log, compactor and data. See metrics_page.h.
+ */
+#include "api/metrics_page.h"
+#include "core/mem.h"
+
+/* --- the log ----------------------------------------------------------------------------------------------------- */
+
+void metrics_put_log(struct exposition *e, const struct wal_stats *s)
+{
+    exposition_counter(e, "chroma_log_commits_total", "Writes made durable.", s->n_records);
+    exposition_counter(e, "chroma_log_syncs_total", "Groups of writes, each made durable by one sync.", s->n_flushes);
+    exposition_counter(e, "chroma_log_written_bytes_total", "Bytes of writes appended to the log.", s->bytes_written);
+    exposition_begin(e, "chroma_log_sync_duration_seconds", EXPOSITION_HISTOGRAM, "How long the log's syncs took.");
+    exposition_histogram(e, NULL, 0, &s->sync);
+    exposition_seconds(e, "chroma_log_flush_seconds_total", "Time spent writing and syncing.", s->flush_ns_total);
+    exposition_gauge(e, "chroma_log_segments", "Files that hold the log; without spare ones.", s->n_segments);
+    exposition_gauge(e, "chroma_log_live_bytes", "Bytes in segments that index files do not cover.", s->live_bytes);
+    exposition_gauge(e, "chroma_log_disk_bytes", "Bytes of all files of the log, spare ones too.", s->disk_bytes);
+    exposition_gauge(e, "chroma_log_position", "The last durable position.", s->durable_lsn);
+    exposition_gauge(e, "chroma_log_first_position", "The oldest position that is still in the files.", s->first_lsn);
+    exposition_gauge(e, "chroma_log_read_only", "1: a write or sync failed, nothing is written until the next start.",
+                     s->is_failed ? 1 : 0);
+}
+
+/* --- the compactor ----------------------------------------------------------------------------------------------- */
+
+enum work_value { WORK_DONE, WORK_FAILED, WORK_BYTES };
+
+static void put_work(struct exposition *e, const struct store_stats *s, enum work_value value)
+{
+    const struct {
+        const char *name;
+        const struct store_work *work;
+    } kinds[] = {{"flush", &s->flushes}, {"merge", &s->merges}};
+    for (unsigned i = 0; i < 2; i++) {
+        const struct store_work *w = kinds[i].work;
+        const struct exposition_label label = LABEL("work", str_from_c(kinds[i].name));
+        exposition_uint(e, &label, 1,
+                        value == WORK_DONE     ? w->n_done
+                        : value == WORK_FAILED ? w->n_failed
+                                               : w->bytes_written);
+    }
+}
+
+void metrics_put_compactor(struct exposition *e, const struct store_stats *s)
+{
+    exposition_begin(e, "chroma_compactor_done_total", EXPOSITION_COUNTER,
+                     "Flushes (rows from memory to an index file) and merges (of index files) published.");
+    put_work(e, s, WORK_DONE);
+    exposition_begin(e, "chroma_compactor_failures_total", EXPOSITION_COUNTER, "Those that failed; they are repeated.");
+    put_work(e, s, WORK_FAILED);
+    exposition_begin(e, "chroma_compactor_written_bytes_total", EXPOSITION_COUNTER, "Bytes of index files published.");
+    put_work(e, s, WORK_BYTES);
+    exposition_seconds(e, "chroma_compactor_flush_seconds_total", "Time spent on flushes that were published.",
+                       s->flushes.busy_ns);
+    exposition_seconds(e, "chroma_compactor_merge_seconds_total", "Time spent on merges that were published.",
+                       s->merges.busy_ns);
+}
+
+/* --- data -------------------------------------------------------------------------------------------------------- */
+
+void metrics_put_data(struct exposition *e, const struct store_stats *s)
+{
+    exposition_gauge(e, "chroma_collections", "Collections.", s->n_collections);
+    exposition_gauge(e, "chroma_records", "Records in all collections.", s->sizes.live_rows);
+    exposition_gauge(e, "chroma_fragments", "Index files in use.", s->sizes.n_fragments);
+    exposition_gauge(e, "chroma_tail_rows", "Rows in memory that are not in an index file yet.", s->sizes.tail_rows);
+    exposition_gauge(e, "chroma_tail_bytes", "Memory that they hold.", s->sizes.tail_bytes);
+    exposition_gauge(e, "chroma_leftover_files", "Files that wait for the next version to be removed.",
+                     s->sizes.n_leftovers);
+}
+
+/* A family's samples stand together, so each family has its own text until all collections were seen. */
+enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILIES };
+
+struct families {
+    struct exposition e[FAMILIES];
+    struct buf text[FAMILIES];
+};
+
+static void put_collection(void *ctx, const struct catalog_collection *col, const struct store_sizes *sizes)
+{
+    struct families *f = ctx;
+    char id[UUID_TEXT + 1];
+    uuid_format(&col->id, id);
+    const struct exposition_label labels[] = {LABEL("tenant", col->tenant), LABEL("database", col->database),
+                                              LABEL("collection", col->name), LABEL("id", str_from_c(id))};
+    const uint64_t values[FAMILIES] = {sizes->live_rows, sizes->tail_rows, sizes->tail_bytes, sizes->n_fragments};
+    for (unsigned i = 0; i < FAMILIES; i++) exposition_uint(&f->e[i], labels, 4, values[i]);
+}
+
+enum err metrics_put_collections(struct exposition *e, struct store *store)
+{
+    static const char *const names[FAMILIES][2] = {
+        {"chroma_collection_records", "Records of a collection."},
+        {"chroma_collection_tail_rows", "Its rows in memory that are not in an index file yet."},
+        {"chroma_collection_tail_bytes", "Memory that they hold."},
+        {"chroma_collection_fragments", "Its index files."},
+    };
+    struct families f = {0};
+    struct store_stats stats;
+    for (unsigned i = 0; i < FAMILIES; i++) {
+        f.e[i].out = &f.text[i];
+        exposition_begin(&f.e[i], names[i][0], EXPOSITION_GAUGE, names[i][1]);
+    }
+    enum err err = store_stats(store, put_collection, &f, &stats);
+    for (unsigned i = 0; i < FAMILIES; i++) {
+        if (err == ERR_OK) err = f.text[i].err;
+        if (err == ERR_OK) buf_str(e->out, buf_view(&f.text[i]));
+        buf_free(&f.text[i]);
+    }
+    return err;
+}

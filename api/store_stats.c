@@ -1,0 +1,65 @@
+/* store_stats.c - what the store knows about itself, for metrics.
+ *
+ * The list of collections is taken under the catalog's read lock, a reference each, as the compactor takes it; what is
+ * read of each afterwards are atomics. Numbers of one answer are of slightly different moments.
+ */
+#include "api/store_internal.h"
+#include "core/epoch.h"
+
+static uint64_t relaxed(const _Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static struct store_work work_of(const struct compactor_counts *c)
+{
+    return (struct store_work){relaxed(&c->n_done), relaxed(&c->n_failed), relaxed(&c->busy_ns),
+                               relaxed(&c->bytes_written)};
+}
+
+static void measure(const struct live *live, struct store_sizes *out)
+{
+    struct collection_pressure p;
+    collection_pressure(live->collection, &p); /* enters an epoch by itself */
+    *out = (struct store_sizes){
+        .live_rows = collection_count(live->collection),
+        .tail_rows = p.tail_rows,
+        .tail_bytes = p.tail_bytes,
+        .n_fragments = p.n_fragments,
+        .n_leftovers = atomic_load_explicit(&live->n_leftovers, memory_order_relaxed),
+    };
+}
+
+static void add(struct store_sizes *sum, const struct store_sizes *s)
+{
+    sum->live_rows += s->live_rows;
+    sum->tail_rows += s->tail_rows;
+    sum->tail_bytes += s->tail_bytes;
+    sum->n_fragments += s->n_fragments;
+    sum->n_leftovers += s->n_leftovers;
+}
+
+enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store_stats *out)
+{
+    struct arena a = {0};
+    const struct catalog_collection **all = NULL;
+    size_t n = 0;
+    struct store_stats stats = {.flushes = work_of(&s->compactor.flushes), .merges = work_of(&s->compactor.merges)};
+    wal_stats(s->wal, &stats.log);
+    stats.is_read_only = stats.log.is_failed;
+    enum err e = catalog_all_collections(s->catalog, &a, &all, &n);
+    for (size_t i = 0; i < n && e == ERR_OK; i++) {
+        struct store_sizes sizes;
+        const struct live *live = live_of(all[i]);
+        if (live != NULL && !collection_is_dropped(live->collection)) {
+            measure(live, &sizes);
+            add(&stats.sizes, &sizes);
+            stats.n_collections++;
+            if (visit != NULL) visit(ctx, all[i], &sizes);
+        }
+        catalog_collection_unref(all[i]);
+    }
+    arena_free(&a);
+    if (e == ERR_OK) *out = stats;
+    return e;
+}
