@@ -11,7 +11,13 @@
  *          twice the distance (cosine), twice the distance minus 2 (ip: -2 <x, q>). Its error is close to normal with
  *          deviation 2 err |q - c|, so estimate - 2 epsilon err |q - c| bounds it from below; rounding of the table of
  *          <s, P(q - c)> is counted in.
+ * LISTS    from CODES_LISTS_MIN_ROWS rows on the section is in lists: k-means finds centroids c_l, a row is coded against
+ *          the nearest one (c = c_l above), and the rows of a list lie together. A search takes the lists in order of
+ *          their distance, so that its limit is tight from the start, and stops where a rule says that no list beyond
+ *          holds a neighbour; what the rule allows was measured on the rows themselves when the section was built. Where it would have to
+ *          look at most lists, because nothing in the rows comes in clumps, the section is written without.
  * LAYOUT   docs/formats.md#codes: blocks of 32 rows; for each 4 dimensions 16 bytes hold the 4-bit groups of 32 rows.
+ * BYTES    a section without lists depends on rows and seed only; in lists, near ties may fall by processor.
  * THREADS  building: one. Searching: any number, each with its own query_vector.
  */
 #ifndef INDEX_CODES_H
@@ -21,7 +27,7 @@
 #include "core/distance.h"
 #include "core/topk.h"
 
-enum { CODES_MIN_DIM = 32 };
+enum { CODES_MIN_DIM = 32, CODES_LISTS_MIN_ROWS = 1 << 17 };
 
 /* Appends the section for n rows (rows: n x dim f32, row-major, of any alignment) to `out`, 64-byte aligned from the
  * start of `out`. The section is empty, which tells to scan exactly, for n == 0, for dim < CODES_MIN_DIM and for rows
@@ -37,8 +43,20 @@ struct codes {
     enum space space;
     uint64_t seed;
     const float *centroid; /* P c, padded_dim floats */
-    const uint8_t *blocks; /* ceil(n / 32) blocks of padded_dim * 4 bytes */
+    uint32_t first_dims;   /* those that blocks hold: without lists all */
+    const uint8_t *blocks; /* ceil(n / 32) blocks of first_dims * 4 bytes */
+    const uint8_t *rests;  /* the other dimensions of each block */
     const float *factors;  /* per block: add[32], scale[32], err[32] */
+
+    /* lists; n_lists is 0 when there are none, and then rows lie in their order */
+    uint32_t n_lists;
+    float stop, lean;           /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
+    float lift;                 /* ip: the largest squared length of a row; else 0 */
+    const uint32_t *starts;     /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
+    const float *centroids;     /* n_lists x padded_dim: P c_l - P c */
+    const uint8_t *list_blocks; /* the centroids coded as rows are without lists */
+    const float *list_factors;
+    const uint32_t *order; /* n: the row at each place; not checked when opened */
 };
 
 /* Checks bounds and sizes; the section must start 4-byte aligned and may be followed by other bytes. An empty section
@@ -56,7 +74,7 @@ struct codes_rows {
 };
 
 /* Offers the nearest visible rows to `top` (exact distances), those in `mask` only if it is not NULL. `epsilon`: margin
- * in standard deviations (2.5 finds 0.999 of the true neighbours on text). c->n must not be 0, the query's dim and space
+ * in standard deviations (2.5 finds 0.999 of the true neighbours on text; lists lose 0.003 more). c->n must not be 0, the query's dim and space
  * are the section's, mask->n_bits is c->n. Scans exactly where that is cheaper: few rows in the mask, or many wanted.
  * The rotated query is kept in q->rotated (in q->arena) for the next section. ERR_NOMEM. */
 enum err codes_search(const struct codes *c, const struct codes_rows *rows, struct query_vector *q,

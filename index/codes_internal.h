@@ -8,7 +8,7 @@
 
 enum {
     CODES_MAGIC = 0x31444343, /* "CCD1" */
-    CODES_VERSION = 1,
+    CODES_VERSION = 2,        /* with lists; sections without are still written as version 1 */
     CODES_BLOCK_ROWS = 32,
     CODES_GROUP_BYTES = 16, /* of one group of 4 dimensions in a block */
     CODES_BLOCK_FACTORS = 3 * CODES_BLOCK_ROWS,
@@ -26,29 +26,48 @@ struct codes_header {
     uint32_t space;
     uint64_t seed;
     uint64_t size_bytes; /* of the whole section */
-    uint8_t zero[24];
+    uint32_t n_lists;    /* from here on: zero in version 1 */
+    uint32_t first_dims;
+    float stop, lean, lift;
+    uint32_t zero;
 };
 _Static_assert(sizeof(struct codes_header) == 64, "format");
 _Static_assert(offsetof(struct codes_header, seed) == 24 && offsetof(struct codes_header, size_bytes) == 32, "format");
+_Static_assert(offsetof(struct codes_header, n_lists) == 40 && offsetof(struct codes_header, first_dims) == 44,
+               "format");
+_Static_assert(offsetof(struct codes_header, stop) == 48 && offsetof(struct codes_header, lean) == 52, "format");
+_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, zero) == 60, "format");
 
 static inline uint32_t codes_n_blocks(uint32_t n_rows)
 {
     return n_rows / CODES_BLOCK_ROWS + (n_rows % CODES_BLOCK_ROWS != 0);
 }
 
+/* Where the parts of a section with rows lie, and its size. */
+struct codes_layout {
+    size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, rests, factors, size;
+};
+
+/* n_lists 0: without lists, and first_dims is padded_dim. False when it does not fit. */
+bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims, struct codes_layout *l);
+
 /* Squared lengths that the arithmetic of estimates can hold, with room for products. Zero is fine as well. */
 #define CODES_SQUARE_MIN 1e-25f
 #define CODES_SQUARE_MAX 1e30f
 
-/* Bytes of a section with rows; false when they do not fit. */
-bool codes_size(uint32_t n_rows, uint32_t padded_dim, size_t *size);
-
-/* One query against one section. For a row with factors add, scale, err and the sum of its table entries:
- *   estimate = base + add + scale * (step * sum - shift)      lower = estimate - margin * err */
+/* One query against one section, or one list of it. For a row with factors add, scale, err, delta, the sum of its table
+ * entries, and the part `sum_1` of it that the first groups give:
+ *   estimate = base + add + scale * (step * sum - shift)            lower = estimate - margin * err
+ *   lower_1 = base + add + delta + scale * (step_1 * sum_1 - shift_1) - margin_1 * err
+ * lower_1 is a bound as well, a wider one at part of the work: a block where it is above the limit everywhere is left.
+ * Only sections with lists have it; there the low half of the word of `err` is delta, a bfloat16. (As the end of err's
+ * mantissa it changes err by less than 1 in 128.) */
 struct codes_scan {
     const uint8_t *table; /* n_groups x 16 entries, each at most CODES_ENTRY_MAX */
     uint32_t n_groups;    /* a multiple of 16 */
+    uint32_t n_first;     /* a multiple of 16; n_groups: there is no first look */
     float step, shift, base, margin;
+    float step_1, shift_1, margin_1;
 };
 
 /* The kernels of one level. All levels give the same bits: sums are integers, and the float arithmetic is the same
@@ -57,10 +76,11 @@ struct codes_kernels {
     /* Sums of table entries of the 32 rows of a block. */
     void (*sums)(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS]);
 
-    /* Estimates of a block's rows. Returns a bit for each row whose lower bound is not above `limit` (NaN counts as
-     * not above). */
-    uint32_t (*scan)(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
-                     float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
+    /* Returns a bit for each row of `wanted` whose lower bounds are not above `limit` (NaN counts as not above). Unless
+     * that is none, estimates and lower bounds of all rows are written. block: its first n_first groups; rest: the
+     * others, not read if there are none. */
+    uint32_t (*scan)(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
+                     float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
 };
 
 /* NULL where distance_ops_at(level) is. */
@@ -90,7 +110,139 @@ static inline double codes_dot(const float *a, const float *b, uint32_t n)
 }
 
 /* Fills the table of w = P(q - c): for each group and each pattern of 4 signs the inner product with them, shifted and
- * scaled to whole numbers from 0 to CODES_ENTRY_MAX. Sets table, n_groups, step, shift. */
+ * scaled to whole numbers from 0 to CODES_ENTRY_MAX. Sets table, n_groups, step, shift, and no first look. */
 void codes_table(const float *w, uint32_t padded_dim, uint8_t *table, struct codes_scan *s);
+
+/* Lets the first `first_dims` dimensions (a multiple of 64) stand for all. After codes_table with the same w. */
+void codes_first_look(const float *w, uint32_t padded_dim, uint32_t first_dims, struct codes_scan *s);
+
+/* --- encoding (codes_encode.c) ------------------------------------------------------------------------------------ */
+
+/* The factors of a residual, as far as they do not depend on the space. */
+struct codes_factors {
+    float square, f, err; /* |r|^2; |r|^2 / |r|_1; see codes.h */
+    bool has_residual;    /* though its square may have vanished */
+};
+
+/* spread: the least that 1 - p^2 counts as. */
+struct codes_factors codes_measure(const float *r, uint32_t padded_dim, float spread);
+
+/* Puts the signs of n_dims coordinates into place j of a zeroed block: a one where the sign bit is not set. */
+void codes_pack_signs(const float *r, uint32_t n_dims, uint8_t *block, uint32_t j);
+void codes_put_factors(float *factors, uint32_t j, float add, float scale, float err);
+
+/* Fills the places of the last block that have no row. */
+void codes_fill_last(float *factors, uint32_t n_rows);
+
+#define CODES_SPREAD       0.1f  /* without lists, and of centroids */
+#define CODES_LISTS_SPREAD 0.25f /* in lists */
+
+/* Rows as they come to a builder: of any alignment, and hence no float pointer. */
+struct codes_source {
+    const char *rows;
+    uint32_t n, dim, padded_dim;
+    enum space space;
+    uint64_t seed;
+};
+
+/* Row i into x[0, dim); normalised for cosine unless it is zero. */
+void codes_take_row(const struct codes_source *s, uint32_t i, float *x);
+
+/* Row i minus the mean (padded_dim, zero beyond dim), rotated; x: padded_dim. */
+void codes_take_residual(const struct codes_source *s, uint32_t i, const float *mean, float *x);
+
+/* --- a query (codes_query.c) -------------------------------------------------------------------------------------- */
+
+struct codes_ranked;
+
+struct codes_candidate {
+    float estimate, lower;
+    uint32_t row;
+};
+
+/* What a query keeps between sections: query_vector.rotated. */
+struct codes_prepared {
+    struct codes_prepared *next; /* for another seed or size */
+    uint64_t seed;
+    uint32_t padded_dim;
+    float *rotated;                     /* Pq (cosine: of q normalised), padded_dim */
+    double length;                      /* of `rotated` */
+    float *w;                           /* scratch: P(q - c) of the section at hand */
+    uint8_t *table;                     /* scratch: its table */
+    struct codes_candidate *candidates; /* scratch: the buffer as large as the last section needed it */
+    struct codes_ranked *heap;          /* scratch: lists */
+    uint32_t cap, heap_cap;
+};
+
+/* The query rotated; NULL when memory is short. */
+struct codes_prepared *codes_prepare(const struct codes *c, struct query_vector *q);
+
+/* A query against a section. */
+struct codes_target {
+    const struct codes_prepared *prepared;
+    struct codes_scan scan; /* without lists, complete; with lists, once codes_target_list has set a list */
+    double square;          /* |w|^2, of w = P(q - c) */
+    double rounded;         /* what rounding of the table adds to the squares of deviations */
+    double epsilon, rounding, with_centroid;
+    float slack; /* what rounding may do to an estimate */
+};
+
+/* Makes the table. False when the query is too far away for estimates. */
+bool codes_target_init(struct codes_target *t, const struct codes *c, struct codes_prepared *p, float epsilon);
+
+/* Turns to one list. */
+void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list);
+
+/* A distance as the API answers it in the unit of estimates. */
+static inline float codes_in_estimates(enum space space, float distance)
+{
+    switch (space) {
+    case SPACE_COSINE:
+        return distance * 2;
+    case SPACE_IP:
+        return 2 * (distance - 1);
+    case SPACE_L2:
+        break;
+    }
+    return distance;
+}
+
+/* An estimate in the unit of distances of lists (ip: with the lift). */
+static inline float codes_in_lists(const struct codes *c, const struct codes_prepared *p, float estimate)
+{
+    return c->space == SPACE_IP ? (float)(p->length * p->length) + c->lift + estimate : estimate;
+}
+
+/* --- lists (codes_lists_build.c, codes_lists.c) ------------------------------------------------------------------- */
+
+/* codes_build with a number of lists of the caller's choice (0: none), at most n / 64. For tests. */
+enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
+                        struct buf *out, struct errmsg *em);
+
+/* How many lists n rows get; 0: none. */
+uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);
+uint32_t codes_lists_first_dims(uint32_t padded_dim);
+
+/* Writes a section of `n_lists` lists at p (64-byte aligned, codes_layout's size). *is_in_range is false, and p of no
+ * use, when a length is out of range. *share: of the lists, those that a search for a few neighbours looks at. ERR_NOMEM. */
+enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
+                           bool *is_in_range, float *share, struct errmsg *em);
+
+/* A query's lists, nearest first. */
+struct codes_ranked {
+    float distance; /* estimated */
+    uint32_t list;
+};
+struct codes_lists_iter {
+    struct codes_ranked *heap; /* the nearest on top */
+    uint32_t n;
+    float nearest; /* estimated distance of the nearest, at least 0 */
+};
+
+/* Estimates the distance of each list (ip: with the lift) from w = P(q - c), given the scan of w's table. `heap`:
+ * n_lists places. */
+void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const struct codes_scan *table,
+                       double square, struct codes_ranked *heap);
+bool codes_lists_next(struct codes_lists_iter *it, struct codes_ranked *next);
 
 #endif

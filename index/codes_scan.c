@@ -9,11 +9,11 @@
 typedef float lanes4 __attribute__((vector_size(16)));
 typedef int32_t whole4 __attribute__((vector_size(16)));
 
-static void sums_portable(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
+/* Adds the entries of n groups. */
+static void add_groups(const uint8_t *block, const uint8_t *table, uint32_t n, uint32_t *sums)
 {
-    memset(sums, 0, CODES_BLOCK_ROWS * sizeof sums[0]);
-    for (uint32_t g = 0; g < s->n_groups; g++) {
-        const uint8_t *codes = block + (size_t)g * CODES_GROUP_BYTES, *entries = s->table + (size_t)g * 16;
+    for (uint32_t g = 0; g < n; g++) {
+        const uint8_t *codes = block + (size_t)g * CODES_GROUP_BYTES, *entries = table + (size_t)g * 16;
         for (unsigned j = 0; j < 16; j++) {
             sums[j] += entries[codes[j] & 15];
             sums[16 + j] += entries[codes[j] >> 4];
@@ -21,19 +21,47 @@ static void sums_portable(const uint8_t *block, const struct codes_scan *s, uint
     }
 }
 
-static uint32_t scan_portable(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
+static void sums_portable(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
+{
+    memset(sums, 0, CODES_BLOCK_ROWS * sizeof sums[0]);
+    add_groups(block, s->table, s->n_groups, sums);
+}
+
+static uint32_t first_look(const uint32_t *sums, const float *factors, const struct codes_scan *s, float limit)
+{
+    const float *add = factors, *scale = factors + CODES_BLOCK_ROWS, *err = factors + 2 * CODES_BLOCK_ROWS;
+    uint32_t hits = 0;
+    for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) {
+        uint32_t word;
+        float delta, product = (float)sums[i] * s->step_1 - s->shift_1;
+        memcpy(&word, err + i, sizeof word);
+        word <<= 16;
+        memcpy(&delta, &word, sizeof delta);
+        float lower = (((s->base + add[i]) + delta) + scale[i] * product) - s->margin_1 * err[i];
+        hits |= (uint32_t) !(lower > limit) << i;
+    }
+    return hits;
+}
+
+static uint32_t scan_portable(const uint8_t *block, const uint8_t *rest, const float *factors,
+                              const struct codes_scan *s, float limit, uint32_t wanted,
                               float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
     const float *add = factors, *scale = factors + CODES_BLOCK_ROWS, *err = factors + 2 * CODES_BLOCK_ROWS;
-    uint32_t sums[CODES_BLOCK_ROWS], hits = 0;
-    sums_portable(block, s, sums);
+    uint32_t sums[CODES_BLOCK_ROWS] = {0}, hits = 0;
+    add_groups(block, s->table, s->n_first, sums);
+    if (s->n_first < s->n_groups) {
+        wanted &= first_look(sums, factors, s, limit);
+        if (wanted == 0) return 0;
+        add_groups(rest, s->table + (size_t)s->n_first * 16, s->n_groups - s->n_first, sums);
+    }
     for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) {
         float product = (float)sums[i] * s->step - s->shift;
         estimate[i] = (s->base + add[i]) + scale[i] * product;
         lower[i] = estimate[i] - s->margin * err[i];
         hits |= (uint32_t) !(lower[i] > limit) << i;
     }
-    return hits;
+    return hits & wanted;
 }
 
 const struct codes_kernels codes_kernels_portable = {sums_portable, scan_portable};
@@ -89,4 +117,15 @@ void codes_table(const float *w, uint32_t padded_dim, uint8_t *table, struct cod
     s->n_groups = n_groups;
     s->step = step;
     s->shift = step > 0 ? l1 : 0;
+    s->n_first = n_groups;
+}
+
+void codes_first_look(const float *w, uint32_t padded_dim, uint32_t first_dims, struct codes_scan *s)
+{
+    float ratio = (float)padded_dim / (float)first_dims, l1 = 0;
+    for (uint32_t d = 0; d < first_dims; d += 4)
+        l1 += (fabsf(w[d]) + fabsf(w[d + 1])) + (fabsf(w[d + 2]) + fabsf(w[d + 3]));
+    s->n_first = first_dims / 4;
+    s->step_1 = s->step * ratio;
+    s->shift_1 = s->step > 0 ? l1 * ratio : 0;
 }

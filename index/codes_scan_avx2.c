@@ -13,22 +13,22 @@
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx2")))
-
-enum { PREFETCH_BYTES = 1024 }; /* ahead; beyond the section it is a hint that nothing follows */
+/* The parts of the inner loop: a call that passes vectors through memory costs as much as what it does. */
+#define INNER TARGET __attribute__((always_inline)) static inline
 
 /* 16 rows' 16-bit sums: even rows in `even`, odd rows in `odd`, two lanes of different groups. */
 struct halves {
     __m256i even, odd;
 };
 
-TARGET static inline void add_bytes(struct halves *h, __m256i bytes)
+INNER void add_bytes(struct halves *h, __m256i bytes)
 {
     h->even = _mm256_add_epi16(h->even, bytes);
     h->odd = _mm256_add_epi16(h->odd, _mm256_srli_epi16(bytes, 8));
 }
 
 /* 16 sums in row order. */
-TARGET static inline __m256i in_order(struct halves h)
+INNER __m256i in_order(struct halves h)
 {
     __m256i even = _mm256_sub_epi16(h.even, _mm256_slli_epi16(h.odd, 8));
     __m128i e = _mm_add_epi16(_mm256_castsi256_si128(even), _mm256_extracti128_si256(even, 1));
@@ -36,13 +36,13 @@ TARGET static inline __m256i in_order(struct halves h)
     return _mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o));
 }
 
-TARGET static inline __m256i load(const uint8_t *p)
+INNER __m256i load(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
 /* Table entries of two groups for 16 rows each: rows 0 to 15 to *low, rows 16 to 31 to *high. */
-TARGET static inline void look_up(const uint8_t *block, const uint8_t *table, __m256i *low, __m256i *high)
+INNER void look_up(const uint8_t *block, const uint8_t *table, __m256i *low, __m256i *high)
 {
     const __m256i nibble = _mm256_set1_epi8(15);
     __m256i codes = load(block), entries = load(table);
@@ -50,15 +50,17 @@ TARGET static inline void look_up(const uint8_t *block, const uint8_t *table, __
     *high = _mm256_add_epi8(*high, _mm256_shuffle_epi8(entries, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble)));
 }
 
+/* 16-bit sums of 32 rows. */
+struct sums16 {
+    __m256i rows_0, rows_16;
+};
+
 /* At most a chunk of groups, a multiple of 8. The four steps are written out: the compiler does not unroll at -O2. */
-TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table, size_t n_bytes, __m256i *rows_0,
-                                     __m256i *rows_16)
+INNER struct sums16 chunk_sums(const uint8_t *block, const uint8_t *table, size_t n_bytes)
 {
     struct halves low = {_mm256_setzero_si256(), _mm256_setzero_si256()}, high = low;
     for (size_t i = 0; i < n_bytes; i += 128) {
         __m256i l = _mm256_setzero_si256(), h = l;
-        __builtin_prefetch(block + i + PREFETCH_BYTES);
-        __builtin_prefetch(block + i + PREFETCH_BYTES + 64);
         look_up(block + i, table + i, &l, &h);
         look_up(block + i + 32, table + i + 32, &l, &h);
         look_up(block + i + 64, table + i + 64, &l, &h);
@@ -66,8 +68,7 @@ TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table,
         add_bytes(&low, l);
         add_bytes(&high, h);
     }
-    *rows_0 = in_order(low);
-    *rows_16 = in_order(high);
+    return (struct sums16){in_order(low), in_order(high)};
 }
 
 /* 32-bit sums of 32 rows, 8 a vector. */
@@ -75,42 +76,59 @@ struct sums {
     __m256i v[4];
 };
 
-TARGET static inline struct sums widen(__m256i rows_0, __m256i rows_16)
+INNER struct sums widen(struct sums16 s)
 {
-    return (struct sums){{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(rows_0)),
-                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(rows_0, 1)),
-                          _mm256_cvtepu16_epi32(_mm256_castsi256_si128(rows_16)),
-                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(rows_16, 1))}};
+    return (struct sums){{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(s.rows_0)),
+                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(s.rows_0, 1)),
+                          _mm256_cvtepu16_epi32(_mm256_castsi256_si128(s.rows_16)),
+                          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(s.rows_16, 1))}};
 }
 
-TARGET static inline struct sums all_sums(const uint8_t *block, const struct codes_scan *s)
+/* Adds the sums of n bytes of block and table, chunk by chunk. */
+TARGET static struct sums add_range(struct sums sums, const uint8_t *block, const uint8_t *table, size_t n)
 {
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, at = 0;
-    struct sums sums = {
-        {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()}};
-    __m256i rows_0, rows_16;
-    for (; n_bytes - at > chunk; at += chunk) {
-        chunk_sums(block + at, s->table + at, chunk, &rows_0, &rows_16);
-        struct sums part = widen(rows_0, rows_16);
+    for (size_t at = 0; at < n; at += chunk) {
+        struct sums part = widen(chunk_sums(block + at, table + at, n - at < chunk ? n - at : chunk));
         for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], part.v[i]);
     }
-    chunk_sums(block + at, s->table + at, n_bytes - at, &rows_0, &rows_16);
-    struct sums last = widen(rows_0, rows_16);
-    if (at == 0) return last;
-    for (int i = 0; i < 4; i++) sums.v[i] = _mm256_add_epi32(sums.v[i], last.v[i]);
     return sums;
 }
 
+static const struct sums no_sums;
+
 TARGET static void sums_avx2(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
-    struct sums all = all_sums(block, s);
+    struct sums all = add_range(no_sums, block, s->table, (size_t)s->n_groups * CODES_GROUP_BYTES);
     for (size_t i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(sums + 8 * i), all.v[i]);
 }
 
+/* A bit for each of 8 rows whose wider bound is not above the limit. */
+INNER uint32_t look_8(__m256i sums, const float *factors, const struct codes_scan *s, __m256 limit)
+{
+    __m256 product =
+        _mm256_sub_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(s->step_1)), _mm256_set1_ps(s->shift_1));
+    __m256 err = _mm256_loadu_ps(factors + 2 * CODES_BLOCK_ROWS);
+    __m256i delta = _mm256_slli_epi32(_mm256_castps_si256(err), 16);
+    __m256 e = _mm256_add_ps(_mm256_set1_ps(s->base), _mm256_loadu_ps(factors));
+    e = _mm256_add_ps(_mm256_add_ps(e, _mm256_castsi256_ps(delta)),
+                      _mm256_mul_ps(_mm256_loadu_ps(factors + CODES_BLOCK_ROWS), product));
+    __m256 l = _mm256_sub_ps(e, _mm256_mul_ps(_mm256_set1_ps(s->margin_1), err));
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(l, limit, _CMP_NGT_UQ));
+}
+
+INNER uint32_t first_look(struct sums sums, const float *factors, const struct codes_scan *s, float limit)
+{
+    __m256 bound = _mm256_set1_ps(limit);
+    uint32_t hits = look_8(sums.v[0], factors, s, bound);
+    hits |= look_8(sums.v[1], factors + 8, s, bound) << 8;
+    hits |= look_8(sums.v[2], factors + 16, s, bound) << 16;
+    return hits | look_8(sums.v[3], factors + 24, s, bound) << 24;
+}
+
 /* Estimates and lower bounds of 8 rows; a bit for each whose lower bound is not above the limit. */
-TARGET static inline uint32_t finish(__m256i sums, const float *factors, const struct codes_scan *s, __m256 limit,
-                                     float *estimate, float *lower)
+INNER uint32_t finish_8(__m256i sums, const float *factors, const struct codes_scan *s, __m256 limit, float *estimate,
+                        float *lower)
 {
     __m256 product =
         _mm256_sub_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(s->step)), _mm256_set1_ps(s->shift));
@@ -123,16 +141,46 @@ TARGET static inline uint32_t finish(__m256i sums, const float *factors, const s
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(l, limit, _CMP_NGT_UQ));
 }
 
-TARGET static uint32_t scan_avx2(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
+INNER uint32_t finish(struct sums sums, const float *factors, const struct codes_scan *s, float limit, float *estimate,
+                      float *lower)
+{
+    __m256 bound = _mm256_set1_ps(limit);
+    uint32_t hits = finish_8(sums.v[0], factors, s, bound, estimate, lower);
+    hits |= finish_8(sums.v[1], factors + 8, s, bound, estimate + 8, lower + 8) << 8;
+    hits |= finish_8(sums.v[2], factors + 16, s, bound, estimate + 16, lower + 16) << 16;
+    return hits | finish_8(sums.v[3], factors + 24, s, bound, estimate + 24, lower + 24) << 24;
+}
+
+/* Rows of more than a chunk of groups: sums in 32 bits. */
+TARGET static uint32_t scan_long(const uint8_t *block, const uint8_t *rest, const float *factors,
+                                 const struct codes_scan *s, float limit, uint32_t wanted, float *estimate,
+                                 float *lower)
+{
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    struct sums sums = add_range(no_sums, block, s->table, first);
+    if (first < n_bytes) {
+        wanted &= first_look(sums, factors, s, limit);
+        if (wanted == 0) return 0;
+        sums = add_range(sums, rest, s->table + first, n_bytes - first);
+    }
+    return finish(sums, factors, s, limit, estimate, lower) & wanted;
+}
+
+TARGET static uint32_t scan_avx2(const uint8_t *block, const uint8_t *rest, const float *factors,
+                                 const struct codes_scan *s, float limit, uint32_t wanted,
                                  float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
-    struct sums sums = all_sums(block, s);
-    __m256 bound = _mm256_set1_ps(limit);
-    uint32_t hits = finish(sums.v[0], factors, s, bound, estimate, lower);
-    hits |= finish(sums.v[1], factors + 8, s, bound, estimate + 8, lower + 8) << 8;
-    hits |= finish(sums.v[2], factors + 16, s, bound, estimate + 16, lower + 16) << 16;
-    hits |= finish(sums.v[3], factors + 24, s, bound, estimate + 24, lower + 24) << 24;
-    return hits;
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    if (s->n_groups > CODES_CHUNK_GROUPS) return scan_long(block, rest, factors, s, limit, wanted, estimate, lower);
+    struct sums16 sums = chunk_sums(block, s->table, first);
+    if (first < n_bytes) {
+        wanted &= first_look(widen(sums), factors, s, limit);
+        if (wanted == 0) return 0;
+        struct sums16 more = chunk_sums(rest, s->table + first, n_bytes - first);
+        sums.rows_0 = _mm256_add_epi16(sums.rows_0, more.rows_0);
+        sums.rows_16 = _mm256_add_epi16(sums.rows_16, more.rows_16);
+    }
+    return finish(widen(sums), factors, s, limit, estimate, lower) & wanted;
 }
 
 const struct codes_kernels codes_kernels_avx2 = {sums_avx2, scan_avx2};

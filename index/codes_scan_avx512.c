@@ -54,33 +54,52 @@ TARGET static inline void chunk_sums(const uint8_t *block, const uint8_t *table,
     *rows_16 = in_order(high);
 }
 
-/* 32-bit sums of 32 rows, 16 a vector. */
-TARGET static inline void all_sums(const uint8_t *block, const struct codes_scan *s, __m512i sums[2])
+/* Adds the 32-bit sums of 32 rows, 16 a vector, over n bytes of block and table. */
+TARGET static inline void add_range(const uint8_t *block, const uint8_t *table, size_t n, __m512i sums[2])
 {
-    sums[0] = sums[1] = _mm512_setzero_si512();
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES;
     const size_t chunk = (size_t)CODES_CHUNK_GROUPS * CODES_GROUP_BYTES;
-    for (size_t i = 0; i < n_bytes; i += chunk) {
+    for (size_t i = 0; i < n; i += chunk) {
         __m256i r[2];
-        chunk_sums(block + i, s->table + i, n_bytes - i < chunk ? n_bytes - i : chunk, &r[0], &r[1]);
+        chunk_sums(block + i, table + i, n - i < chunk ? n - i : chunk, &r[0], &r[1]);
         for (int j = 0; j < 2; j++) sums[j] = _mm512_add_epi32(sums[j], _mm512_cvtepu16_epi32(r[j]));
     }
 }
 
 TARGET static void sums_avx512(const uint8_t *block, const struct codes_scan *s, uint32_t sums[CODES_BLOCK_ROWS])
 {
-    __m512i v[2];
-    all_sums(block, s, v);
+    __m512i v[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    add_range(block, s->table, (size_t)s->n_groups * CODES_GROUP_BYTES, v);
     for (size_t i = 0; i < 2; i++) _mm512_storeu_si512(sums + 16 * i, v[i]);
 }
 
-TARGET static uint32_t scan_avx512(const uint8_t *block, const float *factors, const struct codes_scan *s, float limit,
+/* A bit for each of 16 rows whose wider bound is not above the limit. */
+TARGET static inline uint32_t first_look(__m512i sums, const float *factors, const struct codes_scan *s, __m512 limit)
+{
+    __m512 product =
+        _mm512_sub_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_set1_ps(s->step_1)), _mm512_set1_ps(s->shift_1));
+    __m512 err = _mm512_loadu_ps(factors + 2 * CODES_BLOCK_ROWS);
+    __m512i delta = _mm512_slli_epi32(_mm512_castps_si512(err), 16);
+    __m512 e = _mm512_add_ps(_mm512_set1_ps(s->base), _mm512_loadu_ps(factors));
+    e = _mm512_add_ps(_mm512_add_ps(e, _mm512_castsi512_ps(delta)),
+                      _mm512_mul_ps(_mm512_loadu_ps(factors + CODES_BLOCK_ROWS), product));
+    __m512 l = _mm512_sub_ps(e, _mm512_mul_ps(_mm512_set1_ps(s->margin_1), err));
+    return (uint32_t)_mm512_cmp_ps_mask(l, limit, _CMP_NGT_UQ);
+}
+
+TARGET static uint32_t scan_avx512(const uint8_t *block, const uint8_t *rest, const float *factors,
+                                   const struct codes_scan *s, float limit, uint32_t wanted,
                                    float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
 {
     const __m512 step = _mm512_set1_ps(s->step), shift = _mm512_set1_ps(s->shift), base = _mm512_set1_ps(s->base);
     const __m512 margin = _mm512_set1_ps(s->margin), bound = _mm512_set1_ps(limit);
-    __m512i sums[2];
-    all_sums(block, s, sums);
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    add_range(block, s->table, first, sums);
+    if (first < n_bytes) {
+        wanted &= first_look(sums[0], factors, s, bound) | first_look(sums[1], factors + 16, s, bound) << 16;
+        if (wanted == 0) return 0;
+        add_range(rest, s->table + first, n_bytes - first, sums);
+    }
     uint32_t hits = 0;
     for (size_t i = 0; i < 2; i++) {
         const float *f = factors + 16 * i;
@@ -92,7 +111,7 @@ TARGET static uint32_t scan_avx512(const uint8_t *block, const float *factors, c
         _mm512_storeu_ps(lower + 16 * i, l);
         hits |= (uint32_t)_mm512_cmp_ps_mask(l, bound, _CMP_NGT_UQ) << (16 * i);
     }
-    return hits;
+    return hits & wanted;
 }
 
 const struct codes_kernels codes_kernels_avx512 = {sums_avx512, scan_avx512};

@@ -1,20 +1,16 @@
 /* codes_search.c - the nearest rows by codes, confirmed by exact distances.
  *
- * HAPPY PATH  the query is rotated once a request, its table made once a section. Blocks are scanned in order; a row
- *             whose lower bound is not above the limit (the k-th exact distance so far) becomes a candidate. When the
- *             buffer of candidates is full, the best by estimate are measured exactly, which lowers the limit and drops
- *             most of the others; at the end the same is repeated until no candidate is left. So a row is left out only
- *             because its lower bound is above the k-th distance.
+ * HAPPY PATH  without lists, blocks are scanned in order; with lists, list by list, nearest first. A row whose lower bound
+ *             is not above the limit (the k-th exact distance so far) becomes a candidate. Candidates that are more
+ *             likely than not below the limit are measured exactly after each list; the others wait. When the buffer is
+ *             full, and at the end, the best by estimate are measured, which lowers the limit and drops most of the
+ *             others, until no candidate is left. So in what was scanned a row is left out only because its lower bound
+ *             is above the k-th distance.
  * FAILURE     short memory is reported; `top` may have got offers then.
  * INVARIANTS  the limit only falls. Each pass over the buffer measures at least one candidate or empties it. A row is
  *             asked for its visibility only when its distance could enter, so dead rows never take a place.
  */
 #include "index/codes_internal.h"
-
-#include <float.h>
-
-#include "core/mem.h"
-#include "index/rotation.h"
 
 enum {
     CANDIDATES_MIN = 512,
@@ -22,36 +18,26 @@ enum {
     FIRST_MEASURED = 16,      /* beyond k */
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
+    SPARSE_MASK = 8,     /* fewer than one row of so many: look at the mask before the codes */
 };
 
-struct candidate {
-    float estimate, lower;
-    uint32_t row;
-};
-
-/* What a query keeps between sections: query_vector.rotated. */
-struct prepared {
-    struct prepared *next; /* for another seed or size */
-    uint64_t seed;
-    uint32_t padded_dim;
-    float *rotated;               /* Pq (cosine: of q normalised), padded_dim */
-    double length;                /* of `rotated` */
-    float *w;                     /* scratch: P(q - c) of the section at hand */
-    uint8_t *table;               /* scratch: its table */
-    struct candidate *candidates; /* scratch: the buffer as large as the last section needed it */
-    uint32_t cap;
-};
+/* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
+ * cluster that the query is in, the rule, fitted to neighbours within clusters, knows nothing. */
+#define AT_LEAST 1.1f
 
 struct search {
     const struct codes *codes;
+    const struct codes_kernels *kernels;
     const struct codes_rows *rows;
+    const struct bitset *mask; /* NULL: all rows */
+    bool is_sparse;
     struct query_vector *q;
     struct topk *top;
-    struct codes_scan scan;
-    float slack; /* what rounding may do to an estimate */
+    struct codes_target target;
     float limit; /* lower bounds above it are of no use */
-    struct candidate *candidates;
+    struct codes_candidate *candidates;
     uint32_t n, cap;
+    uint32_t n_settled; /* candidates in front that wait for the end */
 };
 
 /* --- exact distances ---------------------------------------------------------------------------------------------- */
@@ -89,89 +75,16 @@ void exact_search(const struct codes_rows *rows, uint32_t n_rows, struct query_v
     }
 }
 
-/* --- preparing ---------------------------------------------------------------------------------------------------- */
-
-static struct prepared *prepared_new(const struct codes *c, struct query_vector *q)
-{
-    struct prepared *p = arena_zalloc(q->arena, sizeof *p);
-    float *floats = arena_array(q->arena, c->padded_dim, 2 * sizeof(float));
-    uint8_t *table = arena_array(q->arena, c->padded_dim, 4);
-    if (p == NULL || floats == NULL || table == NULL) return NULL;
-    *p = (struct prepared){.next = q->rotated,
-                           .seed = c->seed,
-                           .padded_dim = c->padded_dim,
-                           .rotated = floats,
-                           .w = floats + c->padded_dim,
-                           .table = table};
-    double factor = 1;
-    if (q->space == SPACE_COSINE) {
-        double norm2 = codes_dot(q->v, q->v, q->dim);
-        factor = norm2 > 0 ? 1 / sqrt(norm2) : 0;
-    }
-    for (uint32_t d = 0; d < q->dim; d++) p->rotated[d] = (float)((double)q->v[d] * factor);
-    rotation_apply(p->rotated, c->padded_dim, c->seed);
-    p->length = sqrt(codes_dot(p->rotated, p->rotated, c->padded_dim));
-    q->rotated = p;
-    return p;
-}
-
-static struct prepared *prepare(const struct codes *c, struct query_vector *q)
-{
-    for (struct prepared *p = q->rotated; p != NULL; p = p->next) {
-        if (p->seed == c->seed && p->padded_dim == c->padded_dim) return p;
-    }
-    return prepared_new(c, q);
-}
-
-/* Sets the table and the constants of the section. False when the query is too far away for estimates. */
-static bool set_scan(struct search *s, struct prepared *p, float epsilon)
-{
-    const struct codes *c = s->codes;
-    for (uint32_t d = 0; d < c->padded_dim; d++) p->w[d] = p->rotated[d] - c->centroid[d];
-    double square = codes_dot(p->w, p->w, c->padded_dim);
-    double centroid = sqrt(codes_dot(c->centroid, c->centroid, c->padded_dim)), reach = (p->length + centroid);
-    if (!(reach * reach <= (double)CODES_SQUARE_MAX)) return false;
-    codes_table(p->w, c->padded_dim, p->table, &s->scan);
-
-    /* Rounding n table entries to whole steps adds an error of deviation sigma = step sqrt(n / 12) to <s, w>, which f
-     * multiplies. err >= f sqrt(0.1) by construction, so both together are within 2 err sqrt(|w|^2 + 10 sigma^2).
-     * w itself is off by the rounding of two rotations; |r| <= err sqrt(10 D) carries that over. */
-    double dims = c->padded_dim, step = (double)s->scan.step;
-    double deviation = sqrt(square + 10 * step * step * (s->scan.n_groups / 12.0));
-    double rounding = sqrt(10 * dims) * 0x1p-22 * reach;
-    s->scan.margin = (float)(2 * ((double)epsilon * deviation + rounding));
-    double base = square, slack = 0x1p-18 * square;
-    if (c->space == SPACE_IP) {
-        base = -2 * codes_dot(p->rotated, c->centroid, c->padded_dim);
-        slack += 0x1p-18 * (p->length * centroid);
-    }
-    if (c->space != SPACE_L2) slack += 0x1p-20; /* 1 - x rounds to units of 2^-24 however small it is */
-    s->scan.base = (float)base;
-    s->slack = (float)slack;
-    return true;
-}
-
 /* --- candidates --------------------------------------------------------------------------------------------------- */
 
 /* The k-th distance in the unit of estimates. */
 static float limit_now(const struct search *s)
 {
-    float bound = topk_bound(s->top);
-    switch (s->codes->space) {
-    case SPACE_COSINE:
-        bound *= 2;
-        break;
-    case SPACE_IP:
-        bound = 2 * (bound - 1);
-        break;
-    case SPACE_L2:
-        break;
-    }
-    return bound + s->slack;
+    return codes_in_estimates(s->codes->space, topk_bound(s->top)) + s->target.slack;
 }
 
 /* Reorders so that the m with the smallest estimates come first (Hoare's selection). No estimate is NaN. */
-static void select_best(struct candidate *a, uint32_t n, uint32_t m)
+static void select_best(struct codes_candidate *a, uint32_t n, uint32_t m)
 {
     if (m >= n) return;
     int64_t low = 0, high = (int64_t)n - 1, wanted = (int64_t)m - 1;
@@ -184,7 +97,7 @@ static void select_best(struct candidate *a, uint32_t n, uint32_t m)
             do j--;
             while (a[j].estimate > pivot);
             if (i >= j) break;
-            struct candidate t = a[i];
+            struct codes_candidate t = a[i];
             a[i] = a[j];
             a[j] = t;
         }
@@ -206,26 +119,32 @@ static void prune(struct search *s)
     s->n = kept;
 }
 
-/* Measures the best m candidates and takes them out of the buffer. */
-static void measure_best(struct search *s, uint32_t m)
+/* Measures candidates a[0, n), those that can still enter. */
+static void measure_all(struct search *s, const struct codes_candidate *a, uint32_t n)
 {
-    struct candidate *a = s->candidates;
-    if (m > s->n) m = s->n;
-    select_best(a, s->n, m);
-    for (uint32_t i = 0; i < m && i < PREFETCH_AHEAD; i++) prefetch_row(s->rows, s->q, a[i].row);
-    for (uint32_t i = 0; i < m; i++) {
-        if (i + PREFETCH_AHEAD < m) prefetch_row(s->rows, s->q, a[i + PREFETCH_AHEAD].row);
+    for (uint32_t i = 0; i < n && i < PREFETCH_AHEAD; i++) prefetch_row(s->rows, s->q, a[i].row);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + PREFETCH_AHEAD < n) prefetch_row(s->rows, s->q, a[i + PREFETCH_AHEAD].row);
         if (a[i].lower > s->limit) continue;
         measure(s->rows, s->q, a[i].row, s->top);
         s->limit = limit_now(s);
     }
+}
+
+/* Measures the best m candidates and takes them out of the buffer. */
+static void measure_best(struct search *s, uint32_t m)
+{
+    struct codes_candidate *a = s->candidates;
+    if (m > s->n) m = s->n;
+    select_best(a, s->n, m);
+    measure_all(s, a, m);
     s->n -= m;
     memmove(a, a + m, s->n * sizeof *a);
 }
 
 static bool grow(struct search *s)
 {
-    struct candidate *bigger = arena_alloc(s->q->arena, 2 * (size_t)s->cap * sizeof *bigger);
+    struct codes_candidate *bigger = arena_alloc(s->q->arena, 2 * (size_t)s->cap * sizeof *bigger);
     if (bigger == NULL) return false;
     memcpy(bigger, s->candidates, s->n * sizeof *bigger);
     s->candidates = bigger;
@@ -237,37 +156,117 @@ static bool grow(struct search *s)
 static bool drain(struct search *s, bool all)
 {
     for (uint32_t m = s->top->k + FIRST_MEASURED; s->n > 0; m += m / 2) {
-        if (!all && s->n <= s->cap / 2) return true;
+        if (!all && s->n <= s->cap / 2) break;
         measure_best(s, m);
         prune(s);
         bool is_settled = s->top->n == s->top->k;
-        if (!all && is_settled && s->n > s->cap / 2 && s->cap < CANDIDATES_MAX) return grow(s);
+        if (!all && is_settled && s->n > s->cap / 2 && s->cap < CANDIDATES_MAX && !grow(s)) return false;
     }
+    s->n_settled = s->n;
     return true;
+}
+
+/* Measures new candidates whose estimate is within the limit. */
+static void settle(struct search *s)
+{
+    if (s->limit == INFINITY) { /* the first ones: only the best, for a limit */
+        for (uint32_t m = s->top->k + FIRST_MEASURED; s->limit == INFINITY && s->n > 0; m += m / 2) measure_best(s, m);
+        prune(s);
+        s->n_settled = 0;
+    }
+    struct codes_candidate *a = s->candidates;
+    uint32_t n = s->n;
+    for (uint32_t i = s->n_settled; i < n;) { /* those to measure go to the end */
+        if (a[i].estimate > s->limit) {
+            i++;
+            continue;
+        }
+        struct codes_candidate t = a[i];
+        a[i] = a[--n];
+        a[n] = t;
+    }
+    measure_all(s, a + n, s->n - n);
+    s->n = s->n_settled = n;
 }
 
 /* --- the search --------------------------------------------------------------------------------------------------- */
 
-static bool scan_blocks(struct search *s, const struct bitset *mask)
+static uint32_t row_at(const struct codes *c, uint32_t place)
+{
+    return c->n_lists > 0 ? c->order[place] : place;
+}
+
+/* Of the places in `wanted` of a block those whose row is in the mask. */
+static uint32_t masked(const struct search *s, uint32_t block, uint32_t wanted)
+{
+    const struct bitset *mask = s->mask;
+    if (s->codes->n_lists == 0) return wanted & (uint32_t)(mask->words[block / 2] >> (block % 2 * 32));
+    uint32_t left = 0;
+    for (uint32_t w = wanted; w != 0; w &= w - 1) {
+        unsigned i = (unsigned)__builtin_ctz(w);
+        uint32_t row = s->codes->order[block * CODES_BLOCK_ROWS + i];
+        if (row < mask->n_bits && bitset_get(mask, row)) left |= UINT32_C(1) << i;
+    }
+    return left;
+}
+
+/* Scans the places from..to. False when memory is short. */
+static bool scan_places(struct search *s, uint32_t from, uint32_t to)
 {
     const struct codes *c = s->codes;
-    const struct codes_kernels *kernels = codes_kernels_at(distance_ops()->level);
-    const size_t block_bytes = (size_t)c->padded_dim * 4;
-    uint32_t n_blocks = codes_n_blocks(c->n);
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        uint32_t wanted = mask == NULL ? UINT32_MAX : (uint32_t)(mask->words[b / 2] >> (b % 2 * 32));
-        if (b == n_blocks - 1 && c->n % 32 != 0) wanted &= (UINT32_C(1) << (c->n % 32)) - 1;
+    const size_t block_bytes = (size_t)c->first_dims * 4, rest_bytes = (size_t)(c->padded_dim - c->first_dims) * 4;
+    const bool is_masked_first = s->mask != NULL && (s->is_sparse || c->n_lists == 0);
+    for (uint32_t b = from / CODES_BLOCK_ROWS; b * CODES_BLOCK_ROWS < to; b++) {
+        uint32_t at = b * CODES_BLOCK_ROWS, wanted = UINT32_MAX;
+        if (from > at) wanted <<= from - at;
+        if (to - at < CODES_BLOCK_ROWS) wanted &= (UINT32_C(1) << (to - at)) - 1;
+        if (is_masked_first) wanted = masked(s, b, wanted);
         if (wanted == 0) continue;
         float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
-        uint32_t hits =
-            wanted & kernels->scan(c->blocks + b * block_bytes, c->factors + (size_t)b * CODES_BLOCK_FACTORS, &s->scan,
-                                   s->limit, estimate, lower);
+        const float *factors = c->factors + (size_t)b * CODES_BLOCK_FACTORS;
+        uint32_t hits = s->kernels->scan(c->blocks + b * block_bytes, c->rests + b * rest_bytes, factors,
+                                         &s->target.scan, s->limit, wanted, estimate, lower);
+        if (hits == 0) continue;
+        if (s->mask != NULL && !is_masked_first) hits = masked(s, b, hits);
         for (; hits != 0; hits &= hits - 1) {
             unsigned i = (unsigned)__builtin_ctz(hits);
+            uint32_t row = row_at(c, at + i);
+            if (row >= c->n) continue; /* a damaged section */
             float e = isnan(estimate[i]) ? -INFINITY : estimate[i];
-            s->candidates[s->n++] = (struct candidate){e, lower[i], b * CODES_BLOCK_ROWS + i};
+            s->candidates[s->n++] = (struct codes_candidate){e, lower[i], row};
         }
         if (s->cap - s->n < CODES_BLOCK_ROWS && !drain(s, false)) return false;
+    }
+    return true;
+}
+
+static void prefetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
+/* What will be read first of a list; the rest follows in sequence. */
+static void prefetch_list(const struct codes *c, uint32_t list)
+{
+    const size_t block_bytes = (size_t)c->first_dims * 4, factor_bytes = CODES_BLOCK_FACTORS * sizeof(float);
+    size_t b = c->starts[list] / CODES_BLOCK_ROWS;
+    prefetch_bytes(c->centroids + (size_t)list * c->padded_dim, (size_t)c->padded_dim * sizeof(float));
+    prefetch_bytes(c->blocks + b * block_bytes, 2 * block_bytes);
+    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, 2 * factor_bytes);
+}
+
+static bool scan_lists(struct search *s, const struct codes_prepared *p)
+{
+    const struct codes *c = s->codes;
+    struct codes_lists_iter it;
+    codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
+    for (struct codes_ranked r; codes_lists_next(&it, &r);) {
+        float limit = codes_in_lists(c, p, s->limit);
+        if (r.distance > c->stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
+        if (it.n > 0) prefetch_list(c, it.heap[0].list);
+        codes_target_list(&s->target, c, r.list);
+        if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;
+        settle(s);
     }
     return drain(s, true);
 }
@@ -276,6 +275,20 @@ static bool scan_blocks(struct search *s, const struct bitset *mask)
 static bool is_exact_cheaper(uint32_t n, uint32_t n_wanted, uint32_t k)
 {
     return n_wanted / 16 <= k || n_wanted <= n / 64 + FIRST_MEASURED;
+}
+
+/* Room for candidates, and for lists. */
+static bool reserve(struct search *s, struct codes_prepared *p)
+{
+    s->cap = p->cap != 0 ? p->cap : CANDIDATES_MIN;
+    while (s->cap / 4 < s->top->k + FIRST_MEASURED) s->cap *= 2; /* k is below n / 16: no overflow */
+    s->candidates = s->cap == p->cap ? p->candidates : arena_alloc(s->q->arena, s->cap * sizeof *s->candidates);
+    if (s->candidates == NULL) return false;
+    if (p->heap_cap >= s->codes->n_lists) return true;
+    p->heap = arena_array(s->q->arena, s->codes->n_lists, sizeof *p->heap);
+    if (p->heap == NULL) return false;
+    p->heap_cap = s->codes->n_lists;
+    return true;
 }
 
 enum err codes_search(const struct codes *c, const struct codes_rows *rows, struct query_vector *q,
@@ -290,20 +303,23 @@ enum err codes_search(const struct codes *c, const struct codes_rows *rows, stru
         exact_search(rows, c->n, q, mask, top);
         return ERR_OK;
     }
-    struct prepared *p = prepare(c, q);
+    struct codes_prepared *p = codes_prepare(c, q);
     if (p == NULL) goto no_memory;
-    struct search s = {.codes = c, .rows = rows, .q = q, .top = top};
+    struct search s = {.codes = c,
+                       .kernels = codes_kernels_at(distance_ops()->level),
+                       .rows = rows,
+                       .mask = mask,
+                       .is_sparse = n_wanted < c->n / SPARSE_MASK,
+                       .q = q,
+                       .top = top};
     bool is_zero = c->space == SPACE_COSINE && p->length == 0; /* as far from everything */
-    if (is_zero || !set_scan(&s, p, epsilon)) {
+    if (is_zero || !codes_target_init(&s.target, c, p, epsilon)) {
         exact_search(rows, c->n, q, mask, top);
         return ERR_OK;
     }
-    s.cap = p->cap != 0 ? p->cap : CANDIDATES_MIN;
-    while (s.cap / 4 < top->k + FIRST_MEASURED) s.cap *= 2; /* k is below n / 16: no overflow */
-    s.candidates = s.cap == p->cap ? p->candidates : arena_alloc(q->arena, s.cap * sizeof *s.candidates);
-    if (s.candidates == NULL) goto no_memory;
+    if (!reserve(&s, p)) goto no_memory;
     s.limit = limit_now(&s);
-    bool is_done = scan_blocks(&s, mask);
+    bool is_done = c->n_lists > 0 ? scan_lists(&s, p) : scan_places(&s, 0, c->n) && drain(&s, true);
     p->candidates = s.candidates;
     p->cap = s.cap;
     if (is_done) return ERR_OK;

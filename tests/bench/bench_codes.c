@@ -3,12 +3,13 @@
  * From the root of the tree:
  *   gcc -std=c11 -O2 -I. -D_GNU_SOURCE -o /tmp/bench_codes tests/bench/bench_codes.c index/codes_*.c index/rotation.c \
  *       core/distance*.c core/topk.c core/arena.c core/mem.c core/buf.c core/bitset.c core/err.c -lm -lpthread
- *   /tmp/bench_codes [-n ROWS] [-q QUERIES] [-k K] [-s l2|cosine|ip] [-m MASK_PERCENT] [FILE.f16.npy]
+ *   /tmp/bench_codes [-n ROWS] [-q QUERIES] [-k K] [-s l2|cosine|ip] [-m MASK_PERCENT] [-l LISTS] [FILE.f16.npy]
  *
  * FILE: a NumPy array of float16, rows x dim, C order. The first ROWS are searched, the last QUERIES are the queries
  * (noise: 384 dimensions). Prints rows built a second, bytes a row, the time of an exact scan, then for some epsilons
- * recall@k (of ties any counts), queries a second of one thread, and how the time splits: `prepare` is a search of one
- * block, `scan` one whose limit lets nothing through, the rest is measuring rows exactly.
+ * recall@k (of ties any counts), queries a second of one thread, and how the time splits: `prepare` is a search whose
+ * limit lets nothing through, with a scan of all blocks if there are no lists; the rest is the scan of lists, and
+ * measuring rows exactly. -l 0: no lists, however many rows. compare_hnswlib.py reads the lines.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #include "core/mem.h"
-#include "index/codes.h"
+#include "index/codes_internal.h"
 
 static double now(void) /* of the processor, so that neighbours count for less */
 {
@@ -134,7 +135,8 @@ int main(int argc, char **argv)
     struct bench b = {.n_queries = 1000, .k = 10};
     enum space space = SPACE_COSINE;
     unsigned percent = 100;
-    for (int o; (o = getopt(argc, argv, "n:q:k:s:m:")) != -1;) {
+    long lists = -1; /* as many as the server makes */
+    for (int o; (o = getopt(argc, argv, "n:q:k:s:m:l:")) != -1;) {
         if (o == 'n')
             n = strtoul(optarg, NULL, 10);
         else if (o == 'q')
@@ -143,6 +145,8 @@ int main(int argc, char **argv)
             b.k = (uint32_t)strtoul(optarg, NULL, 10);
         else if (o == 's')
             space = optarg[0] == 'l' ? SPACE_L2 : optarg[0] == 'i' ? SPACE_IP : SPACE_COSINE;
+        else if (o == 'l')
+            lists = strtol(optarg, NULL, 10);
         else if (o == 'm')
             percent = (unsigned)strtoul(optarg, NULL, 10);
         else
@@ -163,14 +167,16 @@ int main(int argc, char **argv)
     double t = now();
     struct buf out = {0};
     struct errmsg em = {0};
-    if (codes_build(rows, (uint32_t)n, (uint32_t)dim, space, 1, &out, &em) != ERR_OK) return 1;
+    enum err e = lists < 0 ? codes_build(rows, (uint32_t)n, (uint32_t)dim, space, 1, &out, &em)
+                           : codes_build_as(rows, (uint32_t)n, (uint32_t)dim, space, 1, (uint32_t)lists, &out, &em);
+    if (e != ERR_OK) return 1;
     t = now() - t;
-    printf(
-        "level %d, space %d, %zu rows x %zu, k %u, mask %u %%: built %.0f rows/s (%.2f us a row), %.1f bytes a row\n",
-        (int)distance_ops()->level, (int)space, n, dim, b.k, percent, (double)n / t, t / (double)n * 1e6,
-        (double)out.n / (double)n);
     struct bytes section = {out.p, out.n};
     if (codes_open(&b.codes, section, (uint32_t)n, (uint32_t)dim, space, &em) != ERR_OK || b.codes.n == 0) return 1;
+    printf("level %d, space %d, %zu rows x %zu, k %u, mask %u %%, %u lists: built %.0f rows/s (%.2f us a row), "
+           "%.1f bytes a row\n",
+           (int)distance_ops()->level, (int)space, n, dim, b.k, percent, b.codes.n_lists, (double)n / t,
+           t / (double)n * 1e6, (double)out.n / (double)n);
 
     struct arena a = {0};
     struct bitset mask;
@@ -182,12 +188,13 @@ int main(int argc, char **argv)
     b.rows = (struct codes_rows){rows, norm2, visible, ordinal, NULL};
     uint64_t hits = 0;
     double exact = run(&b, -1, false, &hits), scan = best_of(&b, 0, true, &hits);
-    printf("exact %.1f us a query; prepare and scan %.1f us\n", exact, scan);
-    for (int i = 10; i <= 30; i += 5) {
-        double us = best_of(&b, (float)i / 10, false, &hits);
-        printf("epsilon %.1f: recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us exact distances), exact scan "
+    printf("exact %.1f us a query; prepare%s %.1f us\n", exact, b.codes.n_lists > 0 ? "" : " and scan", scan);
+    static const double epsilons[] = {1, 1.5, 2, 2.2, 2.5, 3};
+    for (size_t i = 0; i < sizeof epsilons / sizeof epsilons[0]; i++) {
+        double us = best_of(&b, (float)epsilons[i], false, &hits);
+        printf("epsilon %.1f: recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us after preparing), exact scan "
                "%.1f x\n",
-               i / 10.0, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
+               epsilons[i], b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
     }
     arena_free(&a);
     buf_free(&out);

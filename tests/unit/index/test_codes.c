@@ -181,7 +181,7 @@ END_TEST
 
 /* --- kernels ------------------------------------------------------------------------------------------------------ */
 
-static void check_kernels(uint32_t n_groups, struct rng *r, bool is_full)
+static void check_kernels(uint32_t n_groups, uint32_t n_first, struct rng *r, bool is_full)
 {
     uint8_t *block = mem_alloc((size_t)n_groups * 16), *table = mem_alloc((size_t)n_groups * 16);
     ck_assert(block != NULL && table != NULL);
@@ -199,10 +199,26 @@ static void check_kernels(uint32_t n_groups, struct rng *r, bool is_full)
             naive[row] += table[g * 16 + bits];
         }
     }
-    struct codes_scan s = {table, n_groups, 0.37f, 11.3f, 0.7f, 1.9f};
-    float estimate[32], lower[32], limit = 0.5f;
-    uint32_t hits = codes_kernels_portable.scan(block, factors, &s, limit, estimate, lower);
-    ck_assert((hits >> 5 & 1) == 1);
+    struct codes_scan s = {.table = table,
+                           .n_groups = n_groups,
+                           .n_first = n_first,
+                           .step = 0.37f,
+                           .shift = 11.3f,
+                           .base = 0.7f,
+                           .margin = 1.9f,
+                           .step_1 = 0.8f,
+                           .shift_1 = 9,
+                           .margin_1 = 4};
+    float estimate[32] = {0}, lower[32] = {0}, limit = rng_gauss(r) * 10;
+    uint32_t wanted = (uint32_t)rng_next(r);
+    uint32_t hits =
+        codes_kernels_portable.scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate, lower);
+    if ((wanted >> 5 & 1) != 0) ck_assert((hits >> 5 & 1) == 1); /* NaN */
+    ck_assert_uint_eq(hits & ~wanted, 0);
+    for (uint32_t i = 0; i < 32 && hits != 0; i++) {
+        float e = (s.base + factors[i]) + factors[32 + i] * ((float)naive[i] * s.step - s.shift);
+        ck_assert(i == 5 || estimate[i] == e);
+    }
     for (size_t l = 0; l < N_LEVELS; l++) {
         const struct codes_kernels *k = codes_kernels_at(levels[l]);
         ck_assert((k == NULL) == (distance_ops_at(levels[l]) == NULL));
@@ -210,9 +226,10 @@ static void check_kernels(uint32_t n_groups, struct rng *r, bool is_full)
         uint32_t sums[32];
         k->sums(block, &s, sums);
         ck_assert_msg(memcmp(sums, naive, sizeof sums) == 0, "level %d, %u groups", (int)levels[l], n_groups);
-        float estimate_l[32], lower_l[32];
-        ck_assert_uint_eq(k->scan(block, factors, &s, limit, estimate_l, lower_l), hits);
-        for (int i = 0; i < 32; i++) {
+        float estimate_l[32] = {0}, lower_l[32] = {0};
+        ck_assert_uint_eq(k->scan(block, block + (size_t)n_first * 16, factors, &s, limit, wanted, estimate_l, lower_l),
+                          hits);
+        for (int i = 0; i < 32 && hits != 0; i++) {
             if (i == 5) continue; /* NaN */
             ck_assert_msg(estimate_l[i] == estimate[i] && lower_l[i] == lower[i], "level %d row %d", (int)levels[l], i);
         }
@@ -224,11 +241,15 @@ static void check_kernels(uint32_t n_groups, struct rng *r, bool is_full)
 START_TEST(levels_agree_to_the_bit)
 {
     struct rng r = {31};
-    for (uint32_t n_groups = 16; n_groups <= 400; n_groups += 16) check_kernels(n_groups, &r, false);
+    for (uint32_t n_groups = 16; n_groups <= 400; n_groups += 16) {
+        check_kernels(n_groups, n_groups, &r, false);
+        check_kernels(n_groups, 16 * (1 + rng_below(&r, n_groups / 16)), &r, false);
+    }
     const uint32_t large[] = {1024, 1040, 2048, 2064, 4112};
     for (size_t i = 0; i < 5; i++) {
-        check_kernels(large[i], &r, false);
-        check_kernels(large[i], &r, true);
+        check_kernels(large[i], large[i], &r, false);
+        check_kernels(large[i], large[i] / 32 * 16, &r, false);
+        check_kernels(large[i], 16, &r, true);
     }
 }
 END_TEST
@@ -287,8 +308,8 @@ START_TEST(errors_are_unit_normal)
         s.margin = (float)(2 * sqrt(base));
         for (uint32_t b = 0; b < N / 32; b++) {
             float estimate[32], lower[32];
-            codes_kernels_portable.scan(sec.codes.blocks + (size_t)b * 1024, sec.codes.factors + (size_t)b * 96, &s, 0,
-                                        estimate, lower);
+            codes_kernels_portable.scan(sec.codes.blocks + (size_t)b * 1024, NULL, sec.codes.factors + (size_t)b * 96,
+                                        &s, INFINITY, UINT32_MAX, estimate, lower);
             for (uint32_t i = 0; i < 32; i++) {
                 double exact = (double)distance_ops()->l2(q, rows + (size_t)(b * 32 + i) * DIM, DIM);
                 double error = ((double)estimate[i] - exact) / (double)(estimate[i] - lower[i]);
@@ -366,7 +387,7 @@ START_TEST(damage_is_refused)
         size_t at;
         uint32_t value;
         enum err expected;
-    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 2, ERR_NEWER},
+    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 3, ERR_NEWER},
                   {8, 0, ERR_CORRUPT},          {8, N + 1, ERR_CORRUPT},       {8, N - 1, ERR_CORRUPT},
                   {8, UINT32_MAX, ERR_CORRUPT}, {12, DIM + 1, ERR_CORRUPT},    {16, 128, ERR_CORRUPT},
                   {16, 0, ERR_CORRUPT},         {16, UINT32_MAX, ERR_CORRUPT}, {20, SPACE_IP, ERR_CORRUPT},

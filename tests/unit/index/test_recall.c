@@ -6,17 +6,17 @@
 #include <math.h>
 
 #include "core/mem.h"
-#include "index/codes.h"
+#include "index/codes_internal.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { N_ROWS = 1500, N_QUERIES = 8 };
+enum { N_ROWS = 1500, N_QUERIES = 8, N_LISTS = 12 };
 #else
-enum { N_ROWS = 6000, N_QUERIES = 25 };
+enum { N_ROWS = 6000, N_QUERIES = 40, N_LISTS = 30 };
 #endif
 
-enum kind { LATENT, NOISE, CLUSTERS, UNEVEN, FAR_AWAY, N_KINDS };
-static const char *const kind_names[N_KINDS] = {"latent", "noise", "clusters", "uneven", "far away"};
-static const uint32_t kind_dims[N_KINDS] = {192, 128, 100, 160, 96};
+enum kind { LATENT, NOISE, CLUSTERS, UNEVEN, FAR_AWAY, COPIES, N_KINDS };
+static const char *const kind_names[N_KINDS] = {"latent", "noise", "clusters", "uneven", "far away", "copies"};
+static const uint32_t kind_dims[N_KINDS] = {192, 128, 100, 160, 96, 64};
 
 /* Fills n vectors. Rows and queries of one world are made by one call, so that they share its topics. */
 static void make_vectors(enum kind kind, float *v, size_t n, uint32_t dim, struct rng *r)
@@ -42,6 +42,7 @@ static void make_vectors(enum kind kind, float *v, size_t n, uint32_t dim, struc
             v[d] = x * length;
         }
         if (kind == CLUSTERS && i % 7 == 3) memcpy(v, v - dim, dim * sizeof *v); /* twins */
+        if (kind == COPIES) memcpy(v, centre, dim * sizeof *v);                  /* nothing else */
     }
     mem_free(base);
 }
@@ -51,6 +52,7 @@ struct world {
     float *rows, *norm2;
     const float *queries; /* behind the rows */
     const uint64_t *dead; /* bits; NULL: none */
+    uint32_t n_lists;
 };
 
 static bool is_visible(const void *ctx, uint32_t row)
@@ -95,7 +97,7 @@ static void build(const struct world *w, enum space space, struct buf *out, stru
 {
     struct errmsg em;
     *out = (struct buf){0};
-    ck_ok(codes_build(w->rows, w->n, w->dim, space, 1, out, &em));
+    ck_ok(codes_build_as(w->rows, w->n, w->dim, space, 1, w->n_lists, out, &em));
     ck_ok(codes_open(c, (struct bytes){out->p, out->n}, w->n, w->dim, space, &em));
     ck_assert_uint_eq(c->n, w->n);
 }
@@ -132,31 +134,34 @@ static double recall(const struct world *w, const struct codes *c, const struct 
 }
 
 static const uint32_t ks[] = {1, 10, 100};
-static const uint32_t percents[] = {100, 50, 10, 1};
+static const uint32_t per_mille[] = {1000, 500, 100, 10, 1, 0}; /* rows that a filter keeps; 0: just one row */
+enum { N_FILTERS = sizeof per_mille / sizeof per_mille[0] };
 
-START_TEST(floors)
+static void check_floors(uint32_t n_lists)
 {
     for (int kind = 0; kind < N_KINDS; kind++) {
         struct world w;
         world_init(&w, (enum kind)kind, 1000 + (uint64_t)kind);
+        w.n_lists = n_lists;
         for (int space = SPACE_L2; space <= SPACE_IP; space++) {
             struct buf out;
             struct codes c;
             build(&w, (enum space)space, &out, &c);
             struct arena a = {0};
-            for (size_t p = 0; p < 4; p++) {
+            for (size_t p = 0; p < N_FILTERS; p++) {
                 struct bitset mask;
                 struct rng r = {7};
                 ck_assert(bitset_init(&mask, &a, w.n));
                 for (uint32_t i = 0; i < w.n; i++) {
-                    if (rng_below(&r, 100) < percents[p]) bitset_add(&mask, i);
+                    if (rng_below(&r, 1000) < per_mille[p]) bitset_add(&mask, i);
                 }
+                if (per_mille[p] == 0) bitset_add(&mask, w.n / 3);
                 for (size_t t = 0; t < 3; t++) {
-                    double found = recall(&w, &c, percents[p] == 100 ? NULL : &mask, ks[t], 2.5f);
+                    double found = recall(&w, &c, per_mille[p] == 1000 ? NULL : &mask, ks[t], 2.5f);
                     /* One miss among few answers is chance. */
                     double floor = 0.99 - 1.0 / (N_QUERIES * ks[t]);
-                    ck_assert_msg(found >= floor, "%s, space %d, k %u, %u %% of the rows: recall %.4f",
-                                  kind_names[kind], space, ks[t], percents[p], found);
+                    ck_assert_msg(found >= floor, "%s, space %d, k %u, %u of 1000 rows, %u lists: recall %.4f",
+                                  kind_names[kind], space, ks[t], per_mille[p], n_lists, found);
                 }
             }
             arena_free(&a);
@@ -165,28 +170,28 @@ START_TEST(floors)
         world_deinit(&w);
     }
 }
-END_TEST
 
-START_TEST(epsilon_is_the_knob)
+static void check_epsilon_is_the_knob(uint32_t n_lists)
 {
     struct world w;
     world_init(&w, NOISE, 2);
+    w.n_lists = n_lists;
     struct buf out;
     struct codes c;
     build(&w, SPACE_L2, &out, &c);
     double low = recall(&w, &c, NULL, 10, 0.3f), middle = recall(&w, &c, NULL, 10, 1.5f),
            high = recall(&w, &c, NULL, 10, 4);
-    ck_assert_msg(low < middle && middle < high, "%g %g %g", low, middle, high);
-    ck_assert_msg(low < 0.95 && middle > 0.9 && high == 1, "%g %g %g", low, middle, high);
+    ck_assert_msg(low < middle && middle <= high, "%g %g %g", low, middle, high);
+    ck_assert_msg(low < 0.96 && middle > 0.9 && high >= (n_lists > 0 ? 0.97 : 1), "%g %g %g", low, middle, high);
     buf_free(&out);
     world_deinit(&w);
 }
-END_TEST
 
-START_TEST(dead_rows_take_no_place)
+static void check_dead_rows_take_no_place(uint32_t n_lists)
 {
     struct world w;
     world_init(&w, LATENT, 3);
+    w.n_lists = n_lists;
     struct arena a = {0};
     struct bitset dead;
     struct rng r = {33};
@@ -206,21 +211,23 @@ START_TEST(dead_rows_take_no_place)
     buf_free(&out);
     world_deinit(&w);
 }
-END_TEST
 
 /* Two sections share the query and the best hits; the second has other rows and another seed. */
-START_TEST(sections_of_one_request)
+static void check_sections_of_one_request(uint32_t n_lists)
 {
     struct world one, two;
     world_init(&one, LATENT, 4);
+    one.n_lists = n_lists;
     world_init(&two, LATENT, 5);
+    two.n_lists = n_lists;
     struct buf out[2] = {{0}, {0}};
     struct codes c[2];
     struct errmsg em;
     build(&one, SPACE_L2, &out[0], &c[0]);
-    ck_ok(codes_build(two.rows, two.n, two.dim, SPACE_L2, 77, &out[1], &em));
+    ck_ok(codes_build_as(two.rows, two.n, two.dim, SPACE_L2, 77, n_lists, &out[1], &em));
     ck_ok(codes_open(&c[1], (struct bytes){out[1].p, out[1].n}, two.n, two.dim, SPACE_L2, &em));
     struct codes_rows rows[2] = {rows_of(&one), rows_of(&two)};
+    uint32_t n_right = 0;
     for (uint32_t i = 0; i < N_QUERIES; i++) {
         struct arena a = {0};
         struct query_vector q;
@@ -235,21 +242,22 @@ START_TEST(sections_of_one_request)
         topk_sort(&got);
         topk_sort(&want);
         for (uint32_t j = 0; j < 20; j++) {
-            ck_assert_uint_eq(got.heap[j].row, want.heap[j].row);
-            ck_assert_uint_eq(got.heap[j].segment, want.heap[j].segment);
+            ck_assert_uint_lt(got.heap[j].segment, 2);
+            n_right += got.heap[j].distance <= want.heap[19].distance;
         }
         arena_free(&a);
     }
+    ck_assert_uint_ge(n_right, n_lists > 0 ? N_QUERIES * 20 * 98 / 100 : N_QUERIES * 20);
     for (int s = 0; s < 2; s++) buf_free(&out[s]);
     world_deinit(&one);
     world_deinit(&two);
 }
-END_TEST
 
-START_TEST(twins_come_in_order)
+static void check_twins_come_in_order(uint32_t n_lists)
 {
     struct world w;
     world_init(&w, NOISE, 6);
+    w.n_lists = n_lists;
     for (uint32_t i = 1; i < w.n; i++) memcpy(w.rows + (size_t)i * w.dim, w.rows, w.dim * sizeof(float));
     for (uint32_t i = 0; i < w.n; i++) w.norm2[i] = w.norm2[0];
     for (int space = SPACE_L2; space <= SPACE_IP; space++) {
@@ -272,12 +280,12 @@ START_TEST(twins_come_in_order)
     }
     world_deinit(&w);
 }
-END_TEST
 
-START_TEST(zero_rows_and_queries)
+static void check_zero_rows_and_queries(uint32_t n_lists)
 {
     struct world w;
     world_init(&w, NOISE, 7);
+    w.n_lists = n_lists;
     for (uint32_t i = 0; i < w.n; i += 3) {
         memset(w.rows + (size_t)i * w.dim, 0, w.dim * sizeof(float));
         w.norm2[i] = 0;
@@ -293,38 +301,39 @@ START_TEST(zero_rows_and_queries)
     }
     world_deinit(&w);
 }
-END_TEST
 
 /* Scales at which squares leave float32: either the section is empty, or the search is as good as ever. */
-START_TEST(extreme_scales)
+static void check_extreme_scales(uint32_t n_lists)
 {
     const float scales[] = {1e-38f, 1e-20f, 1e-10f, 1e10f, 1e16f, 1e30f};
     for (size_t t = 0; t < sizeof scales / sizeof scales[0]; t++) {
         for (int space = SPACE_L2; space <= SPACE_IP; space++) {
             struct world w;
             world_init(&w, CLUSTERS, 8);
+            w.n_lists = n_lists;
             for (size_t i = 0; i < (size_t)(N_ROWS + N_QUERIES) * w.dim; i++) w.rows[i] *= scales[t];
             for (uint32_t i = 0; i < N_ROWS; i++)
                 w.norm2[i] = distance_ops()->dot(w.rows + (size_t)i * w.dim, w.rows + (size_t)i * w.dim, w.dim);
             struct buf out = {0};
             struct codes c;
             struct errmsg em;
-            ck_ok(codes_build(w.rows, w.n, w.dim, (enum space)space, 1, &out, &em));
+            ck_ok(codes_build_as(w.rows, w.n, w.dim, (enum space)space, 1, n_lists, &out, &em));
             ck_ok(codes_open(&c, (struct bytes){out.p, out.n}, w.n, w.dim, (enum space)space, &em));
             bool is_extreme = scales[t] < 1e-15f || scales[t] > 1e14f;
             ck_assert(space == SPACE_COSINE ? c.n > 0 : (c.n == 0) == is_extreme);
-            if (c.n > 0) ck_assert_double_ge(recall(&w, &c, NULL, 10, 2.5f), 0.98);
+            double found = c.n > 0 ? recall(&w, &c, NULL, 10, 2.5f) : 1;
+            ck_assert_msg(found >= 0.98, "scale %g, space %d: recall %g", (double)scales[t], space, found);
             buf_free(&out);
             world_deinit(&w);
         }
     }
 }
-END_TEST
 
-START_TEST(query_out_of_all_proportion)
+static void check_query_out_of_all_proportion(uint32_t n_lists)
 {
     struct world w;
     world_init(&w, CLUSTERS, 9);
+    w.n_lists = n_lists;
     for (uint32_t d = 0; d < w.dim; d++) {
         w.rows[(size_t)N_ROWS * w.dim + d] *= 1e30f;
         w.rows[(size_t)(N_ROWS + 1) * w.dim + d] *= 1e-30f;
@@ -339,7 +348,105 @@ START_TEST(query_out_of_all_proportion)
     }
     world_deinit(&w);
 }
+
+/* Everything twice: a scan in row order, and lists. */
+START_TEST(floors)
+{
+    check_floors(0);
+}
 END_TEST
 
-TESTS(recall, floors, epsilon_is_the_knob, dead_rows_take_no_place, sections_of_one_request, twins_come_in_order,
-      zero_rows_and_queries, extreme_scales, query_out_of_all_proportion)
+START_TEST(floors_in_lists)
+{
+    check_floors(N_LISTS);
+}
+END_TEST
+
+START_TEST(epsilon_is_the_knob)
+{
+    check_epsilon_is_the_knob(0);
+}
+END_TEST
+
+START_TEST(epsilon_is_the_knob_in_lists)
+{
+    check_epsilon_is_the_knob(N_LISTS);
+}
+END_TEST
+
+START_TEST(dead_rows_take_no_place)
+{
+    check_dead_rows_take_no_place(0);
+}
+END_TEST
+
+START_TEST(dead_rows_take_no_place_in_lists)
+{
+    check_dead_rows_take_no_place(N_LISTS);
+}
+END_TEST
+
+START_TEST(sections_of_one_request)
+{
+    check_sections_of_one_request(0);
+}
+END_TEST
+
+START_TEST(sections_of_one_request_in_lists)
+{
+    check_sections_of_one_request(N_LISTS);
+}
+END_TEST
+
+START_TEST(twins_come_in_order)
+{
+    check_twins_come_in_order(0);
+}
+END_TEST
+
+START_TEST(twins_come_in_order_in_lists)
+{
+    check_twins_come_in_order(N_LISTS);
+}
+END_TEST
+
+START_TEST(zero_rows_and_queries)
+{
+    check_zero_rows_and_queries(0);
+}
+END_TEST
+
+START_TEST(zero_rows_and_queries_in_lists)
+{
+    check_zero_rows_and_queries(N_LISTS);
+}
+END_TEST
+
+START_TEST(extreme_scales)
+{
+    check_extreme_scales(0);
+}
+END_TEST
+
+START_TEST(extreme_scales_in_lists)
+{
+    check_extreme_scales(N_LISTS);
+}
+END_TEST
+
+START_TEST(query_out_of_all_proportion)
+{
+    check_query_out_of_all_proportion(0);
+}
+END_TEST
+
+START_TEST(query_out_of_all_proportion_in_lists)
+{
+    check_query_out_of_all_proportion(N_LISTS);
+}
+END_TEST
+
+TESTS(recall, floors, floors_in_lists, epsilon_is_the_knob, epsilon_is_the_knob_in_lists, dead_rows_take_no_place,
+      dead_rows_take_no_place_in_lists, sections_of_one_request, sections_of_one_request_in_lists, twins_come_in_order,
+      twins_come_in_order_in_lists, zero_rows_and_queries, zero_rows_and_queries_in_lists, extreme_scales,
+      extreme_scales_in_lists, query_out_of_all_proportion, query_out_of_all_proportion_in_lists)
