@@ -184,6 +184,19 @@ static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
     } else {
         e = wal_spare_take(w, &s, em);
     }
+    if (e == ERR_OK) e = wal_activate(w, s, em);
+    if (e != ERR_OK) return e;
+    (void)pthread_mutex_lock(&w->mu);
+    w->rolled_ns = clock_monotonic_ns();
+    (void)pthread_mutex_unlock(&w->mu);
+    return ERR_OK;
+}
+
+/* The log holds nothing that anybody wants, and its segment is larger than it need be. Errors as wal_activate. */
+static enum err move_to_small(struct wal *w, struct errmsg *em)
+{
+    struct wal_spare *s = NULL;
+    enum err e = wal_spare_new(w, wal_small_bytes(w), true, &s, em);
     return e == ERR_OK ? wal_activate(w, s, em) : e;
 }
 
@@ -226,6 +239,8 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     w->n_flushes++;
     w->flush_ns_total += clock_monotonic_ns() - started;
     w->bytes_written += bytes;
+    w->written_ns = clock_monotonic_ns();
+    if (w->clean == NULL && wal_is_half_full(w)) (void)pthread_cond_signal(&w->help); /* a spare will be needed soon */
     (void)pthread_mutex_unlock(&w->mu);
     *rest = r;
     for (struct wal_record *done = list, *next; done != r; done = next) {
@@ -289,7 +304,8 @@ void *wal_flusher_main(void *arg)
     for (;;) {
         struct wal_record *list = w->head;
         bool marks = list == NULL && !w->is_failed && can_mark(w);
-        bool rolls = list == NULL && !w->is_failed && !w->is_closing && w->wants_roll && w->clean != NULL;
+        bool may_move = list == NULL && !w->is_failed && !w->is_closing;
+        bool shrinks = may_move && w->wants_small, rolls = may_move && (shrinks || (w->wants_roll && w->clean != NULL));
         if (list == NULL && !marks && !rolls) {
             if (w->is_closing) break;
             w->is_waiting = true;
@@ -298,7 +314,7 @@ void *wal_flusher_main(void *arg)
             continue;
         }
         if (rolls && w->trim_lsn < w->last_lsn) { /* a record came since: leave it where it is */
-            w->wants_roll = false;
+            w->wants_roll = w->wants_small = false;
             continue;
         }
         w->head = NULL;
@@ -308,13 +324,13 @@ void *wal_flusher_main(void *arg)
             write_list(w, list);
         } else if (rolls) {
             struct errmsg em = {{0}};
-            enum err e = roll(w, 0, &em);
+            enum err e = shrinks ? move_to_small(w, &em) : roll(w, 0, &em);
             if (e != ERR_OK && e != ERR_NO_SPACE && e != ERR_NOMEM) fail_log(w, NULL, e, &em);
         } else {
             write_mark(w);
         }
         (void)pthread_mutex_lock(&w->mu);
-        if (rolls) w->wants_roll = false; /* also if it failed: the next trim asks again */
+        if (rolls) w->wants_roll = w->wants_small = false; /* also if it failed: the next trim asks again */
     }
     (void)pthread_mutex_unlock(&w->mu);
     return NULL;

@@ -1,6 +1,6 @@
 /* recover.c - what the log does with the files it finds at start.
  *
- * HAPPY PATH  1. list the directory: .log files are the log, .spare files wait for reuse
+ * HAPPY PATH  1. list the directory: .log files are the log, .spare files hold nothing
  *             2. read and check the header of every .log file, and that they form a chain (log_format.h)
  *             3. walk the records, from the first segment that has one after replay_after, and hand them to the owner.
  *                A segment with a successor T must have every record up to T.prev_lsn.
@@ -22,7 +22,7 @@
  *                process, the next batch overwrites it: no record ever stands behind a mark.
  * CRASH LOOPS A start without writes adds no segment: an untorn last segment is continued, also an empty one. A start
  *             after a torn batch adds one; the former then has a record, and its file is cut to what it holds, or has
- *             none, and is removed by the helper or the next start. Spares beyond keep_segments are removed by both.
+ *             none, and is removed by the helper or the next start. Spares are removed by the next start.
  */
 #include <inttypes.h>
 
@@ -49,7 +49,7 @@ static enum err add_entry(void *ctx, struct str name, bool is_dir)
     if (is_spare) {
         struct wal_spare *s = mem_zalloc(sizeof *s);
         if (s == NULL) return errmsg_set(l->em, ERR_NOMEM, "list the log");
-        *s = (struct wal_spare){.next = w->dirty, .number = number, .used = UINT64_MAX};
+        *s = (struct wal_spare){.next = w->dirty, .number = number};
         w->dirty = s;
         w->n_dirty++;
         return ERR_OK;
@@ -70,19 +70,6 @@ static enum err list_directory(struct wal *w, struct errmsg *em)
     enum err e = w->vfs->list(w->vfs->ctx, w->dir, add_entry, &l, em);
     while (*w->last_segment != NULL) w->last_segment = &(*w->last_segment)->next;
     return e;
-}
-
-/* For statistics only: a spare that cannot be read is found out when it is cleaned. */
-static void measure_spares(struct wal *w)
-{
-    for (struct wal_spare *s = w->dirty; s != NULL; s = s->next) {
-        char path[WAL_PATH_MAX];
-        struct vfs_file *f;
-        CHECK(wal_path(w, path, s->number, true) && "checked when opening");
-        if (w->vfs->open(w->vfs->ctx, path, VFS_READ, &f, NULL) != ERR_OK) continue;
-        (void)w->vfs->size(f, &s->size, NULL);
-        w->vfs->close(f);
-    }
 }
 
 /* --- 2. headers ---------------------------------------------------------------------------------------------------- */
@@ -278,9 +265,7 @@ static enum err rewrite(struct wal *w, struct vfs_file *f, uint64_t from, uint64
 static enum err leave_torn(struct wal *w, struct wal_segment *g, struct vfs_file *f, uint64_t end, struct errmsg *em)
 {
     struct wal_spare *s = NULL;
-    uint64_t size = w->options.segment_bytes;
-    if (size > WAL_FIRST_SEGMENT_BYTES) size = WAL_FIRST_SEGMENT_BYTES;
-    enum err e = wal_spare_new(w, size, true, &s, em);
+    enum err e = wal_spare_new(w, wal_small_bytes(w), true, &s, em);
     if (e == ERR_OK) e = wal_activate(w, s, em);
     if (e == ERR_NO_SPACE) return ERR_OK; /* the first batch asks again; until then nothing follows the torn one */
     if (e != ERR_OK || g->last_lsn < g->first_lsn) return e;
@@ -316,10 +301,12 @@ static enum err settle_tail(struct wal *w, const struct walk *k, struct errmsg *
 }
 
 /* What earlier starts have left behind, if they were cut short before the helper could see to it. Without this a loop
- * of crashes could add a file each time. A removal that fails or is undone by a crash does no harm. */
+ * of crashes could add a file each time. A removal that fails or is undone by a crash does no harm.
+ * No spare is used again, however it looks: its sync may have failed in the process before, after which the kernel shows
+ * bytes and a length that are not on the disk, and no later sync of ours would write them. */
 static void drop_leftovers(struct wal *w)
 {
-    while (w->n_dirty > w->options.keep_segments) {
+    while (w->dirty != NULL) {
         struct wal_spare *s = w->dirty;
         w->dirty = s->next;
         w->n_dirty--;
@@ -342,7 +329,6 @@ enum err wal_recover(struct wal *w, const struct wal_recovery *r, struct errmsg 
     struct walk k = {.w = w, .r = r};
     enum err e = list_directory(w, em);
     if (e != ERR_OK) return e;
-    measure_spares(w);
     if ((e = read_headers(w, em)) != ERR_OK) return e;
     if ((e = walk_all(&k, em)) != ERR_OK) return e;
 

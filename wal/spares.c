@@ -1,11 +1,14 @@
 /* spares.c - the helper thread: clean files ahead of the log, forgotten ones behind it.
  *
  * HAPPY PATH  ahead:  <n>.spare is made, its space reserved, zeros written, file and directory synced; it waits, open, in
- *                     the list `clean` until the flusher renames it to <m>.log. One is always kept ready: overwriting
- *                     zeros needs no journal commit, so a batch costs one device flush (measured: 1.5 x fewer us).
+ *                     the list `clean` until the flusher renames it to <m>.log. Overwriting zeros needs no journal commit,
+ *                     so a batch costs one device flush (measured: 1.5 x fewer us). One is kept ready while segments
+ *                     are being filled one after the other, and from half of one on.
  *             behind: a segment whose records are all forgotten is renamed to .spare, the directory is synced, and only
  *                     then are its bytes overwritten with zeros; what was deleted by a client is not kept. Beyond
  *                     keep_segments, or if it is not of the usual size, the file is removed instead.
+ *             quiet:  after quiet_ms without a write the spares are removed; and if the log holds nothing any more, the
+ *                     flusher is asked to move to a small segment, after which the large one goes as any other does.
  * FAILURE     no spare can be made: prepare_err, which the flusher hands to the writers that wait; it asks again with the
  *             next batch. A segment cannot be retired: it stays, wal_trim reports and tries again. The directory cannot be
  *             synced after a rename or removal: no retiring until the next start (S below would be in danger).
@@ -16,7 +19,9 @@
  *             N  the active segment is never retired, so the last position stays known.
  */
 #include <inttypes.h>
+#include <time.h>
 
+#include "core/clock.h"
 #include "core/logger.h"
 #include "core/mem.h"
 #include "wal/wal_internal.h"
@@ -75,26 +80,7 @@ enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_
     return ERR_OK;
 }
 
-/* Whether the first `n` bytes are zero; reads until the first that is not. */
-static enum err find_content(const struct wal *w, struct vfs_file *f, uint64_t n, bool *is_zero, struct errmsg *em)
-{
-    enum { STEP = 256 << 10 };
-    char *p = mem_alloc(STEP);
-    if (p == NULL) return errmsg_set(em, ERR_NOMEM, "read a spare log segment");
-    enum err e = ERR_OK;
-    bool zero = true;
-    for (uint64_t at = 0; at < n && zero && e == ERR_OK;) {
-        uint64_t step = n - at < STEP ? n - at : STEP;
-        e = w->vfs->pread(f, p, (size_t)step, at, em);
-        if (e == ERR_OK) zero = memcmp(p, w->zeros, (size_t)step) == 0;
-        at += step;
-    }
-    mem_free(p);
-    if (e == ERR_OK) *is_zero = zero;
-    return e;
-}
-
-/* Makes a spare of unknown or known content a clean one of segment size. On failure the caller discards it. */
+/* Makes a segment that was retired a clean spare of segment size. On failure the caller discards it. */
 static enum err clean_spare(const struct wal *w, struct wal_spare *s, struct errmsg *em)
 {
     char path[WAL_PATH_MAX];
@@ -108,11 +94,6 @@ static enum err clean_spare(const struct wal *w, struct wal_spare *s, struct err
         e = w->vfs->allocate(s->file, want, em);
     } else {
         uint64_t used = s->used < size ? s->used : size;
-        if (s->used == UINT64_MAX && size == want) {
-            bool is_zero = false;
-            if ((e = find_content(w, s->file, size, &is_zero, em)) != ERR_OK) return e;
-            if (is_zero) used = 0;
-        }
         if (size > want && (e = w->vfs->truncate(s->file, want, em)) != ERR_OK) return e;
         if ((e = w->vfs->allocate(s->file, want, em)) != ERR_OK) return e;
         if (used > want) used = want;
@@ -132,8 +113,10 @@ enum err wal_spare_take(struct wal *w, struct wal_spare **out, struct errmsg *em
     (void)pthread_mutex_lock(&w->mu);
     if (w->clean == NULL) {
         w->prepare_err = ERR_OK; /* ask anew, even if it failed before */
+        w->wants_spare = true;
         (void)pthread_cond_signal(&w->help);
         while (w->clean == NULL && w->prepare_err == ERR_OK) (void)pthread_cond_wait(&w->prepared, &w->mu);
+        w->wants_spare = false;
     }
     if (w->clean != NULL) {
         struct wal_spare *s = w->clean;
@@ -247,10 +230,10 @@ static void unlink_segment(struct wal *w, struct wal_segment *g)
     if (w->last_segment == &g->next) w->last_segment = link;
 }
 
-static void retire(struct wal *w, struct wal_segment *g)
+static void retire(struct wal *w, struct wal_segment *g, unsigned keep)
 {
     struct errmsg em = {{0}};
-    bool keeps = g->size == w->options.segment_bytes && w->n_clean + w->n_dirty < w->options.keep_segments;
+    bool keeps = g->size == w->options.segment_bytes && w->n_clean + w->n_dirty < keep;
     (void)pthread_mutex_unlock(&w->mu);
 
     char name[WAL_PATH_MAX], spare_name[WAL_PATH_MAX];
@@ -279,22 +262,73 @@ static void retire(struct wal *w, struct wal_segment *g)
     }
 }
 
+/* What the helper goes by, of one moment. */
+struct pace {
+    bool is_quiet;     /* nothing was written for quiet_ms */
+    bool needs_spare;  /* one is to be kept ready */
+    unsigned keep;     /* so many spares may stay */
+    uint64_t quiet_ns; /* the moment from which it is quiet, if nothing is written until then */
+};
+
+static struct pace pace_now(const struct wal *w)
+{
+    uint64_t now = clock_monotonic_ns(), wait = (uint64_t)w->options.quiet_ms * 1000000;
+    uint64_t last = w->written_ns > w->rolled_ns ? w->written_ns : w->rolled_ns;
+    struct pace p = {.quiet_ns = last + wait};
+    p.is_quiet = last == 0 || now >= p.quiet_ns;
+    bool is_rolling = w->rolled_ns != 0 && now - w->rolled_ns < wait;
+    p.needs_spare = w->wants_spare || (!p.is_quiet && (w->wants_roll || is_rolling || wal_is_half_full(w)));
+    p.keep = !p.is_quiet ? w->options.keep_segments : p.needs_spare ? 1 : 0;
+    return p;
+}
+
+/* Is all of the active segment forgotten, and it is larger than an empty log needs, or what is in it should go? */
+static bool can_shrink(const struct wal *w)
+{
+    const struct wal_segment *a = w->active;
+    return a != NULL && w->head == NULL && w->pending_bytes == 0 && (a->size > wal_small_bytes(w) || w->wants_roll) &&
+           w->trim_lsn >= a->last_lsn;
+}
+
+/* Sleeps until something changes, or until it becomes quiet if there will be something to give back then. */
+static void sleep_helper(struct wal *w, const struct pace *p)
+{
+    bool has_surplus = w->n_clean + w->n_dirty > 0 || can_shrink(w);
+    if (p->is_quiet || !has_surplus) {
+        (void)pthread_cond_wait(&w->help, &w->mu);
+        return;
+    }
+    uint64_t now = clock_monotonic_ns(), ns = p->quiet_ns > now ? p->quiet_ns - now : 0;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    ns += (uint64_t)until.tv_nsec + 1000000; /* a little later, so that it is quiet then */
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
+    (void)pthread_cond_timedwait(&w->help, &w->mu, &until);
+}
+
 void *wal_helper_main(void *arg)
 {
     struct wal *w = arg;
     (void)pthread_mutex_lock(&w->mu);
     while (!w->stops_helper) {
+        struct pace p = pace_now(w);
         struct wal_segment *g = w->is_failed ? NULL : find_retirable(w);
-        if (g != NULL)
-            retire(w, g);
-        else if (!w->is_failed && w->n_clean == 0 && w->prepare_err == ERR_OK)
+        if (g != NULL) {
+            retire(w, g, p.keep);
+        } else if (!w->is_failed && w->n_clean == 0 && p.needs_spare && w->prepare_err == ERR_OK) {
             prepare_one(w);
-        else if (!w->is_failed && w->n_clean + w->n_dirty > w->options.keep_segments)
+        } else if (!w->is_failed && w->n_clean + w->n_dirty > p.keep) {
             drop_surplus(w);
-        else if (!w->is_failed && w->n_dirty > 0 && w->n_clean > 0)
+        } else if (!w->is_failed && w->n_dirty > 0) {
             clean_one(w);
-        else
-            (void)pthread_cond_wait(&w->help, &w->mu);
+        } else {
+            if (!w->is_failed && p.is_quiet && !w->wants_small && can_shrink(w)) {
+                w->wants_small = true;
+                (void)pthread_cond_signal(&w->work);
+            }
+            sleep_helper(w, &p);
+        }
     }
     (void)pthread_mutex_unlock(&w->mu);
     return NULL;

@@ -71,6 +71,7 @@ static void set_options(struct wal *w, const struct wal_options *o)
         .segment_bytes = (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK,
         .max_pending_bytes = or_default(o->max_pending_bytes, UINT64_C(64) << 20),
         .keep_segments = o->keep_segments != 0 ? o->keep_segments : 4,
+        .quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : 5000,
         .no_sync = o->no_sync,
     };
 }
@@ -80,10 +81,8 @@ static void set_options(struct wal *w, const struct wal_options *o)
 static enum err start_segment(struct wal *w, struct errmsg *em)
 {
     if (w->file != NULL) return ERR_OK;
-    uint64_t size = w->options.segment_bytes;
-    if (size > WAL_FIRST_SEGMENT_BYTES) size = WAL_FIRST_SEGMENT_BYTES;
     struct wal_spare *s = NULL;
-    enum err e = wal_spare_new(w, size, true, &s, em);
+    enum err e = wal_spare_new(w, wal_small_bytes(w), true, &s, em);
     if (e == ERR_OK) e = wal_activate(w, s, em);
     return e == ERR_NO_SPACE ? ERR_OK : e;
 }

@@ -35,7 +35,7 @@ struct wal_spare {
     struct wal_spare *next;
     uint64_t number;
     uint64_t size;         /* of the file */
-    uint64_t used;         /* from here on it holds zeros only; UINT64_MAX: not known */
+    uint64_t used;         /* from here on it holds zeros only */
     struct vfs_file *file; /* open when it is clean: zeros only, synced, of the size of a segment */
 };
 
@@ -71,6 +71,10 @@ struct wal {
     bool is_closing;                 /* the flusher ends when it has nothing left to do */
     bool stops_helper;               /* the helper ends; set when the flusher has ended */
     bool is_failed;                  /* sticky: nothing is written any more */
+    bool wants_small;                /* nothing is in the log and nothing is written: move to a small segment */
+    bool wants_spare;                /* the flusher waits for one */
+    uint64_t written_ns;             /* monotonic; the last batch. 0: none since opening */
+    uint64_t rolled_ns;              /* monotonic; the last segment of full size was begun */
     bool wants_roll;      /* the active segment holds only forgotten records: leave it when a spare is clean */
     uint64_t durable_lsn; /* every position up to this one is durable (or was jumped over by min_next_lsn) */
     uint64_t trim_lsn;
@@ -96,8 +100,22 @@ enum {
 };
 
 #define WAL_SEGMENT_MIN         (UINT64_C(4) * LOG_BLOCK)
-#define WAL_FIRST_SEGMENT_BYTES (UINT64_C(512) << 10) /* made while opening: small, so that opening is quick */
+#define WAL_FIRST_SEGMENT_BYTES (UINT64_C(512) << 10) /* made while opening, or while nobody writes */
 #define WAL_PATH_MAX            4096
+
+/* The size of a segment that is made while nobody writes. */
+static inline uint64_t wal_small_bytes(const struct wal *w)
+{
+    uint64_t size = w->options.segment_bytes / 4 / LOG_BLOCK * LOG_BLOCK;
+    if (size > WAL_FIRST_SEGMENT_BYTES) size = WAL_FIRST_SEGMENT_BYTES;
+    return size > WAL_SEGMENT_MIN ? size : WAL_SEGMENT_MIN;
+}
+
+/* Time to have the next one ready. `mu` held. */
+static inline bool wal_is_half_full(const struct wal *w)
+{
+    return w->active != NULL && w->active->used > w->active->size / 2;
+}
 
 /* --- wal.c */
 bool wal_path(const struct wal *w, char out[WAL_PATH_MAX], uint64_t number, bool is_spare);

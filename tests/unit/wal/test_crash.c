@@ -8,6 +8,7 @@
 enum { MARK_BYTES = 48, BLOCK = 4096 };
 
 static const struct wal_options small = {.segment_bytes = 20 << 10, .keep_segments = 2};
+static const struct wal_options hasty = {.segment_bytes = 20 << 10, .keep_segments = 2, .quiet_ms = 1};
 
 static uint32_t pick(struct disk *d, uint32_t n)
 {
@@ -64,7 +65,7 @@ static void run_lives(uint64_t seed, int n_lives, int *n_cuts)
             d->fault_after = (long)pick(d, 60);
             d->fault_stays = false;
         }
-        enum err e = client_open(c, &d->table, "/wal", &small, &em);
+        enum err e = client_open(c, &d->table, "/wal", seed % 2 == 0 ? &hasty : &small, &em);
         if (e == ERR_OK) {
             live(c, d, (int)pick(d, 60));
             if (pick(d, 3) == 0) client_wait(c);

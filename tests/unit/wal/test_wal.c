@@ -219,6 +219,35 @@ START_TEST(trim_bounds_the_disk)
 }
 END_TEST
 
+/* Some time after the last write there are no spares, and an empty log is small; nothing is lost by it. */
+START_TEST(a_quiet_log_gives_the_disk_back)
+{
+    char dir[256];
+    dir_of(dir);
+    const struct wal_options o = {.segment_bytes = 256 << 10, .quiet_ms = 30};
+    struct client *c = client_new();
+    ck_ok(client_open(c, vfs_posix(), dir, &o, NULL));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 100; i++) ck_ok(client_submit(c, 10000)); /* 1 MB */
+        client_wait(c);
+        ck_ok(client_trim(c, c->last_lsn - 1)); /* the last one is kept: the active segment stays, the spares go */
+        for (int n = 0; stats_of(c->w).disk_bytes > 256 << 10;) wait_a_moment(&n);
+        ck_ok(client_trim(c, c->last_lsn));
+        for (int n = 0; stats_of(c->w).disk_bytes > 64 << 10;) wait_a_moment(&n);
+        ck_assert_uint_eq(stats_of(c->w).n_segments, 1);
+    }
+    ck_assert_uint_eq(stats_of(c->w).durable_lsn, 300);
+    client_close(c);
+    ck_ok(client_open(c, vfs_posix(), dir, &o, NULL));
+    ck_assert_uint_eq(c->n_replayed, 0);
+    ck_ok(client_submit(c, 100));
+    client_wait(c);
+    ck_assert_uint_eq(c->last_lsn, 301);
+    client_close(c);
+    client_free(c);
+}
+END_TEST
+
 START_TEST(an_empty_log_keeps_its_place)
 {
     char dir[256];
@@ -325,4 +354,5 @@ END_TEST
 
 TESTS(wal, records_come_back_in_order, big_records_get_a_segment_of_their_own, replay_starts_where_asked_and_can_stop,
       positions_can_be_skipped, too_much_waiting_is_refused, waiting_records_share_a_flush, trim_bounds_the_disk,
-      an_empty_log_keeps_its_place, many_threads_submit_on_files, many_threads_submit_in_memory)
+      a_quiet_log_gives_the_disk_back, an_empty_log_keeps_its_place, many_threads_submit_on_files,
+      many_threads_submit_in_memory)
