@@ -11,6 +11,7 @@ endif
 JOBS    ?= $(shell nproc)
 PORT    ?= 8000
 ROUNDS  ?= 500
+SECONDS ?= 600
 DATA    ?= ./chroma
 B       := build/$(MODE)
 
@@ -63,7 +64,7 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash \
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash steady \
         gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
@@ -151,6 +152,9 @@ e2e: all ## tests through the real Python client
 
 crash: all ## kill the server at random moments and look what it kept (ROUNDS=500)
 	$(RUN_ON) CRASH_ROUNDS=$(ROUNDS) tests/tools/run-e2e.sh -s test_crash.py
+
+steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
+	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
 
 gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
 	python3 tests/e2e/test_gateway.py $(BIN)

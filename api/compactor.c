@@ -3,11 +3,14 @@
  * Two threads, so that a flush never waits for a merge. Both look at all collections when they are woken, and once in a
  * while by themselves. Policy:
  *   FLUSH  a tail that has flush_rows rows or flush_bytes bytes; a tail that was quiet for QUIET_NS and has enough rows
- *          to be worth a fragment; whatever pins the log when it has grown beyond log_bytes; everything on request.
+ *          to be worth a fragment, or for IDLE_NS, however small; the largest ones when they do not fit into the memory
+ *          budget (room.c); whatever pins the log when it has grown beyond log_bytes; everything on request.
  *   MERGE  four fragments of similar size (within a factor of four); a fragment of which a quarter is dead; a
  *          quiet collection of up to QUIET_MERGE_ROWS rows into one fragment. So a row is rewritten about log4(rows)
  *          times, and a collection has some ten fragments at most.
  * An error is logged and tried again later; writers go on, since the log has everything.
+ * When nothing has happened since a round that left nothing to do, rounds are skipped: thousands of idle collections
+ * cost no processor time.
  */
 #include <stdio.h>
 #include <sys/resource.h>
@@ -33,7 +36,9 @@ enum {
 };
 
 static const uint64_t QUIET_NS = 1000000000;
-static const uint64_t BACKOFF_NS = 250000000; /* doubled before the first use */
+static const uint64_t IDLE_NS = 10000000000;
+static const uint64_t SETTLED_NS = 3000000000; /* longer than QUIET_NS and a round of flushes that follows it */
+static const uint64_t BACKOFF_NS = 250000000;  /* doubled before the first use */
 
 /* --- policy ---------------------------------------------------------------------------------------------------- */
 
@@ -50,20 +55,28 @@ static unsigned size_class(uint32_t n_rows)
     return class;
 }
 
-static bool is_quiet(const struct live *live)
+static bool is_quiet(const struct live *live, uint64_t for_ns)
 {
-    return clock_monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > QUIET_NS;
+    return clock_monotonic_ns() - atomic_load_explicit(&live->last_write_ns, memory_order_relaxed) > for_ns;
 }
 
-static bool wants_flush(const struct store *s, const struct live *live, bool flush_all, uint64_t pinned_below)
+struct flush_round {
+    bool flush_all;
+    uint64_t pinned_below;     /* collections whose oldest unflushed write is at or below are flushed */
+    uint64_t flush_from_bytes; /* tails of at least so many bytes are flushed (room.c) */
+    uint64_t oldest;           /* the oldest unflushed write of all */
+    bool has_flushed;
+};
+
+static bool wants_flush(const struct store *s, const struct live *live, const struct flush_round *r)
 {
     struct collection_pressure p;
     collection_pressure(live->collection, &p);
     if (live->sealed.tail != NULL) return true; /* one that failed before */
-    if (p.first_lsn == 0) return false;
-    if (flush_all || p.first_lsn <= pinned_below) return true;
+    if (p.first_lsn == 0 || collection_is_broken(live->collection)) return false;
+    if (r->flush_all || p.first_lsn <= r->pinned_below || p.tail_bytes >= r->flush_from_bytes) return true;
     if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes) return true;
-    return p.n_changes >= QUIET_MIN_ROWS && is_quiet(live);
+    return is_quiet(live, p.n_changes >= QUIET_MIN_ROWS ? QUIET_NS : IDLE_NS);
 }
 
 /* Would rewriting the fragment drop a quarter of it? Only rows that died up to the published position can go. */
@@ -156,26 +169,20 @@ static bool is_failure(struct store *s, const struct live *live, enum err e)
     return e != ERR_OK && !collection_is_dropped(live->collection) && !(e == ERR_BUSY && compactor_is_stopping(s));
 }
 
-struct flush_round {
-    bool flush_all;
-    uint64_t pinned_below; /* collections whose oldest unflushed write is at or below are flushed */
-    uint64_t oldest;       /* the oldest unflushed write of all */
-    bool has_flushed;
-};
-
 static void flush_one(struct store *s, const struct catalog_collection *col, void *ctx)
 {
     struct flush_round *r = ctx;
     struct errmsg em = {{0}};
     struct live *live = live_of(col);
+    struct collection_pressure p = {0};
     enum err e = ERR_OK;
     (void)pthread_mutex_lock(&live->flush_mu); /* a fork may be flushing it */
-    bool is_due =
-        (r->flush_all || !is_backing_off(&live->flush_backoff)) && wants_flush(s, live, r->flush_all, r->pinned_below);
+    bool is_due = (r->flush_all || !is_backing_off(&live->flush_backoff)) && wants_flush(s, live, r);
     if (is_due) {
+        collection_pressure(live->collection, &p);
         bool is_repeated = live->sealed.tail != NULL;
         e = flush_collection(s, col, &em);
-        if (e == ERR_OK && is_repeated && wants_flush(s, live, r->flush_all, r->pinned_below))
+        if (e == ERR_OK && is_repeated && wants_flush(s, live, r))
             e = flush_collection(s, col, &em); /* that was what failed before; this is what came since */
         note_outcome(&live->flush_backoff, e);
     }
@@ -183,6 +190,7 @@ static void flush_one(struct store *s, const struct catalog_collection *col, voi
     if (!is_due) return;
     if (e == ERR_OK) {
         r->has_flushed = true;
+        room_note_flushed(s, p.tail_bytes + p.sealed_bytes);
     } else if (is_failure(s, live, e)) {
         (void)atomic_fetch_add_explicit(&s->compactor.flushes.n_failed, 1, memory_order_relaxed);
         log_error("flush of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
@@ -222,7 +230,7 @@ static void remove_garbage(struct store *s)
         if (g != NULL) s->compactor.garbage = g->next;
         (void)pthread_mutex_unlock(&s->compactor.mu);
         if (g == NULL) return;
-        store_clean_collection(s, g->number, true);
+        store_remove_collection(s, g->number);
         mem_free(g);
     }
 }
@@ -230,22 +238,39 @@ static void remove_garbage(struct store *s)
 static void flush_round(struct store *s, bool flush_all)
 {
     struct wal_stats stats;
-    struct flush_round r = {.flush_all = flush_all};
+    struct room room = {.flush_from_bytes = UINT64_MAX};
+    s->compactor.flush_round_ns = clock_monotonic_ns();
+    remove_garbage(s);
+    s->compactor.is_flush_settled = room_measure(s, &room) == ERR_OK && room.is_settled;
+    struct flush_round r = {.flush_all = flush_all, .flush_from_bytes = room.flush_from_bytes};
     wal_stats(s->wal, &stats);
     if (stats.live_bytes > s->options.log_bytes) /* free the older half of what is pinned */
         r.pinned_below = stats.first_lsn + (stats.durable_lsn - stats.first_lsn) / 2;
     (void)each_collection(s, flush_one, &r);
     trim_log(s);
+    room_close_unused(s);
     remove_garbage(s);
     (void)epoch_reclaim();
     if (r.has_flushed) compactor_wake(s, false, true);
+}
+
+/* Once after each time of activity. */
+static void note_quiet(struct store *s)
+{
+    uint64_t active = atomic_load_explicit(&s->activity_ns, memory_order_relaxed);
+    if (s->options.when_quiet == NULL || active == s->compactor.quiet_ns || clock_monotonic_ns() - active < SETTLED_NS)
+        return;
+    s->compactor.quiet_ns = active;
+    s->options.when_quiet();
 }
 
 static void merge_one(struct store *s, const struct catalog_collection *col, void *ctx)
 {
     const bool *merge_all = ctx;
     struct live *live = live_of(col);
-    if (!*merge_all && is_backing_off(&live->merge_backoff)) return;
+    if (is_backing_off(&live->merge_backoff)) s->compactor.has_merge_failed = true;
+    if (!*merge_all && (is_backing_off(&live->merge_backoff) || collection_is_closed(live->collection))) return;
+    if (live_hold(s, live, NULL) != ERR_OK) return; /* live_open has told why */
     for (bool again = true; again && !compactor_is_stopping(s);) {
         struct arena a = {0};
         struct errmsg em = {{0}};
@@ -257,7 +282,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
             (void)pthread_mutex_lock(&s->publish_mu);
             uint64_t position = live->state.log_position;
             (void)pthread_mutex_unlock(&s->publish_mu);
-            chosen = choose_merge(list, n, *merge_all || is_quiet(live), position);
+            chosen = choose_merge(list, n, *merge_all || is_quiet(live, QUIET_NS), position);
         }
         if (chosen > 0) {
             e = merge_fragments(s, col, list, chosen, &em);
@@ -268,17 +293,42 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         /* it may have written where everything was removed already */
         if (collection_is_dropped(live->collection)) compactor_discard(s, col->number);
         if (is_failure(s, live, e)) {
+            s->compactor.has_merge_failed = true;
             (void)atomic_fetch_add_explicit(&s->compactor.merges.n_failed, 1, memory_order_relaxed);
             log_error("merge of collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
         }
         arena_free(&a);
     }
+    live_release(live);
+}
+
+static void merge_round(struct store *s, bool merge_all)
+{
+    s->compactor.merge_round_ns = clock_monotonic_ns();
+    s->compactor.has_merge_failed = false;
+    (void)each_collection(s, merge_one, &merge_all);
+    (void)epoch_reclaim();
+}
+
+/* Would a round find what the last one left? Flushes depend on writes, and on time for open collections only; merges on
+ * versions and on writers falling quiet. */
+static bool may_skip_flush(struct store *s)
+{
+    const struct compactor *c = &s->compactor;
+    return c->is_flush_settled && atomic_load_explicit(&s->activity_ns, memory_order_relaxed) < c->flush_round_ns;
+}
+
+static bool may_skip_merge(struct store *s)
+{
+    const struct compactor *c = &s->compactor;
+    uint64_t active = atomic_load_explicit(&s->activity_ns, memory_order_relaxed);
+    return !c->has_merge_failed && active + SETTLED_NS < c->merge_round_ns;
 }
 
 /* --- threads --------------------------------------------------------------------------------------------------- */
 
-/* Waits for a wake-up or the next tick; false: stop. */
-static bool wait_for_work(struct compactor *c, const bool *wanted, bool *flush_all)
+/* Waits for a wake-up or the next tick; false: stop. *wanted is taken, into *is_wanted. */
+static bool wait_for_work(struct compactor *c, bool *wanted, bool *is_wanted, bool *flush_all)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
@@ -290,6 +340,8 @@ static bool wait_for_work(struct compactor *c, const bool *wanted, bool *flush_a
     while (!c->is_stopping && !*wanted && rc == 0) rc = pthread_cond_timedwait(&c->wake, &c->mu, &until);
     bool goes_on = !c->is_stopping;
     *flush_all = c->n_flush_all > 0;
+    *is_wanted = *wanted || *flush_all;
+    *wanted = false;
     (void)pthread_mutex_unlock(&c->mu);
     return goes_on;
 }
@@ -306,11 +358,10 @@ static void *flusher_main(void *arg)
 {
     struct store *s = arg;
     struct compactor *c = &s->compactor;
-    bool flush_all;
-    while (wait_for_work(c, &c->flush_wanted, &flush_all)) {
-        (void)pthread_mutex_lock(&c->mu);
-        c->flush_wanted = false;
-        (void)pthread_mutex_unlock(&c->mu);
+    bool is_wanted, flush_all;
+    while (wait_for_work(c, &c->flush_wanted, &is_wanted, &flush_all)) {
+        note_quiet(s);
+        if (!is_wanted && may_skip_flush(s)) continue;
         flush_round(s, flush_all);
         end_round(c, &c->flush_rounds);
     }
@@ -321,14 +372,11 @@ static void *merger_main(void *arg)
 {
     struct store *s = arg;
     struct compactor *c = &s->compactor;
-    bool merge_all;
+    bool is_wanted, merge_all;
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), MERGER_NICE); /* requests come first */
-    while (wait_for_work(c, &c->merge_wanted, &merge_all)) {
-        (void)pthread_mutex_lock(&c->mu);
-        c->merge_wanted = false;
-        (void)pthread_mutex_unlock(&c->mu);
-        (void)each_collection(s, merge_one, &merge_all);
-        (void)epoch_reclaim();
+    while (wait_for_work(c, &c->merge_wanted, &is_wanted, &merge_all)) {
+        if (!is_wanted && may_skip_merge(s)) continue;
+        merge_round(s, merge_all);
         end_round(c, &c->merge_rounds);
     }
     return NULL;
@@ -394,24 +442,25 @@ void compactor_discard(struct store *s, uint64_t number)
 
 bool compactor_wait_for_room(struct store *s, struct live *live)
 {
-    enum { WAIT_MAX_MS = 5000, REFUSE_FACTOR = 16 };
+    enum { WAIT_MAX_MS = 5000, REFUSE_FACTOR = 16, TAILS_REFUSE_FACTOR = 4 };
     struct compactor *c = &s->compactor;
     struct collection_pressure p;
     if (!c->has_flusher) return true;
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += WAIT_MAX_MS / 1000;
-    uint64_t limit = s->options.flush_bytes * 4;
+    uint64_t limit = s->options.flush_bytes * 4, tail_limit = room_tail_limit(s);
     compactor_wake(s, true, false);
     (void)pthread_mutex_lock(&c->mu);
     for (int rc = 0; rc == 0 && !c->is_stopping;) {
         collection_pressure(live->collection, &p);
-        if (p.tail_bytes <= limit) break;
+        if (p.tail_bytes <= limit && atomic_load_explicit(&s->tail_bytes, memory_order_relaxed) <= tail_limit) break;
         rc = pthread_cond_timedwait(&c->progress, &c->mu, &until);
     }
     (void)pthread_mutex_unlock(&c->mu);
     collection_pressure(live->collection, &p);
-    return p.tail_bytes <= s->options.flush_bytes * REFUSE_FACTOR;
+    return p.tail_bytes <= s->options.flush_bytes * REFUSE_FACTOR &&
+           atomic_load_explicit(&s->tail_bytes, memory_order_relaxed) / TAILS_REFUSE_FACTOR <= tail_limit;
 }
 
 /* One round of each thread that began after the call has seen everything that was acknowledged before it. */

@@ -91,6 +91,9 @@ static enum err enter(struct forking *f, struct str name, const struct catalog_c
     struct live *live = NULL;
     enum err e = live_from_version(f->s, &f->v, (enum space)f->source->space, &live, em);
     if (e != ERR_OK) return e;
+    f->v.n_rows = collection_count(live->collection);
+    f->v.file_bytes = atomic_load(&live->file_bytes);
+    f->v.is_measured = true;
     const struct catalog_fork in = {
         .source = f->source->number,
         .number = f->v.number,
@@ -129,12 +132,16 @@ enum err store_fork_within(struct store *s, const struct catalog_collection *sou
     if (is_taken(s, source, name)) return errmsg_set(em, ERR_EXISTS, "the collection exists"); /* before any work */
     if (quota->tenant_max > 0 && catalog_count_tenant(s->catalog, source->tenant).n_collections >= quota->tenant_max)
         return errmsg_set(em, ERR_QUOTA, "the tenant has collections enough"); /* likewise; the catalog decides */
-    enum err e = pin_version(&f, em);
+    enum err e = live_hold(s, live, em);
+    if (e == ERR_OK) {
+        e = pin_version(&f, em);
+        live_release(live); /* what is pinned needs no open collection */
+    }
     if (e == ERR_OK) {
         e = make_files(&f, em);
         publish_unpin(s, live);
         if (e == ERR_OK) e = enter(&f, name, col, &may_be_named, em);
-        if (e != ERR_OK && f.v.version != 0 && !may_be_named) store_clean_collection(s, f.v.number, true);
+        if (e != ERR_OK && f.v.version != 0 && !may_be_named) store_remove_collection(s, f.v.number);
     }
     arena_free(&f.arena);
     if (collection_is_dropped(live->collection)) {

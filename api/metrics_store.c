@@ -63,7 +63,12 @@ void metrics_put_data(struct exposition *e, const struct store_stats *s)
 {
     exposition_gauge(e, "chroma_collections", "Collections.", s->n_collections);
     exposition_gauge(e, "chroma_records", "Records in all collections.", s->sizes.live_rows);
-    exposition_gauge(e, "chroma_fragments", "Index files in use.", s->sizes.n_fragments);
+    exposition_gauge(e, "chroma_open_collections", "Collections whose index files are mapped.", s->sizes.n_open);
+    exposition_gauge(e, "chroma_fragments", "Index files of open collections.", s->sizes.n_fragments);
+    exposition_gauge(e, "chroma_file_bytes", "Bytes of all index files.", s->sizes.file_bytes);
+    exposition_gauge(e, "chroma_mapped_bytes", "Bytes of those of open collections.", s->sizes.mapped_bytes);
+    exposition_gauge(e, "chroma_memory_budget_bytes", "What tails and mapped files may use together. 0: no bound.",
+                     s->memory_budget);
     exposition_gauge(e, "chroma_tail_rows", "Rows in memory that are not in an index file yet.", s->sizes.tail_rows);
     exposition_gauge(e, "chroma_tail_bytes", "Memory that they hold.", s->sizes.tail_bytes);
     exposition_gauge(e, "chroma_leftover_files", "Files that wait for the next version to be removed.",

@@ -33,11 +33,12 @@ struct build {
     uint64_t fragment_id;
     struct replaced *sources;
     uint32_t n_sources;
-    uint32_t n_rows;           /* written so far */
-    struct segment *fragment;  /* opened; NULL when no row is left */
-    bool is_named;             /* the catalog names it, or may: its file must stay */
-    char path[STORE_PATH_MAX]; /* of the fragment; empty: no file was made */
-    struct arena arena;        /* row maps and lists */
+    uint32_t n_rows;                      /* written so far */
+    struct segment *fragment;             /* opened; NULL when no row is left */
+    uint64_t version_rows, version_bytes; /* of the version to be: live rows, bytes of its fragments */
+    bool is_named;                        /* the catalog names it, or may: its file must stay */
+    char path[STORE_PATH_MAX];            /* of the fragment; empty: no file was made */
+    struct arena arena;                   /* row maps and lists */
 };
 
 struct build_row {
@@ -179,10 +180,12 @@ static bool is_source(const struct build *b, const struct segment *s)
 
 /* The fragments that there are, without those that `b` replaces (NULL: all of them); with room for one more entry. */
 static enum err list_present(const struct live *live, const struct build *b, uint64_t position, struct arena *a,
-                             struct manifest_entry **out, uint32_t *n_out)
+                             struct manifest_entry **out, uint32_t *n_out, uint64_t *bytes)
 {
+    CHECK(!collection_is_closed(live->collection) && "a version that is replaced is open");
     struct segment **fragments = NULL;
     uint32_t n_fragments = 0, n = 0;
+    *bytes = 0;
     if (collection_fragments(live->collection, a, &fragments, &n_fragments) != ERR_OK) return ERR_NOMEM;
     struct manifest_entry *entries = arena_array(a, (size_t)n_fragments + 1, sizeof *entries);
     enum err e = entries != NULL ? ERR_OK : ERR_NOMEM;
@@ -190,6 +193,7 @@ static enum err list_present(const struct live *live, const struct build *b, uin
         if (e == ERR_OK && (b == NULL || !is_source(b, fragments[i]))) {
             entries[n].fragment_id = fragment_id(fragments[i]);
             entries[n].n_rows = fragment_n_rows(fragments[i]);
+            *bytes += fragment_file_bytes(fragments[i]);
             e = dead_bitmap(fragments[i], position, a, &entries[n++]);
         }
         segment_unref(fragments[i]); /* stays: only publishers, one at a time, take fragments out */
@@ -199,15 +203,20 @@ static enum err list_present(const struct live *live, const struct build *b, uin
     return e;
 }
 
-static enum err list_entries(const struct build *b, uint64_t position, struct arena *a, struct manifest_entry **out,
+static enum err list_entries(struct build *b, uint64_t position, struct arena *a, struct manifest_entry **out,
                              uint32_t *n_out)
 {
-    enum err e = list_present(b->live, b, position, a, out, n_out);
-    if (e != ERR_OK || b->fragment == NULL) return e;
-    struct manifest_entry *entry = &(*out)[(*n_out)++];
-    entry->fragment_id = b->fragment_id;
-    entry->n_rows = b->n_rows;
-    return dead_in_new(b, position, a, entry);
+    enum err e = list_present(b->live, b, position, a, out, n_out, &b->version_bytes);
+    if (e == ERR_OK && b->fragment != NULL) {
+        struct manifest_entry *entry = &(*out)[(*n_out)++];
+        entry->fragment_id = b->fragment_id;
+        entry->n_rows = b->n_rows;
+        b->version_bytes += fragment_file_bytes(b->fragment);
+        e = dead_in_new(b, position, a, entry);
+    }
+    b->version_rows = 0;
+    for (uint32_t i = 0; e == ERR_OK && i < *n_out; i++) b->version_rows += (*out)[i].n_rows - (*out)[i].n_dead;
+    return e;
 }
 
 /* Notes a file that is to be removed later. Without memory for the note it goes at the next start. */
@@ -257,7 +266,7 @@ static void manifest_path(const struct store *s, const struct live *live, uint64
 }
 
 /* Step 2. */
-static enum err write_manifest(const struct build *b, const struct collection_state *state, const char *path,
+static enum err write_manifest(struct build *b, const struct collection_state *state, const char *path,
                                struct errmsg *em)
 {
     struct store *s = b->s;
@@ -292,6 +301,8 @@ static enum err name_version(struct build *b, const struct collection_state *sta
         .next_ordinal = state->next_ordinal,
         .dimension = state->dimension,
         .manifest = str_from_c(name),
+        .n_rows = b->version_rows,
+        .file_bytes = b->version_bytes,
     };
     enum err e = catalog_publish_version(b->s->catalog, &v, em);
     *may_be_named = e != ERR_NOT_FOUND && e != ERR_INVALID;
@@ -321,6 +332,8 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     b->is_named = true;
     live->version = version;
     live->state = *state;
+    atomic_store(&live->file_bytes, b->version_bytes);
+    room_note_active(s);
     remove_leftovers(s, live, &live->leftovers);
     e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
     if (e != ERR_OK) {
@@ -428,7 +441,8 @@ enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct
 {
     (void)pthread_mutex_lock(&s->publish_mu);
     CHECK(!live->is_ahead && "a fork comes after a complete flush");
-    enum err e = list_present(live, NULL, live->state.log_position, a, entries, n);
+    uint64_t bytes;
+    enum err e = list_present(live, NULL, live->state.log_position, a, entries, n, &bytes);
     if (e == ERR_OK) {
         *state = live->state;
         live->n_pins++;

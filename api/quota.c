@@ -198,13 +198,13 @@ static bool is_there(const struct snapshot *s, struct str id)
 }
 
 /* How many different ids are not there yet. */
-static enum err count_new(struct api_request *r, const struct collection *live, const struct str *ids, uint32_t n,
-                          uint32_t *n_new)
+static enum err count_new(struct api_request *r, const struct catalog_collection *col, const struct str *ids,
+                          uint32_t n, uint32_t *n_new, struct errmsg *em)
 {
     struct snapshot s;
     struct str *missing = arena_array(&r->arena, n, sizeof *missing);
     if (missing == NULL) return ERR_NOMEM;
-    enum err e = snapshot_begin(live, &r->arena, &s);
+    enum err e = store_snapshot(r->api->store, col, &r->arena, &s, em);
     if (e != ERR_OK) return e;
     uint32_t n_missing = 0, n_different = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -227,9 +227,10 @@ bool quota_reserve_records(struct api_request *r, const struct catalog_collectio
         *n_reserved = n;
         return true;
     }
-    enum err e = count_new(r, store_collection(col), ids, n, &n_new);
+    struct errmsg em = {0};
+    enum err e = count_new(r, col, ids, n, &n_new, &em);
     if (e != ERR_OK) {
-        (void)records_fail(r, e, NULL);
+        (void)records_fail(r, e, &em);
         return false;
     }
     if (n_new == 0) return true;

@@ -41,14 +41,15 @@ static bool check_delete(struct api_request *r, const struct delete_in *in)
 }
 
 /* Builds the block that deletes what matches now; no block when nothing does. */
-static enum err block_of_matches(const struct collection *live, const struct delete_in *in, struct arena *a,
-                                 struct bytes *block, struct errmsg *em)
+static enum err block_of_matches(struct api_request *r, const struct catalog_collection *col,
+                                 const struct delete_in *in, struct bytes *block, struct errmsg *em)
 {
+    struct arena *a = &r->arena;
     struct snapshot s;
     struct row_ref *rows = NULL;
     struct str *ids = NULL;
     uint32_t n = 0;
-    enum err e = snapshot_begin(live, a, &s);
+    enum err e = store_snapshot(r->api->store, col, a, &s, em);
     if (e != ERR_OK) return e;
     struct selection sel = selection_of(&in->selection);
     e = exec_get(&s, &sel, in->has_limit ? in->limit : UINT32_MAX, 0, a, &rows, &n, em);
@@ -80,7 +81,7 @@ static enum api_outcome delete_checked(struct api_request *r, struct delete_in *
     }
     if (in->selection.filter != NULL) {
         outcome.counts_changes = true;
-        e = block_of_matches(store_collection(col), in, &r->arena, &block, &em);
+        e = block_of_matches(r, col, in, &block, &em);
     } else if (in->selection.has_ids) {
         outcome.n_given = body_n_strings(&in->selection.ids);
         struct batch_input batch = {

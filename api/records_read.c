@@ -76,8 +76,8 @@ static enum api_outcome get_checked(struct api_request *r, struct read_in *in, c
     struct row_ref *rows = NULL;
     uint32_t n = 0;
     if (!selection_check(r, &in->selection) || !selection_check_indexes(r, &in->selection, col)) return API_DONE;
-    enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
-    if (e != ERR_OK) return records_fail(r, e, NULL);
+    enum err e = store_snapshot(r->api->store, col, &r->arena, &s, &em);
+    if (e != ERR_OK) return records_fail(r, e, &em);
     struct selection sel = selection_of(&in->selection);
     s.stats = &r->did;
     s.explain = explain_of(r);
@@ -177,8 +177,8 @@ static enum api_outcome query_checked(struct api_request *r, struct read_in *in,
     struct snapshot s;
     struct errmsg em = {0};
     if (!selection_check(r, &in->selection)) return API_DONE;
-    enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
-    if (e != ERR_OK) return records_fail(r, e, NULL);
+    enum err e = store_snapshot(r->api->store, col, &r->arena, &s, &em);
+    if (e != ERR_OK) return records_fail(r, e, &em);
     s.stats = &r->did;
     s.explain = explain_of(r);
     enum api_outcome outcome = API_DONE;

@@ -81,8 +81,8 @@ static enum api_outcome search_collection(struct api_request *r, struct search_r
     struct snapshot s;
     struct errmsg em = {0};
     if (!search_check_values(r, in) || !search_check_indexes(r, in, col->schema)) return API_DONE;
-    enum err e = snapshot_begin(store_collection(col), &r->arena, &s);
-    if (e != ERR_OK) return records_fail(r, e, NULL);
+    enum err e = store_snapshot(r->api->store, col, &r->arena, &s, &em);
+    if (e != ERR_OK) return records_fail(r, e, &em);
     s.stats = &r->did;
     s.explain = explain_of(r);
     enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;

@@ -1,6 +1,6 @@
 /* store.c - opening and closing a data directory, and the catalog changes that concern live collections. See store.h.
  *
- * ORDER OF OPENING  lock, catalog, published versions, replay of the log, clean-up, compactor. Nothing is changed on disk
+ * ORDER OF OPENING  lock, catalog, closed collections, replay of the log (which opens some), clean-up, compactor. Nothing is changed on disk
  *                   before the lock is held; files are removed only after everything else has succeeded.
  * ORDER OF CLOSING  compactor, log (flushes what was submitted), catalog, lock.
  */
@@ -92,26 +92,48 @@ static enum err open_files(struct store *s, const char *path, struct errmsg *em)
     return e == ERR_OK ? s->vfs->sync_dir(s->vfs->ctx, s->path, em) : e;
 }
 
+/* The version of a collection, from the list in ascending order of numbers; what nothing was published of has version 0. */
+static struct catalog_version version_of(const struct catalog_version *list, size_t n, uint64_t number)
+{
+    size_t low = 0;
+    for (size_t high = n; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (list[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && list[low].number == number ? list[low] : (struct catalog_version){.number = number};
+}
+
+static enum err open_collection(struct store *s, const struct catalog_collection *col, const struct catalog_version *v,
+                                struct errmsg *em)
+{
+    struct live *live = NULL;
+    enum err e = live_from_catalog(s, v, (enum space)col->space, &live, em);
+    if (e == ERR_OK)
+        CHECK(catalog_set_runtime(s->catalog, col->number, &live->runtime) && "nothing is deleted while opening");
+    else
+        errmsg_wrap(em, "collection '" STR_FMT "' (number %llu)", STR_ARG(col->name), (unsigned long long)col->number);
+    return e;
+}
+
 static enum err open_collections(struct store *s, uint64_t *last_position, struct errmsg *em)
 {
     struct arena a = {0};
     const struct catalog_collection **all = NULL;
-    size_t n = 0;
-    enum err e = catalog_all_collections(s->catalog, &a, &all, &n);
-    if (e != ERR_OK) (void)errmsg_set(em, e, "list collections");
-    for (size_t i = 0; i < n; i++) {
-        if (e == ERR_OK) {
-            e = live_open(s, all[i], em);
-            if (e != ERR_OK)
-                errmsg_wrap(em, "collection '" STR_FMT "' (number %llu)", STR_ARG(all[i]->name),
-                            (unsigned long long)all[i]->number);
-        }
-        catalog_collection_unref(all[i]);
+    struct catalog_version *versions = NULL;
+    size_t n = 0, n_versions = 0;
+    enum err e = catalog_all_versions(s->catalog, &a, &versions, &n_versions, em);
+    if (e == ERR_OK) {
+        e = catalog_all_collections(s->catalog, &a, &all, &n);
+        if (e != ERR_OK) (void)errmsg_set(em, e, "list collections");
     }
-    for (size_t i = 0; i < n && e == ERR_OK; i++) {
-        struct catalog_version v;
-        e = catalog_get_version(s->catalog, all[i]->number, &a, &v, em);
-        if (e == ERR_OK && v.log_position > *last_position) *last_position = v.log_position;
+    for (size_t i = 0; i < n; i++) {
+        struct catalog_version v = version_of(versions, n_versions, all[i]->number);
+        if (e == ERR_OK) e = open_collection(s, all[i], &v, em);
+        if (v.log_position > *last_position) *last_position = v.log_position;
+        catalog_collection_unref(all[i]);
     }
     arena_free(&a);
     return e;
@@ -171,6 +193,27 @@ struct catalog *store_catalog(struct store *s)
 struct collection *store_collection(const struct catalog_collection *col)
 {
     return live_of(col)->collection;
+}
+
+enum err store_snapshot(struct store *s, const struct catalog_collection *col, struct arena *a,
+                        struct snapshot *snapshot, struct errmsg *em)
+{
+    struct live *live = live_of(col);
+    atomic_store_explicit(&live->last_used_ns, clock_monotonic_ns(), memory_order_relaxed);
+    for (;;) {                                                             /* it may be closed again between the two */
+        if (atomic_load(&live->is_stopped)) return live_open(s, live, em); /* which says so */
+        enum err e = snapshot_begin(live->collection, a, snapshot);
+        if (e == ERR_BUSY)
+            e = live_open(s, live, em);
+        else
+            return e;
+        if (e != ERR_OK) return e;
+    }
+}
+
+uint64_t store_file_bytes(const struct catalog_collection *col)
+{
+    return atomic_load_explicit(&live_of(col)->file_bytes, memory_order_relaxed);
 }
 
 void store_health(struct store *s, struct store_health *h)

@@ -18,17 +18,22 @@
 
 struct store;
 
-struct store_options {     /* zero = default */
-    const char *path;      /* NULL: ephemeral, everything in memory */
-    uint32_t flush_rows;   /* 8192: a tail of so many rows is flushed */
-    uint64_t flush_bytes;  /* 24 MiB: or of so many bytes */
-    uint64_t log_bytes;    /* 128 MiB: beyond it quiet collections are flushed too */
-    bool no_compactor;     /* tests: nothing happens in the background */
+struct store_options {      /* zero = default */
+    const char *path;       /* NULL: ephemeral, everything in memory */
+    uint32_t flush_rows;    /* 8192: a tail of so many rows is flushed */
+    uint64_t flush_bytes;   /* 24 MiB: or of so many bytes */
+    uint64_t log_bytes;     /* 128 MiB: beyond it quiet collections are flushed too */
+    uint64_t memory_budget; /* bytes; a quarter is for tails, the rest for what is mapped. 0: as much as it takes */
+    uint32_t close_after_s; /* a collection that was not used for so long is closed. 0: never, unless the budget asks */
+    void (*when_quiet)(
+        void);         /* called some seconds after the last write: what was freed may be given back. NULL: nothing */
+    bool no_compactor; /* tests: nothing happens in the background */
     const struct vfs *vfs; /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;
 };
 
-/* Opens or makes the directory: lock, catalog, published versions (mapped, not read), replay of the log's rest.
+/* Opens or makes the directory: lock, catalog, replay of the log's rest into the collections that it is about; the others
+ * stay closed until they are used. A collection whose files are damaged does not keep the store from opening.
  * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO ...: nothing was changed, `em` says why. */
 enum err store_open(struct store **s, const struct store_options *o, struct errmsg *em);
 void store_close(struct store *s); /* flushes the log, stops the threads */
@@ -59,6 +64,12 @@ enum err store_reset(struct store *s, struct errmsg *em);
 /* The live object of a collection; lives at least as long as an epoch entered before the lookup of `col`. */
 struct collection *store_collection(const struct catalog_collection *col);
 
+/* snapshot_begin on the collection, which is opened if it is closed: may read files. Errors of snapshot_begin and of files;
+ * `em` names the file. ERR_NOT_FOUND: it was deleted meanwhile. */
+enum err store_snapshot(struct store *s, const struct catalog_collection *col, struct arena *a,
+                        struct snapshot *snapshot, struct errmsg *em);
+uint64_t store_file_bytes(const struct catalog_collection *col); /* of its fragments; also the loop */
+
 /* One write on its way; embedded in the request. */
 struct store_write {
     const struct catalog_collection *collection; /* a reference; the store's until done */
@@ -71,7 +82,8 @@ struct store_write {
     struct store *store;      /* the store's */
 };
 
-/* ERR_OK: `done` will be called. Otherwise nothing was taken over: ERR_BUSY, ERR_READ_ONLY, ERR_NO_SPACE. */
+/* ERR_OK: `done` will be called. Otherwise nothing was taken over: ERR_BUSY, ERR_READ_ONLY, ERR_NO_SPACE, and what opening
+ * a closed collection meets (ERR_CORRUPT, ERR_IO ...). */
 enum err store_submit(struct store *s, struct store_write *w);
 
 /* Keeps room for n new rows in the collection, as long as those that are there and those that are reserved stay within `max`.
@@ -99,8 +111,11 @@ struct store_work { /* since the start */
 struct store_sizes {
     uint64_t live_rows;
     uint64_t tail_rows, tail_bytes; /* of active tails */
-    uint64_t n_fragments;
-    uint64_t n_leftovers; /* files that go with the next version */
+    uint64_t n_fragments;           /* of open collections */
+    uint64_t n_open;                /* collections that are open */
+    uint64_t file_bytes;            /* of fragments, mapped or not */
+    uint64_t mapped_bytes;          /* of fragments of open collections */
+    uint64_t n_leftovers;           /* files that go with the next version */
 };
 
 struct store_stats {
@@ -108,6 +123,7 @@ struct store_stats {
     struct wal_stats log;
     uint64_t n_collections;
     struct store_sizes sizes; /* of all collections together */
+    uint64_t memory_budget;   /* 0: none */
     struct store_work flushes, merges;
 };
 

@@ -1,7 +1,8 @@
 /* store_internal.h - what store*.c, compactor.c and publish.c share. See store.h.
  *
- * LOCK ORDER  live.flush_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held while another
- *             is taken.
+ * LOCK ORDER  live.flush_mu > live.open_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held
+ *             while another is taken. Readers, inside an epoch, take open_mu: so nothing is retired while it is held
+ *             (epoch_retire may have to wait for readers).
  */
 #ifndef API_STORE_INTERNAL_H
 #define API_STORE_INTERNAL_H
@@ -28,6 +29,16 @@ struct live {
     uint64_t number;
     _Atomic uint64_t last_write_ns; /* monotonic; for flushing what has gone quiet */
     _Atomic uint64_t n_reserved;    /* rows of writes on their way, where a quota asks for it (store_write.c) */
+    _Atomic uint64_t last_used_ns;  /* monotonic; the last read or write began then */
+    _Atomic uint64_t file_bytes;    /* of the published version's fragments; written with publish_mu or open_mu */
+
+    /* closed and opened again: live.c */
+    pthread_mutex_t open_mu;
+    _Atomic uint32_t n_holds; /* writes on their way, merges, forks: it stays open meanwhile */
+    _Atomic bool is_closing;  /* written with open_mu */
+    _Atomic bool needs_clean; /* files that no version names may lie in its directory; cleared with open_mu */
+    _Atomic bool is_stopped;  /* the replay found its files damaged: it is not read, and takes no writes */
+    bool has_told;            /* guarded by open_mu: that its files cannot be opened is in the log */
 
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
@@ -37,7 +48,7 @@ struct live {
 
     struct backoff merge_backoff; /* the merger thread's */
 
-    /* guarded by store.publish_mu */
+    /* guarded by store.publish_mu; nobody writes them while the collection is closed */
     uint64_t version;
     uint64_t last_tried; /* version that anything was published as, or may have been; never used twice */
     uint64_t next_fragment_id;
@@ -73,6 +84,12 @@ struct compactor {
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
 
+    bool is_flush_settled;   /* the flusher's: the last round found nothing to do ... */
+    uint64_t flush_round_ns; /* ... and began then */
+    uint64_t quiet_ns;       /* the flusher's: the activity after which it called options.when_quiet */
+    bool has_merge_failed;   /* the merger's: something is to be tried again */
+    uint64_t merge_round_ns;
+
     struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
 
@@ -94,6 +111,11 @@ struct store {
     /* while opening */
     uint64_t n_replayed, replay_started_ns, replay_said_ns;
 
+    /* room.c. The sums are measured now and then, and adjusted by guesses between */
+    _Atomic uint64_t tail_bytes;   /* of all tails */
+    _Atomic uint64_t mapped_bytes; /* of all fragments of open collections */
+    _Atomic uint64_t activity_ns;  /* monotonic: the last write, opening, or new version */
+
     _Atomic uint64_t applied_lsn; /* every durable record up to here was applied or skipped */
     pthread_mutex_t publish_mu;   /* one version is published at a time */
     struct compactor compactor;
@@ -113,17 +135,37 @@ void store_collection_dir(const struct store *s, uint64_t number, char out[STORE
 void store_fragment_path(const struct store *s, uint64_t number, uint64_t fragment_id, char out[STORE_PATH_MAX]);
 void store_manifest_name(uint64_t version, char out[64]);
 
-/* store_open.c */
+/* live.c: the live side of a collection, and its files. */
 enum err live_new(struct live **out, const struct catalog_collection *col, struct errmsg *em);
-enum err live_open(struct store *s, const struct catalog_collection *col, struct errmsg *em);
-/* From the files that `v` names, or empty when v->version is 0. */
+/* Open, from the files that `v` names; empty when v->version is 0. v->n_rows and the like are not looked at. */
 enum err live_from_version(struct store *s, const struct catalog_version *v, enum space space, struct live **out,
                            struct errmsg *em);
+/* At start: without a look at its files, if `v` says how many rows are in them. */
+enum err live_from_catalog(struct store *s, const struct catalog_version *v, enum space space, struct live **out,
+                           struct errmsg *em);
 void live_free(struct catalog_runtime *live);
+
+/* Opens the collection if it is closed. It may be closed again at once, unless it is held. ERR_CORRUPT, ERR_NEWER, ERR_IO,
+ * ERR_NOMEM; ERR_NOT_FOUND: it was deleted. Any thread that may block; also inside an epoch. */
+enum err live_open(struct store *s, struct live *live, struct errmsg *em);
+/* The same, and it stays open until live_release. Nothing is held after an error. */
+enum err live_hold(struct store *s, struct live *live, struct errmsg *em);
+void live_release(struct live *live); /* any thread */
+/* The flusher: closes it, unless it is in use by a write, a merge or a fork, or has something that is not published. Readers
+ * that have it go on. */
+bool live_close(struct live *live);
+/* Removes what an earlier process left in its directory. The flusher. */
+void live_clean(struct store *s, struct live *live);
+
+/* store_open.c */
 enum err store_replay(void *store, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                       struct errmsg *em);
-/* Removes files of a collection's directory that its version does not name, or all of it. */
-void store_clean_collection(struct store *s, uint64_t number, bool remove_all);
+/* Removes all files of a collection's directory, and it. */
+void store_remove_collection(struct store *s, uint64_t number);
+/* Removes files of a collection's directory other than the manifest and the fragments given. */
+void store_clean_collection(struct store *s, uint64_t number, const char *manifest,
+                            const struct manifest_entry *entries, uint32_t n);
+/* At start: directories that no collection has, and files of collections that nothing was published of. */
 void store_clean(struct store *s);
 
 /* publish.c: flusher thread, merger thread, forks. ERR_NOT_FOUND: the collection was deleted meanwhile.
@@ -138,6 +180,23 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
                      struct collection_state *state);
 void publish_unpin(struct store *s, struct live *live);
+
+/* room.c: the memory budget. */
+uint64_t room_tail_limit(const struct store *s); /* UINT64_MAX: none */
+void room_note_active(struct store *s); /* any thread: rounds that would find nothing to do must not be skipped */
+void room_note_opened(struct store *s, uint64_t file_bytes);
+void room_note_written(struct store *s, uint64_t bytes);
+void room_note_flushed(struct store *s, uint64_t bytes);
+
+struct room { /* what one look at all collections has found */
+    uint64_t
+        flush_from_bytes; /* tails of so many bytes are to be flushed, or they do not fit into the budget; UINT64_MAX: all fit */
+    bool is_settled; /* nothing to flush, nothing to clean, nothing open */
+};
+/* The flusher thread. ERR_NOMEM: nothing is known, and nothing was done. */
+enum err room_measure(struct store *s, struct room *r);
+/* Closes collections that nobody has used for a while, and the least recently used ones until the rest fits. */
+void room_close_unused(struct store *s);
 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);

@@ -26,8 +26,11 @@ static void measure(const struct live *live, struct store_sizes *out)
         .tail_rows = p.tail_rows,
         .tail_bytes = p.tail_bytes,
         .n_fragments = p.n_fragments,
+        .n_open = collection_is_closed(live->collection) ? 0 : 1,
+        .file_bytes = relaxed(&live->file_bytes),
         .n_leftovers = atomic_load_explicit(&live->n_leftovers, memory_order_relaxed),
     };
+    out->mapped_bytes = out->n_open != 0 ? out->file_bytes : 0;
 }
 
 static void add(struct store_sizes *sum, const struct store_sizes *s)
@@ -36,6 +39,9 @@ static void add(struct store_sizes *sum, const struct store_sizes *s)
     sum->tail_rows += s->tail_rows;
     sum->tail_bytes += s->tail_bytes;
     sum->n_fragments += s->n_fragments;
+    sum->n_open += s->n_open;
+    sum->file_bytes += s->file_bytes;
+    sum->mapped_bytes += s->mapped_bytes;
     sum->n_leftovers += s->n_leftovers;
 }
 
@@ -47,6 +53,7 @@ enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store
     struct store_stats stats = {.flushes = work_of(&s->compactor.flushes), .merges = work_of(&s->compactor.merges)};
     wal_stats(s->wal, &stats.log);
     stats.is_read_only = stats.log.is_failed;
+    stats.memory_budget = s->options.memory_budget;
     enum err e = catalog_all_collections(s->catalog, &a, &all, &n);
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         struct store_sizes sizes;

@@ -22,12 +22,14 @@ static void on_durable(struct wal_record *record, enum err e, uint64_t lsn)
         atomic_store(&s->applied_lsn, lsn);
         atomic_store_explicit(&live->last_write_ns, clock_monotonic_ns(), memory_order_relaxed);
         collection_pressure(live->collection, &p);
+        room_note_written(s, w->block.n);
         if (p.n_changes >= s->options.flush_rows || p.tail_bytes >= s->options.flush_bytes)
             compactor_wake(s, true, false);
     } else {
         mem_free((void *)(uintptr_t)w->block.p);
     }
     store_release_rows(col, w->n_reserved);
+    live_release(live);
     w->block = (struct bytes){NULL, 0};
     w->collection = NULL;
     w->done(w, e); /* the write may be gone from here on */
@@ -55,9 +57,15 @@ enum err store_submit(struct store *s, struct store_write *w)
 {
     struct live *live = live_of(w->collection);
     struct collection_pressure p;
+    struct errmsg em;
     if (collection_is_broken(live->collection)) return ERR_READ_ONLY;
     collection_pressure(live->collection, &p);
-    if (p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR && !compactor_wait_for_room(s, live)) return ERR_BUSY;
+    bool is_behind = p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR ||
+                     atomic_load_explicit(&s->tail_bytes, memory_order_relaxed) / 2 > room_tail_limit(s);
+    if (is_behind && !compactor_wait_for_room(s, live)) return ERR_BUSY;
+    atomic_store_explicit(&live->last_used_ns, clock_monotonic_ns(), memory_order_relaxed);
+    enum err e = live_hold(s, live, &em); /* until it is applied; a closed one does not know its ids */
+    if (e != ERR_OK) return e;
     w->store = s;
     w->n_changed = 0;
     w->record = (struct wal_record){
@@ -66,5 +74,7 @@ enum err store_submit(struct store *s, struct store_write *w)
         .payload = w->block,
         .done = on_durable,
     };
-    return wal_submit(s->wal, &w->record);
+    e = wal_submit(s->wal, &w->record);
+    if (e != ERR_OK) live_release(live);
+    return e;
 }

@@ -15,22 +15,13 @@ struct stored {
 };
 
 /* Inside an epoch. */
-static enum err add_collection(const struct catalog_collection *col, struct arena *a, struct stored *sum)
+static void add_collection(const struct catalog_collection *col, struct stored *sum)
 {
     const struct collection *live = store_collection(col);
     struct collection_pressure p;
-    struct segment **fragments = NULL;
-    uint32_t n = 0;
-    enum err e = collection_fragments(live, a, &fragments, &n);
-    if (e != ERR_OK) return e;
-    for (uint32_t i = 0; i < n; i++) {
-        sum->bytes += fragment_file_bytes(fragments[i]);
-        segment_unref(fragments[i]);
-    }
     collection_pressure(live, &p);
-    sum->bytes += p.tail_bytes;
+    sum->bytes += store_file_bytes(col) + p.tail_bytes;
     sum->records += collection_count(live);
-    return ERR_OK;
 }
 
 static enum err add_database(struct catalog *c, struct str tenant, struct str database, struct arena *a,
@@ -41,7 +32,7 @@ static enum err add_database(struct catalog *c, struct str tenant, struct str da
     epoch_enter();
     enum err e = catalog_list_collections(c, tenant, database, UINT32_MAX, 0, a, &list, &n);
     for (size_t i = 0; i < n; i++) {
-        if (e == ERR_OK) e = add_collection(list[i], a, sum);
+        add_collection(list[i], sum);
         catalog_collection_unref(list[i]);
     }
     epoch_leave();

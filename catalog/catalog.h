@@ -181,6 +181,9 @@ struct catalog_version {
     uint64_t next_ordinal; /* of the next new record */
     uint32_t dimension;    /* 0 = not fixed yet */
     struct str manifest;   /* file name within the collection's directory; lives in the arena given */
+    uint64_t n_rows;       /* that live at log_position, in all its fragments */
+    uint64_t file_bytes;   /* of its fragments */
+    bool is_measured;      /* false: an earlier program published it; the two above are not known */
 };
 /* Makes `v` current, in one durable transaction. ERR_NOT_FOUND when the collection is gone (its files are garbage
  * then). ERR_INVALID when v->version is not above the current one or v->log_position is below the current one. */
@@ -188,6 +191,10 @@ enum err catalog_publish_version(struct catalog *c, const struct catalog_version
 /* v->version == 0 and the rest zero when nothing was published. ERR_NOT_FOUND: no such collection. Reads SQLite. */
 enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a, struct catalog_version *v,
                              struct errmsg *em);
+/* Every version there is, by ascending number of the collection; collections that nothing was published of are left out.
+ * The list lies in the arena. Reads SQLite. ERR_NOMEM, ERR_CORRUPT. */
+enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
+                              struct errmsg *em);
 
 /* --- all of it ------------------------------------------------------------------------------------------------ */
 

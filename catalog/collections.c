@@ -274,14 +274,16 @@ bool catalog_set_runtime(struct catalog *c, uint64_t number, struct catalog_runt
 enum err catalog_put_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em)
 {
     if (v->number > INT64_MAX) return errmsg_set(em, ERR_NOT_FOUND, "no such collection");
-    if (v->version == 0 || v->version > INT64_MAX || v->log_position > INT64_MAX || v->next_ordinal > INT64_MAX) {
+    if (v->version == 0 || v->version > INT64_MAX || v->log_position > INT64_MAX || v->next_ordinal > INT64_MAX ||
+        v->n_rows > INT64_MAX || v->file_bytes > INT64_MAX) {
         return errmsg_set(em, ERR_INVALID, "publish a version: a number is out of range");
     }
     const struct sql_value values[] = {sql_int((int64_t)v->number),       sql_int((int64_t)v->version),
                                        sql_int((int64_t)v->log_position), sql_int((int64_t)v->next_ordinal),
-                                       sql_int((int64_t)v->dimension),    name_value(v->manifest)};
+                                       sql_int((int64_t)v->dimension),    name_value(v->manifest),
+                                       sql_int((int64_t)v->n_rows),       sql_int((int64_t)v->file_bytes)};
     int n_changed = 0;
-    enum err e = sql_change(&c->sql, SQL_PUBLISH, values, 6, &n_changed, em);
+    enum err e = sql_change(&c->sql, SQL_PUBLISH, values, 8, &n_changed, em);
     if (e == ERR_OK && n_changed == 0) {
         e = errmsg_set(em, ERR_INVALID, "version %llu at position %llu does not come after the current one",
                        (unsigned long long)v->version, (unsigned long long)v->log_position);
@@ -300,21 +302,62 @@ enum err catalog_publish_version(struct catalog *c, const struct catalog_version
 
 struct version_reader {
     struct arena *arena;
-    struct catalog_version v;
+    struct catalog_version v;     /* the last one read */
+    struct catalog_version *list; /* all of them (keep_version) */
+    size_t n, cap;
 };
 
 static enum err read_version(void *ctx, sqlite3_stmt *row, struct errmsg *em)
 {
     struct version_reader *r = ctx;
     struct bytes manifest;
-    enum err e = sql_column(row, 4, &manifest, em);
+    enum err e = sql_column(row, 5, &manifest, em);
     if (e != ERR_OK) return e;
-    r->v.version = (uint64_t)sqlite3_column_int64(row, 0);
-    r->v.log_position = (uint64_t)sqlite3_column_int64(row, 1);
-    r->v.next_ordinal = (uint64_t)sqlite3_column_int64(row, 2);
-    r->v.dimension = (uint32_t)sqlite3_column_int64(row, 3);
-    r->v.manifest = arena_str(r->arena, (struct str){manifest.p, manifest.n});
+    r->v = (struct catalog_version){
+        .number = (uint64_t)sqlite3_column_int64(row, 0),
+        .version = (uint64_t)sqlite3_column_int64(row, 1),
+        .log_position = (uint64_t)sqlite3_column_int64(row, 2),
+        .next_ordinal = (uint64_t)sqlite3_column_int64(row, 3),
+        .dimension = (uint32_t)sqlite3_column_int64(row, 4),
+        .manifest = arena_str(r->arena, (struct str){manifest.p, manifest.n}),
+        .n_rows = (uint64_t)sqlite3_column_int64(row, 6),
+        .file_bytes = (uint64_t)sqlite3_column_int64(row, 7),
+        .is_measured = sqlite3_column_type(row, 6) != SQLITE_NULL && sqlite3_column_type(row, 7) != SQLITE_NULL,
+    };
     return r->v.manifest.p != NULL ? ERR_OK : no_memory(em);
+}
+
+static enum err keep_version(void *ctx, sqlite3_stmt *row, struct errmsg *em)
+{
+    struct version_reader *r = ctx;
+    enum err e = read_version(r, row, em);
+    if (e != ERR_OK) return e;
+    if (r->n == r->cap) {
+        size_t cap = r->cap > 0 ? r->cap * 2 : 64;
+        struct catalog_version *list = arena_array(r->arena, cap, sizeof *list);
+        if (list == NULL) return no_memory(em);
+        if (r->n > 0) memcpy(list, r->list, r->n * sizeof *list);
+        r->list = list;
+        r->cap = cap;
+    }
+    r->list[r->n++] = r->v;
+    return ERR_OK;
+}
+
+enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
+                              struct errmsg *em)
+{
+    struct version_reader r = {.arena = a};
+    catalog_lock(c);
+    enum err e = sql_query(&c->sql, SQL_ALL_VERSIONS, NULL, 0, keep_version, &r, em);
+    catalog_unlock(c);
+    if (e != ERR_OK) {
+        errmsg_wrap(em, "read the versions of all collections");
+        return e;
+    }
+    *list = r.list;
+    *n = r.n;
+    return ERR_OK;
 }
 
 enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a, struct catalog_version *v,

@@ -38,13 +38,16 @@
                   "ON CONFLICT (root) DO UPDATE SET n_forks = n_forks + 1")                                            \
     X(GET_FORKS, "SELECT n_forks FROM lineages WHERE root = "                                                          \
                  "(SELECT coalesce(root, number) FROM collections WHERE number = ?1)")                                 \
-    X(PUBLISH, "INSERT INTO versions (collection, version, log_position, next_ordinal, dimension, manifest) "          \
-               "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (collection) DO UPDATE SET version = excluded.version, "   \
-               "log_position = excluded.log_position, next_ordinal = excluded.next_ordinal, "                          \
-               "dimension = excluded.dimension, manifest = excluded.manifest "                                         \
+    X(PUBLISH, "INSERT INTO versions (collection, version, log_position, next_ordinal, dimension, manifest, n_rows, "  \
+               "file_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (collection) DO UPDATE SET "           \
+               "version = excluded.version, log_position = excluded.log_position, "                                    \
+               "next_ordinal = excluded.next_ordinal, dimension = excluded.dimension, manifest = excluded.manifest, "  \
+               "n_rows = excluded.n_rows, file_bytes = excluded.file_bytes "                                           \
                "WHERE excluded.version > versions.version AND excluded.log_position >= versions.log_position")         \
-    X(GET_VERSION, "SELECT version, log_position, next_ordinal, dimension, manifest FROM versions "                    \
-                   "WHERE collection = ?1")                                                                            \
+    X(GET_VERSION, "SELECT collection, version, log_position, next_ordinal, dimension, manifest, n_rows, file_bytes "  \
+                   "FROM versions WHERE collection = ?1")                                                              \
+    X(ALL_VERSIONS, "SELECT collection, version, log_position, next_ordinal, dimension, manifest, n_rows, file_bytes " \
+                    "FROM versions ORDER BY collection")                                                               \
     X(SET_COUNTER, "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET "              \
                    "value = excluded.value WHERE excluded.value > counters.value")                                     \
     X(GET_COUNTER, "SELECT value FROM counters WHERE name = ?1")                                                       \

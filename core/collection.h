@@ -6,6 +6,10 @@
  *
  *   version = fragments (immutable, ascending id) + sealed tails (being flushed) + the active tail
  *
+ * CLOSED  A collection of which everything is in a published version may be closed: its fragments are given back, and what
+ *         is left is a handful of numbers and an empty tail. It can be counted and measured; before it is read or written
+ *         to it must be opened again, by whoever knows the files (api/live.c).
+ *
  * THREADS    collection_apply: the log's flusher thread (start-up: the opening thread). seal, install: the compactor.
  *            The two exclude each other with a mutex inside that readers never take. Snapshots, count, reserve_dim:
  *            any thread.
@@ -31,6 +35,9 @@ struct collection_state { /* what a published version says; zero for a new colle
 /* Takes over the fragments (freed with their ops->free). ERR_NOMEM. */
 enum err collection_new(struct collection **c, uint64_t number, enum space space, const struct collection_state *state,
                         struct segment *const *fragments, uint32_t n_fragments, struct errmsg *em);
+/* The same without its fragments: closed, with `n_live` rows that are in them. */
+enum err collection_new_closed(struct collection **c, uint64_t number, enum space space,
+                               const struct collection_state *state, uint64_t n_live, struct errmsg *em);
 /* Frees it when the last reader is gone. Nothing may be applied or swapped any more. NULL is fine. */
 void collection_retire(struct collection *c);
 
@@ -43,7 +50,24 @@ void collection_reserve_dim(struct collection *c, uint32_t dim, uint32_t *fixed)
 uint32_t collection_dim(const struct collection *c); /* 0: none yet */
 uint64_t collection_count(const struct collection *c);
 
-/* Applies a durable block and takes it over, whatever the outcome. A position at or below the collection's own is
+/* --- closing and opening again; one thread at a time, which also keeps seal and install away ------------------------ */
+
+bool collection_is_closed(const struct collection *c); /* any thread */
+
+/* Gives back the fragments, if nothing was written since they were published. NULL: something was, or it is closed already.
+ * Else what readers may still be using: to be handed to version_retire, once no lock is held that a reader may want. */
+struct version *collection_close(struct collection *c);
+void version_retire(struct version *v); /* NULL is fine */
+
+/* Takes the fragments of its published version over, oldest first. ERR_NOMEM: nothing was taken. */
+enum err collection_open(struct collection *c, struct segment *const *fragments, uint32_t n, struct errmsg *em);
+
+/* Nothing is applied any more until a restart. The log is kept from `lsn` on: the first record that the collection should
+ * have got and has not. */
+void collection_stop(struct collection *c, uint64_t lsn);
+
+/* Applies a durable block and takes it over, whatever the outcome. The collection is open, or else the position must be one
+ * that is skipped. A position at or below the collection's own is
  * skipped (replay). *n_changed: rows added, updated or deleted. ERR_NOT_FOUND: dropped. ERR_NOMEM, ERR_CORRUPT: the
  * collection takes no more writes until restart (ERR_READ_ONLY). */
 enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block, uint32_t *n_changed,
@@ -74,7 +98,7 @@ struct snapshot {
     struct exec_explain *explain;            /* likewise */
 };
 
-/* Enters an epoch; the arena holds the list of segments. ERR_NOMEM (nothing entered then). */
+/* Enters an epoch; the arena holds the list of segments. ERR_NOMEM, ERR_BUSY: it is closed (nothing entered then). */
 enum err snapshot_begin(const struct collection *c, struct arena *a, struct snapshot *s);
 void snapshot_end(struct snapshot *s);
 
@@ -82,6 +106,7 @@ void snapshot_end(struct snapshot *s);
 
 struct collection_pressure {
     uint64_t tail_rows, tail_bytes; /* of the active tail */
+    uint64_t sealed_bytes;          /* of tails that are being flushed */
     uint64_t n_changes;             /* rows added, replaced or deleted since the last seal */
     uint64_t first_lsn;             /* the oldest write not in a published version; 0: none */
     uint32_t n_fragments;

@@ -211,6 +211,7 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
     } else if (atomic_load(&c->is_dropped)) {
         e = errmsg_set(em, ERR_NOT_FOUND, "collection %llu is deleted", (unsigned long long)c->number);
     } else if (lsn > atomic_load(&c->lsn)) {
+        CHECK(!ap.v->is_closed && "a writer keeps the collection open");
         if (batch_dim(block) != 0) {
             uint32_t fixed;
             collection_reserve_dim(c, batch_dim(block), &fixed); /* replay: the first block decides again */
@@ -230,6 +231,8 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
             atomic_store(&c->lsn, lsn); /* from here on readers see all of it; pairs with snapshot_begin */
             *n_changed = ap.n_changed;
         } else {
+            uint64_t none = 0;
+            (void)atomic_compare_exchange_strong(&c->first_unflushed, &none, lsn); /* the log keeps it for the replay */
             c->is_broken = true;
         }
     }

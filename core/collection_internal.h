@@ -11,6 +11,7 @@
 struct version {
     uint32_t n_segments;
     uint32_t n_fragments; /* the first so many are fragments, the rest tails */
+    bool is_closed;       /* its fragments are not here: only an active tail without rows */
     struct segment *segments[];
 };
 

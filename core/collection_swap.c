@@ -74,6 +74,7 @@ enum err collection_install(struct collection *c, const struct replaced *replace
     bool is_placed = fragment == NULL, had_tail = false;
     (void)pthread_mutex_lock(&c->mu);
     struct version *now = atomic_load(&c->version);
+    CHECK(!now->is_closed && "what is being built keeps the collection open");
     struct version *v = version_new(now->n_segments + 1, 0);
     if (v == NULL) e = ERR_NOMEM;
     for (uint32_t i = 0; i < n_replaced && e == ERR_OK && fragment != NULL; i++)

@@ -30,6 +30,7 @@ struct config {
     uint64_t idle_timeout_s, request_timeout_s;
     uint64_t body_memory_bytes;
     uint64_t flush_rows, flush_bytes, log_bytes;
+    uint64_t memory_budget_bytes, close_after_s;
     enum log_level log_level;
     bool metrics;
     const char *request_log; /* "none", "-" or a path */

@@ -91,6 +91,16 @@ const struct config_key config_keys[] = {
     {"log_bytes", CONFIG_NUMBER, AT(log_bytes), 1048576, UINT64_C(1099511627776), "134217728", NULL, NULL,
      "When the log holds more bytes than this, collections that are quiet are written to index files too, so that the\n"
      "log can be cut. It bounds what is read again at the next start."},
+    {"memory_budget_bytes", CONFIG_NUMBER, AT(memory_budget_bytes), 0, UINT64_C(1152921504606846976), "0", NULL, NULL,
+     "What records may use of the memory, in bytes: a quarter for rows that are not in an index file yet (beyond it "
+     "the\n"
+     "largest collections are written out, and writers wait), the rest for index files that are mapped (beyond it the\n"
+     "least recently used collections are closed, and opened again when they are used). 0: half of the machine's "
+     "memory,\n"
+     "or of what the process's control group may use. See docs/operations.md."},
+    {"close_after_s", CONFIG_NUMBER, AT(close_after_s), 0, 31536000, "60", NULL, NULL,
+     "A collection that nobody has used for so many seconds is closed: it keeps no memory and no mapped file, and the\n"
+     "next request opens it again. 0: only memory_budget_bytes closes collections."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
     {"request_log", CONFIG_TEXT, AT(request_log), 0, 0, "none", NULL, NULL,

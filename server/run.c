@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +27,7 @@
 #include "server/cli.h"
 #include "server/gateway.h"
 #include "server/limits_file.h"
+#include "server/memory.h"
 #include "server/listen.h"
 
 enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512 };
@@ -57,13 +57,6 @@ static bool keep_standard_descriptors(void)
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return false;
     return true;
-}
-
-static void set_memory(void)
-{
-    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10); /* bodies and answers go back to the system when they are freed ... */
-    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);   /* (setting it also stops glibc from raising the first one) */
-    (void)mallopt(M_ARENA_MAX, 4);              /* ... and threads share what is not */
 }
 
 /* Returns how many connections may be open at a time. */
@@ -199,7 +192,11 @@ static enum err open_store(struct server *s, struct errmsg *em)
     struct store_options store = {.path = c->ephemeral ? NULL : c->persist_path,
                                   .flush_rows = (uint32_t)c->flush_rows,
                                   .flush_bytes = c->flush_bytes,
-                                  .log_bytes = c->log_bytes};
+                                  .log_bytes = c->log_bytes,
+                                  .memory_budget =
+                                      c->memory_budget_bytes != 0 ? c->memory_budget_bytes : memory_default_budget(),
+                                  .close_after_s = (uint32_t)c->close_after_s,
+                                  .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
                               .cors_origins = c->cors_allow_origins,
@@ -305,7 +302,7 @@ int run_server(const struct config *c)
     struct server s = {.config = c, .listen_fd = -1};
     struct errmsg em = {0};
     if (!keep_standard_descriptors()) return 1;
-    set_memory();
+    memory_init();
     metrics_init(&s.metrics);
     set_handler(SIGPIPE, SIG_IGN);
     set_handler(SIGTERM, leave_while_starting);

@@ -98,7 +98,7 @@ def fetch(port, collection):
 def test_kills_lose_nothing(tmp_path):
     print(f"CRASH_SEED={SEED} CRASH_ROUNDS={ROUNDS}")
     rng = random.Random(SEED)
-    server = Server(str(tmp_path / "data"), config="flush_rows: 300\nlog_bytes: 2000000")
+    server = Server(str(tmp_path / "data"), config="flush_rows: 300\nlog_bytes: 2000000\nclose_after_s: 1")
     server.start()
     c = http.client.HTTPConnection("127.0.0.1", server.port_now)
     c.request("POST", BASE, json.dumps({"name": "crash"}), {"content-type": "application/json"})

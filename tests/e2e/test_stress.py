@@ -177,7 +177,7 @@ def run_all(clients, seconds, extra=None):
 
 def test_stress(tmp_path):
     print(f"seed {SEED}")
-    with Server(str(tmp_path / "data"), config="flush_rows: 64") as server:
+    with Server(str(tmp_path / "data"), config="flush_rows: 64\nclose_after_s: 1\nmemory_budget_bytes: 4000000") as server:
         resetter = Client(server.port_now, -1, SEED)
 
         def reset():

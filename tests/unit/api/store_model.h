@@ -179,7 +179,7 @@ static inline void compare(struct fixture *f)
     struct filter *both[2] = {&is_seven, &has_9};
     struct filter either = {.kind = FILTER_OR, .children = both, .n_children = 2};
     const struct selection filtered = {.filter = &either};
-    ck_ok(snapshot_begin(store_collection(f->col), &a, &s));
+    ck_ok(store_snapshot(f->s, f->col, &a, &s, NULL));
     ck_ok(exec_get(&s, &all, UINT32_MAX, 0, &a, &rows, &n, NULL));
     uint64_t before = 0;
     for (uint32_t i = 0; i < N_IDS; i++) n_live += f->model[i].is_live;

@@ -409,7 +409,7 @@ static void drop_source(struct family *y)
     const struct member *m = &y->members[0];
     uint64_t number = m->f.col->number;
     ck_ok(store_delete_collection(y->s, T, D, str_from_c(m->name), NULL));
-    store_clean_collection(y->s, number, true); /* as the compactor would */
+    store_remove_collection(y->s, number); /* as the compactor would */
 }
 
 START_TEST(a_source_may_go_meanwhile)

@@ -37,6 +37,7 @@ static void check_files(const struct fixture *f, const struct catalog_collection
     struct collection_pressure p;
     if (col == NULL) return;
     store_collection_dir(f->s, col->number, dir);
+    ck_ok(live_open(f->s, live_of(col), NULL)); /* which also cleans up */
     collection_pressure(store_collection(col), &p);
     ck_assert_int_eq(count_below(dir), (int)p.n_fragments + 1);
 }

@@ -57,7 +57,7 @@ struct cut {
     int n[N_WRITERS], state[N_WRITERS];
 };
 
-static struct cut read_cut(const struct catalog_collection *col)
+static struct cut read_cut(struct store *store, const struct catalog_collection *col)
 {
     struct arena a = {0};
     struct snapshot s;
@@ -66,7 +66,7 @@ static struct cut read_cut(const struct catalog_collection *col)
     struct cut cut = {{0}, {-1, -1}};
     const struct selection all = {0};
     int next[N_WRITERS] = {0};
-    ck_ok(snapshot_begin(store_collection(col), &a, &s));
+    ck_ok(store_snapshot(store, col, &a, &s, NULL));
     ck_ok(exec_get(&s, &all, UINT32_MAX, 0, &a, &rows, &n, NULL));
     for (uint32_t i = 0; i < n; i++) {
         struct row row = {0};
@@ -92,9 +92,9 @@ static struct cut read_cut(const struct catalog_collection *col)
     return cut;
 }
 
-static void check_cut(const struct catalog_collection *col, const struct cut *expected)
+static void check_cut(struct store *store, const struct catalog_collection *col, const struct cut *expected)
 {
-    struct cut now = read_cut(col);
+    struct cut now = read_cut(store, col);
     ck_assert_int_eq(memcmp(&now, expected, sizeof now), 0);
 }
 
@@ -120,7 +120,7 @@ START_TEST(a_fork_amid_writers_is_one_cut)
         while (atomic_load(&writers[0].n_done) < 10 * i) (void)sched_yield();
         for (int w = 0; w < N_WRITERS; w++) done[w] = atomic_load(&writers[w].n_done);
         ck_ok(store_fork_collection(f.s, f.col, str_of(name, (size_t)sprintf(name, "fork-%d", i)), &forks[i], NULL));
-        cuts[i] = read_cut(forks[i]);
+        cuts[i] = read_cut(f.s, forks[i]);
         for (int w = 0; w < N_WRITERS; w++) {
             ck_assert_int_ge(cuts[i].n[w], done[w]); /* everything that was acknowledged */
             ck_assert_int_le(cuts[i].n[w], atomic_load(&writers[w].n_sent));
@@ -131,7 +131,7 @@ START_TEST(a_fork_amid_writers_is_one_cut)
     for (int w = 0; w < N_WRITERS; w++) ck_assert_int_eq(pthread_join(writers[w].thread, NULL), 0);
     ck_ok(store_compact(f.s, NULL));
     for (int i = 0; i < N_FORKS; i++) {
-        check_cut(forks[i], &cuts[i]);
+        check_cut(f.s, forks[i], &cuts[i]);
         catalog_collection_unref(forks[i]);
     }
     ck_ok(store_delete_collection(f.s, T, D, STR("docs"), NULL));
@@ -142,7 +142,7 @@ START_TEST(a_fork_amid_writers_is_one_cut)
         forks[i] =
             catalog_collection_by_name(store_catalog(f.s), T, D, str_of(name, (size_t)sprintf(name, "fork-%d", i)));
         ck_assert_ptr_nonnull(forks[i]);
-        check_cut(forks[i], &cuts[i]);
+        check_cut(f.s, forks[i], &cuts[i]);
         catalog_collection_unref(forks[i]);
     }
     close_store(&f);

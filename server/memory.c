@@ -1,0 +1,65 @@
+/* memory.c - see memory.h.
+ *
+ * WHY ANY OF THIS  glibc gives each thread its own heap and keeps what is freed in it. A request is parsed on one thread and
+ * freed on another, so after a large import hundreds of megabytes stay with the process though nothing uses them. Fewer heaps,
+ * big blocks straight from the system (a body, a write block, the buffers of a build), and a trim when the server has become
+ * quiet bring the process back to what it holds.
+ */
+#include "server/memory.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+enum {
+    HEAPS = 2,
+    MAP_FROM_BYTES =
+        256 << 10, /* fixed: the default grows with what is freed, up to 32 MiB, and such blocks then stay */
+    KEEP_FREE_BYTES = 1 << 20, /* at the end of a heap */
+};
+
+void memory_init(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_ARENA_MAX, HEAPS);
+    (void)mallopt(M_MMAP_THRESHOLD, MAP_FROM_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
+#endif
+}
+
+void memory_give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
+/* The number in a file of the control group; UINT64_MAX: there is none, or the group has no limit ("max"). */
+static uint64_t read_limit(const char *path)
+{
+    char text[32];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return UINT64_MAX;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    if (n <= 0 || text[0] < '0' || text[0] > '9') return UINT64_MAX;
+    text[n] = '\0';
+    return strtoull(text, NULL, 10);
+}
+
+uint64_t memory_default_budget(void)
+{
+    static const char *const limits[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        uint64_t limit = read_limit(limits[i]);
+        if (limit < memory) memory = limit;
+    }
+    return memory != UINT64_MAX ? memory / 2 : 0;
+}

@@ -1,0 +1,19 @@
+/* memory.h - how the process uses the machine's memory. Internal to server/.
+ *
+ * THREADS  the one that starts the program; memory_give_back: any.
+ */
+#ifndef SERVER_MEMORY_H
+#define SERVER_MEMORY_H
+
+#include <stdint.h>
+
+/* Settings of the C library's allocator. Before the first thread is started. */
+void memory_init(void);
+
+/* Half of the memory that this process may use: the machine's, or its control group's if that is less. */
+uint64_t memory_default_budget(void);
+
+/* Hands memory that was freed back to the system. Takes some milliseconds. */
+void memory_give_back(void);
+
+#endif
