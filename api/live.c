@@ -2,7 +2,7 @@
  *
  * HAPPY PATH  At start nothing but the catalog is read: a collection is closed, and says how many records it has. The first
  *             read, write or replayed record opens it: the manifest is read, the fragments are mapped. When it was not used
- *             for long, or others need the room (compactor_room.c), it is closed: the fragments leave the version, and are
+ *             for long, or others need the room (room.c), it is closed: the fragments leave the version, and are
  *             unmapped when the last reader that has them is done.
  * WHEN IT MAY BE CLOSED  When the published version is all there is (collection_close), and nobody holds it. A holder counts
  *             itself first and looks at is_closing then; the one who closes sets is_closing first and looks at the count
