@@ -286,6 +286,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         }
         if (chosen > 0) {
             e = merge_fragments(s, col, list, chosen, &em);
+            if (s->options.when_quiet != NULL) s->options.when_quiet(); /* a build takes and frees much */
             again = e == ERR_OK;
             note_outcome(&live->merge_backoff, e);
         }
