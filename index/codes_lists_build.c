@@ -129,6 +129,7 @@ static void round_of_means(struct work *w, const float *sample, uint32_t n, floa
                            uint32_t round)
 {
     const uint32_t dims = w->padded_dim;
+    CHECK(n > 0 && "lists are made of many rows");
     memset(sums, 0, (size_t)w->n_lists * dims * sizeof *sums);
     memset(counts, 0, w->n_lists * sizeof *counts);
     code_centroids(w);
