@@ -35,4 +35,11 @@ static inline bool ck_mul(size_t a, size_t b, size_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* Do n items of `size` bytes at offset `at` lie within `total` bytes? For offsets and counts that were read from a file. */
+static inline bool ck_inside(size_t total, uint64_t at, uint64_t n, uint64_t size)
+{
+    uint64_t bytes;
+    return at <= total && !__builtin_mul_overflow(n, size, &bytes) && bytes <= total - at;
+}
+
 #endif

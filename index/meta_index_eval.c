@@ -22,8 +22,7 @@ static enum err damaged(struct errmsg *em, const char *what)
 
 static bool is_inside(const struct meta_index *m, uint64_t at, uint64_t n, uint64_t size)
 {
-    size_t bytes;
-    return at <= m->section.n && ck_mul((size_t)n, (size_t)size, &bytes) && bytes <= m->section.n - at;
+    return ck_inside(m->section.n, at, n, size);
 }
 
 enum err meta_index_open(struct meta_index *m, struct bytes section, uint32_t n_rows, struct errmsg *em)

@@ -13,8 +13,7 @@ static enum err damaged(struct errmsg *em, const char *what)
 
 static bool is_inside(const struct sparse_lists *l, uint64_t at, uint64_t n, uint64_t size)
 {
-    size_t bytes;
-    return at <= l->section.n && ck_mul((size_t)n, (size_t)size, &bytes) && bytes <= l->section.n - at;
+    return ck_inside(l->section.n, at, n, size);
 }
 
 enum err sparse_lists_open(struct sparse_lists *l, struct bytes section, uint32_t n_rows, struct errmsg *em)

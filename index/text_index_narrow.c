@@ -20,12 +20,10 @@ static enum err damaged(struct errmsg *em, const char *what)
 enum err text_index_open(struct text_index *t, struct bytes section, uint32_t n_rows, struct errmsg *em)
 {
     struct text_trailer trailer;
-    size_t bytes;
     if (section.n < sizeof trailer) return damaged(em, "the trailer is");
     memcpy(&trailer, (const uint8_t *)section.p + section.n - sizeof trailer, sizeof trailer);
     if (trailer.magic != TEXT_INDEX_MAGIC || trailer.n_rows != n_rows) return damaged(em, "the trailer is");
-    if (!ck_mul((size_t)trailer.n_trigrams + 1, sizeof(struct text_trigram), &bytes) ||
-        trailer.trigrams_at > section.n || bytes > section.n - trailer.trigrams_at)
+    if (!ck_inside(section.n, trailer.trigrams_at, (uint64_t)trailer.n_trigrams + 1, sizeof(struct text_trigram)))
         return damaged(em, "the directory is");
     struct text_index found = {
         .section = section,
