@@ -263,10 +263,16 @@ bool api_check_database_name(struct api_request *r, struct str name)
     return false;
 }
 
+enum api_outcome api_no_collection(struct api_request *r, const struct uuid *id)
+{
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    return api_fail(r, ERR_NOT_FOUND, "Collection [%s] does not exist.", text);
+}
+
 const struct catalog_collection *api_find_collection(struct api_request *r)
 {
     struct uuid id;
-    char text[UUID_TEXT + 1];
     if (!api_check_database_name(r, r->params[1])) return NULL;
     if (!uuid_parse(r->params[2], &id)) {
         (void)api_fail(r, ERR_INVALID, "Collection ID is not a valid UUIDv4");
@@ -274,9 +280,6 @@ const struct catalog_collection *api_find_collection(struct api_request *r)
     }
     const struct catalog_collection *col =
         catalog_collection_by_id(store_catalog(r->api->store), r->params[0], r->params[1], &id);
-    if (col == NULL) {
-        uuid_format(&id, text);
-        (void)api_fail(r, ERR_NOT_FOUND, "Collection [%s] does not exist.", text);
-    }
+    if (col == NULL) (void)api_no_collection(r, &id);
     return col;
 }

@@ -48,6 +48,20 @@ static enum api_outcome answer_collection(struct api_request *r, const struct ca
     return api_ok(r, 200);
 }
 
+/* It may have been there already, with a dimension, which only its live object knows: looked up again, to hold that by an
+ * epoch that began before. */
+enum api_outcome answer_new_collection(struct api_request *r, const struct catalog_collection *col)
+{
+    epoch_enter();
+    const struct catalog_collection *now =
+        catalog_collection_by_id(store_catalog(r->api->store), r->params[0], r->params[1], &col->id);
+    put_collection(&r->answer, col, now != NULL ? store_collection(now) : NULL, &r->arena);
+    catalog_collection_unref(now);
+    epoch_leave();
+    catalog_collection_unref(col);
+    return api_ok(r, 200);
+}
+
 enum api_outcome handle_get_collection(struct api_request *r)
 {
     enum api_outcome outcome;

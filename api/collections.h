@@ -9,6 +9,9 @@
 void put_collection(struct buf *b, const struct catalog_collection *col, const struct collection *live,
                     struct arena *a);
 
+/* 200 with the collection that was just made or found, whose reference it gives back. Outside an epoch. */
+enum api_outcome answer_new_collection(struct api_request *r, const struct catalog_collection *col);
+
 /* Adds the metadata keys of a block that is about to be written to the schema of its collection, where they are new. The
  * caller holds `col`; what goes wrong is logged and of no consequence. May commit to the catalog: not on the loop. */
 void schema_learn(struct api_request *r, const struct catalog_collection *col, struct bytes block);

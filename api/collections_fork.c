@@ -10,7 +10,6 @@
 #include "api/answer.h"
 #include "api/name.h"
 #include "api/quota.h"
-#include "core/epoch.h"
 
 static bool parse_fork(struct json_reader *j, struct str *name)
 {
@@ -20,26 +19,6 @@ static bool parse_fork(struct json_reader *j, struct str *name)
     while (json_next_field(j, &f) >= 0)
         if (!json_string(j, name, "a string")) return false;
     return json_need_field(j, &f, 0) && json_finish(j);
-}
-
-static enum api_outcome not_found(struct api_request *r, const struct uuid *id)
-{
-    char text[UUID_TEXT + 1];
-    uuid_format(id, text);
-    return api_fail(r, ERR_NOT_FOUND, "Collection [%s] does not exist.", text);
-}
-
-/* Looked up again: what holds the live object of the answer is an epoch that began before. */
-static enum api_outcome answer_fork(struct api_request *r, const struct catalog_collection *col)
-{
-    epoch_enter();
-    const struct catalog_collection *now =
-        catalog_collection_by_id(store_catalog(r->api->store), r->params[0], r->params[1], &col->id);
-    put_collection(&r->answer, col, now != NULL ? store_collection(now) : NULL, &r->arena);
-    catalog_collection_unref(now);
-    epoch_leave();
-    catalog_collection_unref(col);
-    return api_ok(r, 200);
 }
 
 /* Says which quota it was, and how much there would be by now. */
@@ -69,13 +48,13 @@ static enum api_outcome fork_as(struct api_request *r, const struct catalog_coll
     enum err e = store_fork_within(r->api->store, source, name, &quota, &col, &em);
     switch (e) {
     case ERR_OK:
-        return answer_fork(r, col);
+        return answer_new_collection(r, col);
     case ERR_QUOTA:
         return refuse_another(r, source, &quota);
     case ERR_EXISTS:
         return answer_about(r, e, "Collection [", name, "] already exists");
     case ERR_NOT_FOUND:
-        return not_found(r, &source->id);
+        return api_no_collection(r, &source->id);
     default:
         return api_fail(r, e, "%s", em.text);
     }
@@ -108,7 +87,7 @@ enum api_outcome handle_fork_count(struct api_request *r)
     struct uuid id = col->id;
     enum err e = catalog_count_forks(store_catalog(r->api->store), col->number, &n, &em);
     catalog_collection_unref(col);
-    if (e == ERR_NOT_FOUND) return not_found(r, &id);
+    if (e == ERR_NOT_FOUND) return api_no_collection(r, &id);
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     buf_printf(&r->answer, "{\"count\":%" PRIu64 "}", n);
     return api_ok(r, 200);

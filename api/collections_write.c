@@ -13,7 +13,6 @@
 #include "api/name.h"
 #include "api/quota.h"
 #include "api/settings.h"
-#include "core/epoch.h"
 
 static enum api_outcome out_of_memory(struct api_request *r)
 {
@@ -99,19 +98,6 @@ static bool parse_creation(struct json_reader *j, struct creation *c)
     return json_need_field(j, &f, 0) && json_finish(j);
 }
 
-/* One that was there already has a dimension, which only its live object knows: looked up again, to hold that. */
-static enum api_outcome answer_created(struct api_request *r, const struct catalog_collection *col)
-{
-    epoch_enter();
-    const struct catalog_collection *now =
-        catalog_collection_by_id(store_catalog(r->api->store), r->params[0], r->params[1], &col->id);
-    put_collection(&r->answer, col, now != NULL ? store_collection(now) : NULL, &r->arena);
-    catalog_collection_unref(now);
-    epoch_leave();
-    catalog_collection_unref(col);
-    return api_ok(r, 200);
-}
-
 /* The catalog has refused; by now there may be fewer, which the message should not say. */
 static enum api_outcome refuse_another(struct api_request *r, uint64_t max)
 {
@@ -137,7 +123,7 @@ static enum api_outcome create(struct api_request *r, const struct creation *c, 
     enum err e = store_create_collection(r->api->store, &in, &col, &em);
     switch (e) {
     case ERR_OK:
-        return answer_created(r, col);
+        return answer_new_collection(r, col);
     case ERR_EXISTS:
         return answer_about(r, e, "Collection [", c->name, "] already exists");
     case ERR_QUOTA:
@@ -251,11 +237,7 @@ static enum api_outcome update(struct api_request *r, const struct catalog_colle
         e = write_update(r, col, c, &em);
     }
     if (e == ERR_EXISTS) return answer_about(r, e, "Collection [", c->name, "] already exists");
-    if (e == ERR_NOT_FOUND) { /* deleted meanwhile */
-        char id[UUID_TEXT + 1];
-        uuid_format(&col->id, id);
-        return api_fail(r, e, "Collection [%s] does not exist.", id);
-    }
+    if (e == ERR_NOT_FOUND) return api_no_collection(r, &col->id); /* deleted meanwhile */
     if (e != ERR_OK) return api_fail(r, e, "%s", em.text);
     buf_lit(&r->answer, "{}");
     return api_ok(r, 200);

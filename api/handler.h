@@ -91,6 +91,7 @@ bool api_check_database_name(struct api_request *r, struct str name);
 /* The collection of a record route (params tenant, database, id) as a reference, or NULL: answered with 400 or 404
  * ("Collection ID is not a valid UUIDv4", "Collection [id] does not exist."). */
 const struct catalog_collection *api_find_collection(struct api_request *r);
+enum api_outcome api_no_collection(struct api_request *r, const struct uuid *id); /* that 404 */
 
 /* where / where_document as parsed from JSON into the request's arena (where.c). */
 struct filter;

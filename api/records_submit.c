@@ -19,10 +19,8 @@ struct pending {
 
 static enum api_outcome fail_write(struct api_request *r, enum err e, const struct uuid *collection_id)
 {
-    char id[UUID_TEXT + 1];
-    if (e != ERR_NOT_FOUND) return api_fail(r, e, "the write failed: %s", err_text(e));
-    uuid_format(collection_id, id); /* deleted while the write was on its way */
-    return api_fail(r, e, "Collection [%s] does not exist.", id);
+    if (e == ERR_NOT_FOUND) return api_no_collection(r, collection_id); /* deleted while the write was on its way */
+    return api_fail(r, e, "the write failed: %s", err_text(e));
 }
 
 enum api_outcome records_answer_write(struct api_request *r, const struct records_outcome *o, uint32_t n_changed)
