@@ -286,7 +286,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         }
         if (chosen > 0) {
             e = merge_fragments(s, col, list, chosen, &em);
-            if (s->options.when_quiet != NULL) s->options.when_quiet(); /* a build takes and frees much */
+            s->compactor.has_merged = true;
             again = e == ERR_OK;
             note_outcome(&live->merge_backoff, e);
         }
@@ -306,9 +306,11 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
 static void merge_round(struct store *s, bool merge_all)
 {
     s->compactor.merge_round_ns = clock_monotonic_ns();
-    s->compactor.has_merge_failed = false;
+    s->compactor.has_merge_failed = s->compactor.has_merged = false;
     (void)each_collection(s, merge_one, &merge_all);
     (void)epoch_reclaim();
+    if (s->compactor.has_merged && s->options.when_quiet != NULL)
+        s->options.when_quiet(); /* a build takes and frees much */
 }
 
 /* Would a round find what the last one left? Flushes depend on writes, and on time for open collections only; merges on

@@ -26,7 +26,7 @@ struct store_options {      /* zero = default */
     uint64_t memory_budget; /* bytes; a quarter is for tails, the rest for what is mapped. 0: as much as it takes */
     uint32_t close_after_s; /* a collection that was not used for so long is closed. 0: never, unless the budget asks */
     void (*when_quiet)(
-        void); /* called some seconds after the last write and after each merge: what was freed may be given back. NULL: nothing */
+        void); /* called some seconds after the last write and after a round of merges: what was freed may be given back. NULL: nothing */
     bool no_compactor;     /* tests: nothing happens in the background */
     const struct vfs *vfs; /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;

@@ -88,6 +88,7 @@ struct compactor {
     uint64_t flush_round_ns; /* ... and began then */
     uint64_t quiet_ns;       /* the flusher's: the activity after which it called options.when_quiet */
     bool has_merge_failed;   /* the merger's: something is to be tried again */
+    bool has_merged;         /* likewise: this round put fragments together */
     uint64_t merge_round_ns;
 
     struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */

@@ -2,7 +2,7 @@
  *
  * WHY ANY OF THIS  glibc gives each thread its own heap and keeps what is freed in it. A request is parsed on one thread and
  * freed on another, so after a large import hundreds of megabytes stay with the process though nothing uses them. Fewer heaps,
- * the biggest blocks straight from the system (large bodies, the buffers of a build), and a trim after each merge and when the
+ * the biggest blocks straight from the system (large bodies, the buffers of a build), and a trim after merges and when the
  * server has become quiet bring the process back to what it holds.
  */
 #include "server/memory.h"
