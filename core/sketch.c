@@ -135,14 +135,6 @@ static float round_to_codes(const float *v, size_t n, float scale, float inverse
     return round_portable(v, n, scale, inverse, codes);
 }
 
-static int32_t product(const int8_t *a, const int8_t *b, size_t n)
-{
-#if defined(__x86_64__)
-    if (has_avx2()) return product_avx2(a, b, n);
-#endif
-    return product_portable(a, b, n);
-}
-
 /* --- sketches ---------------------------------------------------------------------------------------------------- */
 
 void sketch_make(struct sketch *s, const float *v, uint32_t dim, float norm2)
@@ -169,7 +161,11 @@ bool sketch_query_init(struct sketch_query *sq, const struct query_vector *q)
     struct sketch *s = size > 0 ? arena_alloc(q->arena, size) : NULL;
     if (s == NULL) return false;
     sketch_make(s, q->v, q->dim, q->norm2);
-    *sq = (struct sketch_query){.q = q, .s = s, .slack = slack_of(q->dim)};
+    *sq = (struct sketch_query){
+        .q = q, .s = s, .slack = slack_of(q->dim), .n = size - sizeof *s, .product = product_portable};
+#if defined(__x86_64__)
+    if (has_avx2()) sq->product = product_avx2;
+#endif
     return !isinf(s->left);
 }
 
@@ -177,9 +173,8 @@ float sketch_bound(const struct sketch_query *sq, const struct sketch *row)
 {
     const struct sketch *u = sq->s;
     if (isinf(row->left)) return -INFINITY;
-    size_t n = sketch_bytes(sq->q->dim) - sizeof(struct sketch);
     float both = u->norm * row->norm;
-    float most = u->scale * row->scale * (float)product(u->codes, row->codes, n); /* of the dot product */
+    float most = u->scale * row->scale * (float)sq->product(u->codes, row->codes, sq->n); /* of the dot product */
     most += u->left * (row->norm + row->left) + u->norm * row->left + sq->slack * both;
     switch (sq->q->space) {
     case SPACE_L2: {

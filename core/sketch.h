@@ -29,6 +29,8 @@ struct sketch_query {
     const struct query_vector *q;
     const struct sketch *s; /* of q->v, in q's arena */
     float slack;            /* of the roundings, as a share of |u| * |v| */
+    size_t n;               /* codes of a sketch, with the zeros behind them */
+    int32_t (*product)(const int8_t *a, const int8_t *b, size_t n);
 };
 
 /* false: memory is short, or nothing can be said of this query; then rows are measured. `v` must outlive it. */
