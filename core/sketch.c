@@ -111,13 +111,13 @@ TARGET static int32_t product_avx2(const int8_t *a, const int8_t *b, size_t n)
     return _mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1);
 }
 
-#endif
-
 static bool has_avx2(void)
 {
     enum simd_level level = distance_ops()->level;
     return level == SIMD_AVX2 || level == SIMD_AVX512;
 }
+
+#endif
 
 static float largest(const float *v, size_t n)
 {
