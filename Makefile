@@ -165,9 +165,9 @@ fuzz: ## the fuzz targets with libFuzzer, into build/fuzz (make deps-dev first)
 fuzz-run: fuzz ## fuzz each target, two at a time; what is found goes to build/fuzz/found (SECONDS=600 T=json)
 	@tests/tools/run-fuzz.sh run $(SECONDS) $(T)
 
-fuzz-ci: ## the targets without libFuzzer: their corpora, then random changes for two seconds each
+fuzz-ci: ## the targets without libFuzzer: their corpora, then random changes for a second each
 	@$(MAKE) -s MODE=asan fuzz-build
-	@JOBS=$(JOBS) tests/tools/run-fuzz.sh ci 2 $(T)
+	@JOBS=$(JOBS) tests/tools/run-fuzz.sh ci 1 $(T)
 
 fuzz-merge: fuzz ## put what fuzz-run found new into tests/fuzz/corpus, as little as keeps the coverage (T=json)
 	@tests/tools/run-fuzz.sh merge 0 $(T)

@@ -1,4 +1,4 @@
-/* fuzz_http.c - requests one after the other to a store that lives for one input, so that state builds up.
+/* fuzz_http.c - requests one after the other to a store that is reset after each input, so that state builds up within one.
  *
  * INPUT  one character for the options of the api (below), then requests, each up to a NUL: a first line, and the body behind
  *        it. The first line is METHOD TARGET [AUTHORIZATION]; $D in a target stands for the default database, $0 to $9 for the
@@ -9,26 +9,38 @@
  */
 #include "tests/fuzz/fuzz_api.h"
 /* the check above goes first: see fuzz.h */
+#include <stdatomic.h>
+
 #include "api/auth.h"
 
-enum { COLLECTIONS_MAX = 10, REQUESTS_MAX = 24, TARGET_MAX = 512 };
+enum { COLLECTIONS_MAX = 10, REQUESTS_MAX = 24, TARGET_MAX = 512, N_SESSIONS = 4, INPUTS_OF_SESSION = 500 };
 
 struct session {
     struct store *store;
     struct api *api;
     struct auth *auth;
     char ids[COLLECTIONS_MAX][37];
-    uint32_t n_ids;
+    uint32_t n_ids, n_inputs;
 };
 
+static struct session sessions[N_SESSIONS]; /* made when first used, and anew after so many inputs */
+
 static const char users[] = "users:\n"
-                            "  - {id: root, tokens: [r]}\n"
+                            "  - {id: root, tokens: [r], role: admin}\n"
                             "  - {id: reader, tokens: [g], tenant: default_tenant, databases: [default_database], role: r}\n"
                             "roles_mapping:\n"
                             "  admin: {actions: ['system:reset', 'tenant:create_tenant', 'db:create_database']}\n"
                             "  r: {actions: ['collection:get', 'collection:query', 'db:list_collections']}\n";
 
+/* A millisecond a look. */
+static uint64_t clock_ns(void)
+{
+    static _Atomic uint64_t now = 1;
+    return atomic_fetch_add(&now, 1000000);
+}
+
 static const struct limits_options limited = {
+    .now_ns = clock_ns,
     .defaults = {.reads = {1000, 20},
                  .writes = {1000, 20},
                  .quotas = {[QUOTA_DATABASES] = 2,
@@ -51,15 +63,15 @@ static const struct limits_options limited = {
                             [QUOTA_RANK_KNN] = 2,
                             [QUOTA_RANK_KNN_LIMIT] = 9}}};
 
-static void session_begin(struct session *s, char how)
+static void session_begin(struct session *s, uint32_t how)
 {
     const struct store_options so = {.wal = {.segment_bytes = 16 << 10}};
-    struct api_options ao = {.request_memory_bytes = 64 << 20, .allow_reset = how != '3', .max_payload_bytes = 1 << 16};
+    struct api_options ao = {.request_memory_bytes = 64 << 20, .allow_reset = how != 3, .max_payload_bytes = 1 << 16};
     *s = (struct session){0};
     logger_set_level(LOG_ERROR);
     must_ok(store_open(&s->store, &so, NULL));
-    if (how == '1') ao.limits = &limited;
-    if (how == '2') {
+    if (how == 1) ao.limits = &limited;
+    if (how == 2) {
         const struct auth_options o = {.provider = AUTH_TOKEN, .users = {str_from_c(users), "users"}};
         struct errmsg em = {{0}};
         must_msg(auth_new(&s->auth, &o, &em) == ERR_OK, "%s", em.text);
@@ -136,7 +148,7 @@ static void send_twice(struct session *s, struct sent *request)
     must_ok(store_compact(s->store, NULL));
     exchange(s->api, request, &after);
     if (is_read && before.r.status == 200)
-        must_msg(after.r.status == 200 && str_eq(buf_view(&before.r.answer), buf_view(&after.r.answer)),
+        must_msg(after.r.status == 429 || str_eq(buf_view(&before.r.answer), buf_view(&after.r.answer)),
                  "from tails %.*s, from fragments %u %.*s", STR_ARG(buf_view(&before.r.answer)), after.r.status,
                  STR_ARG(buf_view(&after.r.answer)));
     exchange_end(&before);
@@ -171,12 +183,18 @@ static void send_one(struct session *s, struct input in)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct input in = {p, n};
-    struct session s;
-    session_begin(&s, (char)input_u8(&in));
+    uint32_t how = input_u8(&in) % N_SESSIONS;
+    struct session *s = &sessions[how];
+    if (s->store == NULL) session_begin(s, how);
     for (int i = 0; i < REQUESTS_MAX && in.n > 0; i++) {
         struct str request = input_until(&in, '\0');
-        send_one(&s, (struct input){(const uint8_t *)request.p, request.n});
+        send_one(s, (struct input){(const uint8_t *)request.p, request.n});
     }
-    session_end(&s);
+    must_ok(store_reset(s->store, NULL));
+    s->n_ids = 0;
+    if (++s->n_inputs == INPUTS_OF_SESSION) {
+        session_end(s);
+        s->store = NULL;
+    }
     return 0;
 }

@@ -1,5 +1,5 @@
-/* fuzz_search.c - bodies of search, query and get, each sent to two collections with the same records: one has them in a tail,
- * the other in a fragment. Both must answer the same.
+/* fuzz_search.c - bodies of search, query and get, each sent to two stores with the same records: one has them in a fragment,
+ * the other in a tail. Both must answer the same.
  *
  * INPUT  one character (s: search, q: query, else get), then the body.
  */
@@ -7,8 +7,8 @@
 
 enum { N_RECORDS = 40 };
 
-static struct store *store; /* these are made with the first input */
-static struct api *api;
+static struct store *stores[2]; /* these are made with the first input */
+static struct api *apis[2];
 static char ids[2][37];
 
 static struct str records(struct buf *b)
@@ -47,24 +47,21 @@ static struct str records(struct buf *b)
 static void make_collections(void)
 {
     static const char schema[] =
-        "{\"name\":\"%s\",\"schema\":{\"defaults\":{},\"keys\":{\"s\":{\"sparse_vector\":{\"sparse_vector_index\":"
+        "{\"name\":\"ccc\",\"schema\":{\"defaults\":{},\"keys\":{\"s\":{\"sparse_vector\":{\"sparse_vector_index\":"
         "{\"enabled\":true,\"config\":{}}}}}}}";
-    const struct store_options so = {.wal = {.segment_bytes = 16 << 10, .quiet_ms = 1u << 30}};
     const struct api_options ao = {.request_memory_bytes = 64 << 20};
     struct buf body = {0};
     logger_set_level(LOG_ERROR);
-    must_ok(store_open(&store, &so, NULL));
-    must_ok(api_new(&api, store, &ao, NULL));
     struct str rows = records(&body);
     for (int i = 0; i < 2; i++) {
-        char target[256], make[512];
-        /* the second one is made after the first was flushed; the compactor flushes it when it likes, and then both answer
-         * from fragments */
-        (void)snprintf(make, sizeof make, schema, i == 0 ? "in-fragment" : "in-tail");
-        exchange_must(api, "POST", FUZZ_COLLECTIONS, str_from_c(make), ids[i]);
+        const struct store_options so = {.wal = {.segment_bytes = 16 << 10}, .no_compactor = i == 1};
+        char target[256];
+        must_ok(store_open(&stores[i], &so, NULL));
+        must_ok(api_new(&apis[i], stores[i], &ao, NULL));
+        exchange_must(apis[i], "POST", FUZZ_COLLECTIONS, str_from_c(schema), ids[i]);
         (void)snprintf(target, sizeof target, "%s/%s/add", FUZZ_COLLECTIONS, ids[i]);
-        exchange_must(api, "POST", target, rows, NULL);
-        if (i == 0) must_ok(store_compact(store, NULL));
+        exchange_must(apis[i], "POST", target, rows, NULL);
+        if (i == 0) must_ok(store_compact(stores[i], NULL));
     }
     buf_free(&body);
 }
@@ -73,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct input in = {p, n};
     struct exchange x[2];
-    if (store == NULL) make_collections();
+    if (stores[0] == NULL) make_collections();
     char kind = (char)input_u8(&in);
     struct str body = input_text(&in, in.n);
     for (int i = 0; i < 2; i++) {
@@ -86,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
                                .target = str_from_c(target),
                                .content_type = STR("application/json"),
                                .body = body};
-        exchange(api, &s, &x[i]);
+        exchange(apis[i], &s, &x[i]);
     }
     must(x[0].r.status == x[1].r.status);
     must_msg(str_eq(buf_view(&x[0].r.answer), buf_view(&x[1].r.answer)), "from fragments %.*s, from tails %.*s",
