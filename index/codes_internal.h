@@ -29,14 +29,14 @@ struct codes_header {
     uint32_t n_lists;    /* from here on: zero in version 1 */
     uint32_t first_dims;
     float stop, lean, lift;
-    uint32_t zero;
+    float stop_few; /* zero in sections of before 2026-11-25 */
 };
 _Static_assert(sizeof(struct codes_header) == 64, "format");
 _Static_assert(offsetof(struct codes_header, seed) == 24 && offsetof(struct codes_header, size_bytes) == 32, "format");
 _Static_assert(offsetof(struct codes_header, n_lists) == 40 && offsetof(struct codes_header, first_dims) == 44,
                "format");
 _Static_assert(offsetof(struct codes_header, stop) == 48 && offsetof(struct codes_header, lean) == 52, "format");
-_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, zero) == 60, "format");
+_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, stop_few) == 60, "format");
 
 static inline uint32_t codes_n_blocks(uint32_t n_rows)
 {
@@ -227,6 +227,9 @@ uint32_t codes_lists_first_dims(uint32_t padded_dim);
  * use, when a length is out of range. *share: of the lists, those that a search for a few neighbours looks at. ERR_NOMEM. */
 enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
                            bool *is_in_range, float *share, struct errmsg *em);
+
+/* The rule's `stop` for a search of this epsilon. */
+float codes_stop(const struct codes *c, float epsilon);
 
 /* A query's lists, nearest first. */
 struct codes_ranked {

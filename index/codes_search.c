@@ -259,10 +259,11 @@ static bool scan_lists(struct search *s, const struct codes_prepared *p)
 {
     const struct codes *c = s->codes;
     struct codes_lists_iter it;
+    const float stop = codes_stop(c, (float)s->target.epsilon);
     codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
     for (struct codes_ranked r; codes_lists_next(&it, &r);) {
         float limit = codes_in_lists(c, p, s->limit);
-        if (r.distance > c->stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
+        if (r.distance > stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
         if (it.n > 0) prefetch_list(c, it.heap[0].list);
         codes_target_list(&s->target, c, r.list);
         if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;

@@ -59,6 +59,10 @@ START_TEST(layout)
     ck_assert_uint_eq(le32_get(p + 4), 2);
     ck_assert_uint_eq(le32_get(p + 40), LISTS);
     ck_assert_uint_eq(le32_get(p + 44), first);
+    float stops[4]; /* stop, lean, lift, stop_few */
+    memcpy(stops, p + 48, sizeof stops);
+    ck_assert(stops[0] == c->stop && stops[1] == c->lean && stops[2] == c->lift && stops[3] == c->stop_few);
+    ck_assert(0 <= c->stop_few && c->stop_few <= c->stop && c->stop < INFINITY);
     ck_assert(first > 0 && first < PADDED && first % 64 == 0);
     ck_assert_ptr_eq(c->centroid, p + 64);
     ck_assert_ptr_eq(c->starts, p + 64 + 4 * PADDED);
