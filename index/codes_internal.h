@@ -190,8 +190,8 @@ struct codes_target {
 /* Makes the table. False when the query is too far away for estimates. */
 bool codes_target_init(struct codes_target *t, const struct codes *c, struct codes_prepared *p, float epsilon);
 
-/* Turns to one list. */
-void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list);
+/* Turns to one list. list_square: |w - c_l|^2. */
+void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list, float list_square);
 
 /* A distance as the API answers it in the unit of estimates. */
 static inline float codes_in_estimates(enum space space, float distance)
@@ -231,21 +231,33 @@ enum err codes_lists_write(const struct codes_source *s, const float *mean, uint
 /* The rule's `stop` for a search of this epsilon. */
 float codes_stop(const struct codes *c, float epsilon);
 
-/* A query's lists, nearest first. */
+/* A query's lists, the nearest first as far as codes tell. */
 struct codes_ranked {
-    float distance; /* estimated */
+    float lower; /* bound of its distance */
     uint32_t list;
 };
+struct codes_near {
+    float distance; /* ip: with the lift */
+    float square;   /* |w - c_l|^2 */
+    uint32_t list;
+};
+enum { CODES_LISTS_FIRST = 8 };
 struct codes_lists_iter {
-    struct codes_ranked *heap; /* the nearest on top */
+    const struct codes *codes;
+    const struct codes_target *target;
+    struct codes_ranked *heap; /* the lowest on top */
     uint32_t n;
-    float nearest; /* estimated distance of the nearest, at least 0 */
+    struct codes_near first[CODES_LISTS_FIRST]; /* those that come first, nearest first */
+    uint32_t n_first, at;
+    float nearest; /* distance of the nearest of them, at least 0 */
 };
 
-/* Estimates the distance of each list (ip: with the lift) from w = P(q - c), given the scan of w's table. `heap`:
- * n_lists places. */
-void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const struct codes_scan *table,
-                       double square, struct codes_ranked *heap);
-bool codes_lists_next(struct codes_lists_iter *it, struct codes_ranked *next);
+/* Ranks the lists. `t` stays as it is, and must outlive the iterator; `heap`: n_lists places. */
+void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const struct codes_target *t,
+                       struct codes_ranked *heap);
+
+/* The next list whose distance is not above `reach`. False when there is none, or hardly: lists are asked for their
+ * distance until their lower bounds are beyond. */
+bool codes_lists_next(struct codes_lists_iter *it, float reach, struct codes_near *next);
 
 #endif

@@ -32,7 +32,7 @@ enum {
 /* k, and the shares of neighbours that the rule may miss by leaving out lists: at the default effort, and at the least. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
 static const float probe_losses[PROBE_KINDS] = {0.005f, 0.004f, 0.003f};
-static const float probe_losses_few[PROBE_KINDS] = {0.03f, 0.025f, 0.02f};
+static const float probe_losses_few[PROBE_KINDS] = {0.05f, 0.025f, 0.02f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
@@ -348,10 +348,10 @@ static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, str
     *out = (struct probe){0};
     for (uint32_t l = 0; l < w->n_lists; l++) all[l] = INFINITY;
     if (!codes_target_init(&t, c, p, PROBE_EPSILON)) goto done; /* it was searched for exactly: tells nothing */
-    codes_lists_begin(&it, c, &t.scan, t.square, heap);
-    uint32_t first = it.n > 0 ? it.heap[0].list : 0, n = 0;
+    codes_lists_begin(&it, c, &t, heap);
+    uint32_t first = it.n_first > 0 ? it.first[0].list : 0, n = 0;
     out->nearest = it.nearest;
-    for (uint32_t j = 0; j < it.n; j++) all[heap[j].list] = heap[j].distance;
+    for (struct codes_near near; codes_lists_next(&it, INFINITY, &near);) all[near.list] = near.distance;
     for (uint32_t j = 0; j < top.n && n < PROBE_K; j++) {
         const struct hit *h = &top.heap[j];
         if (h->row == i) continue;
@@ -396,7 +396,7 @@ static uint64_t cost_of(const struct work *w, const struct probe *probes, const 
     return n;
 }
 
-/* A list at estimated distance d is worth a look if d <= stop * (t + lean * d_1), t being the k-th distance and d_1 that of
+/* A list at distance d is worth a look if d <= stop * (t + lean * d_1), t being the k-th distance and d_1 that of
  * the nearest list: relative, so that scale does not matter; growing with t, so that more neighbours, or fewer rows that
  * match a filter, reach farther; and for a query far from all rows, whose distances are all alike, without an end.
  * `stop` is chosen so that all but a small share of the neighbours of some rows are found, be k small or large; `lean`,

@@ -18,7 +18,8 @@ enum {
     FIRST_MEASURED = 16,      /* beyond k */
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
-    SPARSE_MASK = 8,     /* fewer than one row of so many: look at the mask before the codes */
+    FRESH_PREFETCHED = 8,
+    SPARSE_MASK = 8, /* fewer than one row of so many: look at the mask before the codes */
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
@@ -35,6 +36,7 @@ struct search {
     struct topk *top;
     struct codes_target target;
     float limit; /* lower bounds above it are of no use */
+    float stop;  /* of the rule that stops a search of lists */
     struct codes_candidate *candidates;
     uint32_t n, cap;
     uint32_t n_settled; /* candidates in front that wait for the end */
@@ -250,24 +252,45 @@ static void prefetch_list(const struct codes *c, uint32_t list)
 {
     const size_t block_bytes = (size_t)c->first_dims * 4, factor_bytes = CODES_BLOCK_FACTORS * sizeof(float);
     size_t b = c->starts[list] / CODES_BLOCK_ROWS;
-    prefetch_bytes(c->centroids + (size_t)list * c->padded_dim, (size_t)c->padded_dim * sizeof(float));
     prefetch_bytes(c->blocks + b * block_bytes, 2 * block_bytes);
     prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, 2 * factor_bytes);
+}
+
+/* Rows that `settle` will measure. */
+static void prefetch_fresh(const struct search *s)
+{
+    uint32_t left = FRESH_PREFETCHED;
+    for (uint32_t i = s->n_settled; i < s->n && left > 0; i++) {
+        if (s->candidates[i].estimate > s->limit) continue;
+        prefetch_row(s->rows, s->q, s->candidates[i].row);
+        left--;
+    }
+}
+
+/* How far away a list may be with the limit as it is. */
+static float reach_now(const struct search *s, const struct codes_prepared *p, const struct codes_lists_iter *it)
+{
+    float limit = codes_in_lists(s->codes, p, s->limit), stop = s->stop * (limit + s->codes->lean * it->nearest);
+    return stop > AT_LEAST * limit ? stop : AT_LEAST * limit;
 }
 
 static bool scan_lists(struct search *s, const struct codes_prepared *p)
 {
     const struct codes *c = s->codes;
+    const struct codes_target target = s->target; /* of no list */
     struct codes_lists_iter it;
-    const float stop = codes_stop(c, (float)s->target.epsilon);
-    codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
-    for (struct codes_ranked r; codes_lists_next(&it, &r);) {
-        float limit = codes_in_lists(c, p, s->limit);
-        if (r.distance > stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
-        if (it.n > 0) prefetch_list(c, it.heap[0].list);
-        codes_target_list(&s->target, c, r.list);
-        if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;
+    struct codes_near list;
+    codes_lists_begin(&it, c, &target, p->heap);
+    bool is_wanted = codes_lists_next(&it, INFINITY, &list);
+    while (is_wanted) {
+        codes_target_list(&s->target, c, list.list, list.square);
+        if (!scan_places(s, c->starts[list.list], c->starts[list.list + 1])) return false;
+        prefetch_fresh(s); /* while the next list is looked for */
+        is_wanted = codes_lists_next(&it, reach_now(s, p, &it), &list);
+        if (is_wanted) prefetch_list(c, list.list);
         settle(s);
+        if (is_wanted && list.distance > reach_now(s, p, &it)) /* the limit has fallen */
+            is_wanted = codes_lists_next(&it, reach_now(s, p, &it), &list);
     }
     return drain(s, true);
 }
@@ -310,7 +333,7 @@ enum err codes_search(const struct codes *c, const struct codes_rows *rows, stru
                        .kernels = codes_kernels_at(distance_ops()->level),
                        .rows = rows,
                        .mask = mask,
-                       .is_sparse = n_wanted < c->n / SPARSE_MASK,
+                       .is_sparse = n_wanted<c->n / SPARSE_MASK, .stop = c->n_lists> 0 ? codes_stop(c, epsilon) : 0,
                        .q = q,
                        .top = top};
     bool is_zero = c->space == SPACE_COSINE && p->length == 0; /* as far from everything */
