@@ -19,6 +19,7 @@ enum {
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,
+    AHEAD = 2,       /* blocks */
     SPARSE_MASK = 8, /* fewer than one row of so many: look at the mask before the codes */
 };
 
@@ -212,6 +213,18 @@ static uint32_t masked(const struct search *s, uint32_t block, uint32_t wanted)
     return left;
 }
 
+static void prefetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
+/* The codes that are looked at first, and the factors, of a block of a list. */
+static void prefetch_block(const struct codes *c, size_t b)
+{
+    prefetch_bytes(c->blocks + b * c->first_dims * 4, (size_t)c->first_dims * 4);
+    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, CODES_BLOCK_FACTORS * sizeof(float));
+}
+
 /* Scans the places from..to. False when memory is short. */
 static bool scan_places(struct search *s, uint32_t from, uint32_t to)
 {
@@ -224,6 +237,10 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
         if (to - at < CODES_BLOCK_ROWS) wanted &= (UINT32_C(1) << (to - at)) - 1;
         if (is_masked_first) wanted = masked(s, b, wanted);
         if (wanted == 0) continue;
+        if (c->n_lists > 0) { /* a list ends before the processor has learned to read ahead of it */
+            if (to - at > AHEAD * CODES_BLOCK_ROWS) prefetch_block(c, b + AHEAD);
+            prefetch_bytes(c->rests + b * rest_bytes, rest_bytes);
+        }
         float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
         const float *factors = c->factors + (size_t)b * CODES_BLOCK_FACTORS;
         uint32_t hits = s->kernels->scan(c->blocks + b * block_bytes, c->rests + b * rest_bytes, factors,
@@ -242,18 +259,11 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
     return true;
 }
 
-static void prefetch_bytes(const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
-}
-
-/* What will be read first of a list; the rest follows in sequence. */
+/* What will be read first of a list. */
 static void prefetch_list(const struct codes *c, uint32_t list)
 {
-    const size_t block_bytes = (size_t)c->first_dims * 4, factor_bytes = CODES_BLOCK_FACTORS * sizeof(float);
     size_t b = c->starts[list] / CODES_BLOCK_ROWS;
-    prefetch_bytes(c->blocks + b * block_bytes, 2 * block_bytes);
-    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, 2 * factor_bytes);
+    for (size_t i = 0; i < AHEAD && (b + i) * CODES_BLOCK_ROWS < c->starts[list + 1]; i++) prefetch_block(c, b + i);
 }
 
 /* Rows that `settle` will measure. */
