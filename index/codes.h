@@ -30,11 +30,11 @@
 enum { CODES_MIN_DIM = 32, CODES_LISTS_MIN_ROWS = 1 << 17 };
 
 /* EFFORT  One number, epsilon, says how sure a search has to be: the margin below estimates in deviations, and with it how
- *         soon the search of lists stops. The default is 2.2. Ten times the effort are 0.9 more: at 1.3 (EFFORT_MIN)
- *         searches lose about 0.01 of the neighbours to the margin and 0.025 to lists, at 2.2 0.001 and 0.004, and so on by
- *         a like factor. */
+ *         soon the search of lists stops. The default is 2.2; ten times the effort are 0.5 more. At 1.7 (EFFORT_MIN)
+ *         searches lose about 0.005 of the neighbours to the margin and 0.04 to lists, at 2.2 0.001 and 0.004, and beyond
+ *         ever less. Lists lose more because they are where the time goes. */
 #define CODES_EPSILON     2.2F
-#define CODES_EPSILON_FEW 1.3F
+#define CODES_EPSILON_FEW 1.7F
 
 /* The epsilon for `effort` (core/segment.h) and k neighbours; grows with both. Below the default a search for k has at
  * least effort k, as in a graph, whose candidates are never fewer than k. */

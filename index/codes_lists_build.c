@@ -32,7 +32,7 @@ enum {
 /* k, and the shares of neighbours that the rule may miss by leaving out lists: at the default effort, and at the least. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
 static const float probe_losses[PROBE_KINDS] = {0.005f, 0.004f, 0.003f};
-static const float probe_losses_few[PROBE_KINDS] = {0.05f, 0.025f, 0.02f};
+static const float probe_losses_few[PROBE_KINDS] = {0.08f, 0.04f, 0.03f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
