@@ -15,7 +15,7 @@
 enum {
     CANDIDATES_MIN = 512,
     CANDIDATES_MAX = 1 << 15, /* beyond it candidates are measured rather than kept */
-    FIRST_MEASURED = 16,      /* beyond k */
+    FIRST_MEASURED = 2,       /* beyond k: a limit is wanted, and more than that may be measured in vain */
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,

@@ -11,18 +11,7 @@
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
 
-static const char usage[] = "A vector database that speaks Chroma's REST API.\n"
-                            "\n"
-                            "Usage: chroma <command>\n"
-                            "\n"
-                            "Commands:\n"
-                            "  run [CONFIG] [flags]   serve a directory of data\n"
-                            "  healthcheck [flags]    ask a running server whether it is well (exit status 0 or 1)\n"
-                            "  help [config|routes]   this text, a documented configuration file, or every route and\n"
-                            "                         what a caller must be allowed to do there\n"
-                            "\n"
-                            "  --version              the version of this program\n"
-                            "  --help                 this text; behind a command: its flags\n";
+#define HELP_INDENT "\n                         "
 
 static const char usage_healthcheck[] =
     "Usage: chroma healthcheck [--url URL | --host HOST --port PORT]\n"
@@ -205,8 +194,9 @@ static bool read_port(const char *text, uint16_t *port)
     return true;
 }
 
-static int command_healthcheck(int argc, char **argv)
+static int command_healthcheck(int argc, char **argv, char *const *environment)
 {
+    (void)environment;
     struct healthcheck_target t = {.host = "localhost", .port = 8000};
     struct errmsg em = {0};
     const char *from_environment = getenv("CHROMA_PORT"), *certificate = getenv("CHROMA_TLS__CERT_FILE");
@@ -231,31 +221,62 @@ static int command_healthcheck(int argc, char **argv)
     return 1;
 }
 
+/* ------------------------------------------------------------------------------------------------ help */
+
+static int command_help(int argc, char **argv, char *const *environment);
+
+/* `about` has a line break and HELP_INDENT where it goes on. */
+static const struct command {
+    const char *name, *arguments, *about;
+    int (*run)(int argc, char **argv, char *const *environment); /* the arguments behind the name; the exit status */
+} commands[] = {
+    {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
+    {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"help", "[config|routes]",
+     "this text, a documented configuration file, or every route and" HELP_INDENT
+     "what a caller must be allowed to do there",
+     command_help},
+};
+
+static void print_usage(FILE *f)
+{
+    (void)fputs("A vector database that speaks Chroma's REST API.\n\nUsage: chroma <command>\n\nCommands:\n", f);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char head[64];
+        (void)snprintf(head, sizeof head, "%s %s", commands[i].name, commands[i].arguments);
+        (void)fprintf(f, "  %-22s %s\n", head, commands[i].about);
+    }
+    (void)fputs("\n"
+                "  --version              the version of this program\n"
+                "  --help                 this text; behind a command: its flags\n",
+                f);
+}
+
+static int command_help(int argc, char **argv, char *const *environment)
+{
+    struct buf b = {0};
+    (void)environment;
+    if (argc > 0 && strcmp(argv[0], "config") == 0)
+        config_write_example(&b);
+    else if (argc > 0 && strcmp(argv[0], "routes") == 0)
+        api_write_routes(&b);
+    else
+        print_usage(stdout);
+    print_buf(stdout, &b);
+    return 0;
+}
+
 int cli_main(int argc, char **argv, char *const *environment)
 {
-    const char *command = argc > 1 ? argv[1] : "";
-    if (strcmp(command, "run") == 0) return command_run(argc - 2, argv + 2, environment);
-    if (strcmp(command, "healthcheck") == 0) return command_healthcheck(argc - 2, argv + 2);
-    if (strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         printf("chroma %s\n", SERVER_VERSION);
         return 0;
     }
-    bool wants_config = strcmp(command, "help") == 0 && argc > 2 && strcmp(argv[2], "config") == 0;
-    bool wants_routes = strcmp(command, "help") == 0 && argc > 2 && strcmp(argv[2], "routes") == 0;
-    if (wants_config || wants_routes) {
-        struct buf b = {0};
-        if (wants_config)
-            config_write_example(&b);
-        else
-            api_write_routes(&b);
-        print_buf(stdout, &b);
-        return 0;
-    }
-    if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
-        (void)fputs(usage, stdout);
-        return 0;
-    }
-    if (*command != '\0') (void)fprintf(stderr, "error: unrecognized command '%s'\n\n", command);
-    (void)fputs(usage, stderr);
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2, environment);
+    if (*name != '\0') (void)fprintf(stderr, "error: unrecognized command '%s'\n\n", name);
+    print_usage(stderr);
     return EXIT_USAGE;
 }
