@@ -1,0 +1,387 @@
+/* test_power.c - a whole store on a disk that loses power (tests/lib/power_disk.h), against what it acknowledged.
+ *
+ * A run opens a store on an empty disk and lives: writes to several collections, several at a time; collections made,
+ * deleted, renamed, forked; flushes, merges, publications, a trimmed and a shrunken log; closing and opening. Then the disk is
+ * rebuilt as a power cut may have left it, before and after syncs and at random operations between, and a store is opened
+ * on it:
+ *   - it opens, and shows the state after some event from the last acknowledged to the last begun (power_model.h)
+ *   - every fragment's checksums hold
+ *   - it takes another write, and shows it after a clean restart
+ *   - cut again while it was opening, the same holds; once it had been open, it never shows another state
+ *
+ * POWER_CUTS in the environment: how many cuts; POWER_SEED: the seed of the first run. `make power CUTS=2000`.
+ */
+#include "tests/unit/api/power_model.h"
+
+#include <unistd.h>
+
+#include "core/logger.h"
+
+enum { CUTS = 240, CUTS_A_RUN = 40, STEPS = 70, RECOVERY_CUTS = 2, SEEN_MAX = 1 << 17 };
+
+static struct {
+    uint64_t *seen; /* what was cut already: a table of SEEN_MAX sums */
+    int n_cuts, n_distinct, n_recovery, n_by_loss[POWER_LOSSES];
+    size_t n_ops;
+} tally;
+
+struct run {
+    uint64_t seed;
+    struct rng rng;
+    struct power_disk *disk;
+    struct store *s;
+    struct store_options o;
+    struct writes writes;
+    struct event events[EVENTS_MAX];
+    uint64_t states[EVENTS_MAX + 1]; /* before and after each event */
+    int n_events, n_names, n_collections;
+    struct model model; /* after all events */
+};
+
+/* Where a check is, for its messages. */
+struct place {
+    const struct run *r;
+    size_t n; /* operations before the cut */
+    enum power_loss loss;
+    uint64_t seed;
+    int depth;
+    int from, to; /* states that may be shown */
+    const struct place *outer;
+};
+
+static void say_place(const struct place *p)
+{
+    for (; p != NULL; p = p->outer)
+        (void)fprintf(stderr, "seed %llu: cut at operation %zu, loss %d, cut's seed %llu, states %d to %d of %d\n",
+                      (unsigned long long)p->r->seed, p->n, (int)p->loss, (unsigned long long)p->seed, p->from, p->to,
+                      p->r->n_events);
+}
+
+/* --- a run --------------------------------------------------------------------------------------------------------- */
+
+static void run_open(struct run *r)
+{
+    struct errmsg em = {{0}};
+    r->o.no_compactor = rng_below(&r->rng, 3) == 0;
+    r->o.wal.quiet_ms = rng_below(&r->rng, 2) == 0 ? 1 : 0;
+    enum err e = store_open(&r->s, &r->o, &em);
+    ck_assert_msg(e == ERR_OK, "seed %llu: open: %s", (unsigned long long)r->seed, em.text);
+}
+
+static void run_close(struct run *r)
+{
+    writes_wait(&r->writes, 0);
+    store_close(r->s);
+}
+
+static struct event *new_event(struct run *r, enum event_kind kind, int col)
+{
+    struct event *e = &r->events[r->n_events++];
+    *e = (struct event){.kind = kind, .col = col};
+    if (kind == EVENT_CREATE || kind == EVENT_RENAME || kind == EVENT_FORK)
+        (void)snprintf(e->name, sizeof e->name, "name-%d", r->n_names++);
+    return e;
+}
+
+static void note_state(struct run *r)
+{
+    model_apply(&r->model, &r->events[r->n_events - 1]);
+    r->states[r->n_events] = model_state(&r->model);
+}
+
+static void fill_write(struct rng *rng, struct event *e)
+{
+    e->batch = (enum batch_kind)(BATCH_ADD + rng_below(rng, 4));
+    e->n = 1 + rng_below(rng, e->batch == BATCH_DELETE ? 4 : ROWS_MAX);
+    for (uint32_t i = 0; i < e->n; i++) {
+        bool is_part = e->batch == BATCH_UPDATE;
+        e->changes[i] = (struct change){
+            .id = rng_below(rng, N_IDS),
+            .vector = is_part && rng_below(rng, 2) == 0 ? 0 : 1 + rng_below(rng, 100000),
+            .document = rng_below(rng, 2) == 0 ? -1 : (int)rng_below(rng, 1000),
+            .value = rng_below(rng, 2) == 0 ? -1 : (int)rng_below(rng, 12),
+        };
+    }
+}
+
+/* A live collection of the model; -1: there is none. */
+static int some_collection(struct run *r)
+{
+    int live[COLLECTIONS_MAX], n = 0;
+    for (int i = 0; i < r->n_collections; i++)
+        if (r->model.collections[i].is_live) live[n++] = i;
+    return n > 0 ? live[rng_below(&r->rng, (uint32_t)n)] : -1;
+}
+
+static int count_collections(const struct run *r)
+{
+    int n = 0;
+    for (int i = 0; i < r->n_collections; i++) n += r->model.collections[i].is_live;
+    return n;
+}
+
+static void step_create(struct run *r)
+{
+    if (count_collections(r) > 4 || r->n_collections == COLLECTIONS_MAX) return;
+    struct event *e = new_event(r, EVENT_CREATE, r->n_collections++);
+    send_change(r->s, &r->writes, NULL, e);
+    note_state(r);
+}
+
+static void step_change(struct run *r, int col, enum event_kind kind)
+{
+    if (kind == EVENT_FORK && (count_collections(r) > 5 || r->n_collections == COLLECTIONS_MAX)) return;
+    struct event *e = new_event(r, kind, col);
+    if (kind == EVENT_FORK) e->fork = r->n_collections++;
+    send_change(r->s, &r->writes, r->model.collections[col].name, e);
+    note_state(r);
+}
+
+static void step_write(struct run *r, int col)
+{
+    struct event *e = new_event(r, EVENT_WRITE, col);
+    fill_write(&r->rng, e);
+    send_write(r->s, &r->writes, r->model.collections[col].name, e);
+    note_state(r);
+    writes_wait(&r->writes, (int)rng_below(&r->rng, 6));
+}
+
+/* Without a compactor its work is done here, on one collection. */
+static void step_compact(struct run *r, int col)
+{
+    if (!r->o.no_compactor) {
+        ck_ok(store_compact(r->s, NULL));
+        return;
+    }
+    struct arena a = {0};
+    struct segment **list = NULL;
+    uint32_t n = 0;
+    const struct catalog_collection *c = find_collection(r->s, r->model.collections[col].name);
+    ck_ok(live_hold(r->s, live_of(c), NULL));
+    ck_ok(flush_collection(r->s, c, NULL));
+    ck_ok(collection_fragments(store_collection(c), &a, &list, &n));
+    if (n > 1) ck_ok(merge_fragments(r->s, c, list, n, NULL));
+    for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
+    live_release(live_of(c));
+    catalog_collection_unref(c);
+    arena_free(&a);
+}
+
+static void step(struct run *r)
+{
+    int col = some_collection(r);
+    uint32_t dice = rng_below(&r->rng, 100);
+    if (col < 0 || dice < 5)
+        step_create(r);
+    else if (dice < 70)
+        step_write(r, col);
+    else if (dice < 74)
+        step_change(r, col, EVENT_DELETE);
+    else if (dice < 78)
+        step_change(r, col, EVENT_RENAME);
+    else if (dice < 84)
+        step_change(r, col, EVENT_FORK);
+    else if (dice < 92)
+        step_compact(r, col);
+    else if (dice < 96)
+        (void)usleep(3000); /* the log goes quiet, if it is told to after one millisecond; nothing depends on it */
+    else {
+        run_close(r);
+        run_open(r);
+    }
+}
+
+/* Lives, and leaves the store open or closed: the disk has everything. */
+static void run_live(struct run *r, uint64_t seed)
+{
+    *r = (struct run){.seed = seed, .rng = {seed * 7919}, .disk = power_disk_new()};
+    r->o = (struct store_options){.path = "/data", .vfs = power_disk_vfs(r->disk), .flush_rows = 24};
+    r->o.wal = (struct wal_options){.segment_bytes = 16 << 10, .keep_segments = 2};
+    writes_init(&r->writes, r->disk);
+    run_open(r);
+    for (int i = 0; i < STEPS; i++) step(r);
+    run_close(r);
+    tally.n_ops += power_disk_ops(r->disk);
+}
+
+/* --- a check ------------------------------------------------------------------------------------------------------- */
+
+static struct store *open_after(const struct place *p, struct power_disk *d, struct rng *rng, const char *when)
+{
+    struct store *s = NULL;
+    struct errmsg em = {{0}};
+    struct store_options o = p->r->o;
+    o.vfs = power_disk_vfs(d);
+    o.no_compactor = rng_below(rng, 4) != 0;
+    enum err e = store_open(&s, &o, &em);
+    if (e != ERR_OK) {
+        say_place(p);
+        power_disk_print(d);
+        ck_abort_msg("%s: %s: %s", when, err_text(e), em.text);
+    }
+    return s;
+}
+
+static int find_state(const struct place *p, uint64_t state)
+{
+    for (int i = p->from; i <= p->to; i++)
+        if (p->r->states[i] == state) return i;
+    return -1;
+}
+
+static void say_what_is_wrong(const struct place *p, struct store *s, struct power_disk *d, uint64_t state)
+{
+    static struct model m;
+    say_place(p);
+    power_disk_print(d);
+    for (int i = 0; i <= p->r->n_events; i++)
+        if (p->r->states[i] == state) (void)fprintf(stderr, "it shows the state after %d events\n", i);
+    memset(&m, 0, sizeof m);
+    for (int i = 0; i < p->from; i++) model_apply(&m, &p->r->events[i]);
+    for (int i = 0; i < COLLECTIONS_MAX; i++) {
+        if (!m.collections[i].is_live) continue;
+        const struct catalog_collection *col = find_collection(s, m.collections[i].name);
+        bool is_same = col != NULL && read_collection(s, col) == model_collection_state(&m.collections[i]);
+        (void)fprintf(stderr, "  %s: %s\n", m.collections[i].name,
+                      col == NULL ? "is not there" : (is_same ? "as acknowledged" : "other rows"));
+        catalog_collection_unref(col);
+    }
+}
+
+/* One more write, to a collection that the state has or to a new one; *state becomes the one after it. */
+static void write_more(const struct place *p, struct store *s, struct power_disk *d, int shown, uint64_t *state)
+{
+    static struct model m;
+    static struct event e;
+    struct writes writes;
+    int col = -1;
+    writes_init(&writes, d);
+    memset(&m, 0, sizeof m);
+    for (int i = 0; i < shown; i++) model_apply(&m, &p->r->events[i]);
+    for (int i = 0; i < COLLECTIONS_MAX && col < 0; i++)
+        if (m.collections[i].is_live) col = i;
+    if (col < 0) {
+        col = COLLECTIONS_MAX - 1;
+        e = (struct event){.kind = EVENT_CREATE, .col = col, .name = "late"};
+        send_change(s, &writes, NULL, &e);
+        model_apply(&m, &e);
+    }
+    struct rng rng = {p->seed + 99};
+    e = (struct event){.kind = EVENT_WRITE, .col = col};
+    fill_write(&rng, &e);
+    send_write(s, &writes, m.collections[col].name, &e);
+    writes_wait(&writes, 0);
+    model_apply(&m, &e);
+    *state = model_state(&m);
+}
+
+static void check(const struct place *p, struct power_disk *d);
+
+static void check_cut(const struct run *r, struct power_disk *d, struct place *p)
+{
+    struct power_disk *cut = power_disk_cut(d, p->n, p->loss, p->seed);
+    uint64_t sum = power_disk_sum(cut) + p->n * 0x9e3779b97f4a7c15u + r->seed;
+    size_t at = (size_t)(sum % SEEN_MAX);
+    while (tally.seen[at] != 0 && tally.seen[at] != sum) at = (at + 1) % SEEN_MAX;
+    if (tally.seen[at] == 0) tally.n_distinct++;
+    tally.seen[at] = sum;
+    tally.n_cuts++;
+    tally.n_by_loss[p->loss]++;
+    if (p->outer != NULL) tally.n_recovery++;
+    check(p, cut);
+    power_disk_free(cut);
+}
+
+/* The opening is cut too, at random operations and after it. */
+static void check_recovery(const struct place *p, struct power_disk *d, size_t n_opened, int shown)
+{
+    struct rng rng = {p->seed * 31 + 7};
+    for (int i = 0; i < RECOVERY_CUTS; i++) {
+        size_t n = i == 0 ? n_opened : rng_below(&rng, (uint32_t)n_opened + 1);
+        struct place inner = {.r = p->r,
+                              .n = n,
+                              .loss = (enum power_loss)rng_below(&rng, POWER_LOSSES),
+                              .seed = rng_next(&rng) >> 40,
+                              .depth = p->depth - 1,
+                              .from = n == n_opened ? shown : p->from,
+                              .to = n == n_opened ? shown : p->to,
+                              .outer = p};
+        check_cut(p->r, d, &inner);
+    }
+}
+
+static void check(const struct place *p, struct power_disk *d)
+{
+    struct rng rng = {p->seed * 17 + 3};
+    struct store *s = open_after(p, d, &rng, "after the cut");
+    uint64_t state = read_state(s);
+    size_t n_opened = power_disk_ops(d);
+    int shown = find_state(p, state);
+    if (shown < 0) {
+        say_what_is_wrong(p, s, d, state);
+        ck_abort_msg("a state that nobody was promised");
+    }
+    write_more(p, s, d, shown, &state);
+    store_close(s);
+    s = open_after(p, d, &rng, "after a clean stop");
+    uint64_t again = read_state(s);
+    if (again != state) say_what_is_wrong(p, s, d, again);
+    ck_assert_msg(again == state, "what was written after the cut is not there");
+    store_close(s);
+    if (p->depth > 0) check_recovery(p, d, n_opened, shown);
+}
+
+/* Events that were acknowledged, and those that had begun, when the disk had done n operations. */
+static void states_at(const struct run *r, struct place *p)
+{
+    p->from = p->to = 0;
+    for (int i = 0; i < r->n_events; i++) {
+        if (r->events[i].acked <= p->n) p->from = i + 1;
+        if (r->events[i].began < p->n) p->to = i + 1;
+    }
+    if (p->to < p->from) p->to = p->from;
+}
+
+static void cut_run(const struct run *r, int n_cuts)
+{
+    struct rng rng = {r->seed * 104729};
+    size_t n_ops = power_disk_ops(r->disk);
+    for (int i = 0; i < n_cuts; i++) {
+        struct place p = {.r = r, .n = rng_below(&rng, (uint32_t)n_ops + 1), .depth = i % 4 == 0 ? 2 : 0};
+        if (i % 2 == 0) /* right before or right after a sync */
+            while (p.n < n_ops && !power_disk_is_sync(r->disk, p.n)) p.n++;
+        if (i % 4 == 2 && p.n < n_ops) p.n++;
+        p.loss = (enum power_loss)rng_below(&rng, POWER_LOSSES);
+        p.seed = rng_next(&rng) >> 40;
+        states_at(r, &p);
+        check_cut(r, r->disk, &p);
+    }
+}
+
+static long from_environment(const char *name, long otherwise)
+{
+    const char *text = getenv(name);
+    long v = text != NULL ? strtol(text, NULL, 10) : 0;
+    return v > 0 ? v : otherwise;
+}
+
+START_TEST(what_was_acknowledged_survives_power_cuts)
+{
+    long seed = from_environment("POWER_SEED", 1), wanted = from_environment("POWER_CUTS", suite_share(CUTS));
+    static struct run r;
+    logger_set_level(LOG_NONE);
+    tally.seen = calloc(SEEN_MAX, sizeof *tally.seen);
+    ck_assert_ptr_nonnull(tally.seen);
+    for (uint64_t i = 0; tally.n_distinct < wanted; i++) {
+        run_live(&r, (uint64_t)seed + i);
+        cut_run(&r, CUTS_A_RUN);
+        power_disk_free(r.disk);
+    }
+    (void)printf("power: seed %ld, %d distinct cuts of %d (%d of them cut a recovery), runs of %zu operations in all\n",
+                 seed, tally.n_distinct, tally.n_cuts, tally.n_recovery, tally.n_ops);
+    for (int i = 0; i < POWER_LOSSES; i++) ck_assert(wanted < 100 || tally.n_by_loss[i] > 0);
+    free(tally.seen);
+}
+END_TEST
+
+TESTS(power, what_was_acknowledged_survives_power_cuts)
