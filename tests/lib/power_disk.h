@@ -37,6 +37,10 @@ bool power_disk_is_sync(struct power_disk *d, size_t n); /* is operation n a syn
 /* After the first n operations. The same disk for the same n, loss and seed. Free it. */
 struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_loss loss, uint64_t seed);
 
+/* From now on the disk lies: a sync of a file or directory of which a path matches `pattern` (fnmatch, a / is matched by a /
+ * only) says that it was done and does nothing. For showing that a test would notice. NULL: it is honest again. */
+void power_disk_lie(struct power_disk *d, const char *pattern);
+
 uint64_t power_disk_sum(struct power_disk *d); /* over all names and bytes */
 
 /* One line a name, with its size, to stderr: for a test that is about to fail. */

@@ -17,9 +17,9 @@
 #include "tests/lib/power_disk.h"
 #include "tests/lib/suite.h"
 
-enum { DIM = 24, N_IDS = 40, ROWS_MAX = 12, COLLECTIONS_MAX = 24, EVENTS_MAX = 256 };
+enum { DIM = 40, N_IDS = 40, ROWS_MAX = 12, COLLECTIONS_MAX = 10, EVENTS_MAX = 128 }; /* a dimension that has codes */
 
-enum event_kind { EVENT_WRITE, EVENT_CREATE, EVENT_DELETE, EVENT_RENAME, EVENT_FORK };
+enum event_kind { EVENT_WRITE, EVENT_CREATE, EVENT_DELETE, EVENT_RENAME, EVENT_FORK, EVENT_RESET };
 
 struct change {
     uint32_t id, vector; /* vector 0: none */
@@ -29,7 +29,7 @@ struct change {
 struct event {
     enum event_kind kind;
     size_t began, acked; /* operations of the disk; acked SIZE_MAX: not yet */
-    int col, fork;       /* indexes in the model; `fork`: of the new one */
+    int col, fork;       /* places in the model; `fork`: of the new one */
     char name[16];       /* create, rename, fork */
     enum batch_kind batch;
     uint32_t n;
@@ -95,6 +95,9 @@ static inline void model_apply(struct model *m, const struct event *e)
     case EVENT_FORK:
         m->collections[e->fork] = *c;
         memcpy(m->collections[e->fork].name, e->name, sizeof c->name);
+        break;
+    case EVENT_RESET:
+        for (int i = 0; i < COLLECTIONS_MAX; i++) m->collections[i].is_live = false;
         break;
     }
 }
@@ -273,6 +276,9 @@ static inline void send_change(struct store *s, struct writes *all, const char *
     case EVENT_FORK:
         ck_ok(store_fork_collection(s, col, str_from_c(e->name), &made, NULL));
         break;
+    case EVENT_RESET:
+        ck_ok(store_reset(s, NULL));
+        break;
     case EVENT_WRITE:
         ck_abort_msg("not a change of the catalog");
     }
@@ -283,85 +289,100 @@ static inline void send_change(struct store *s, struct writes *all, const char *
 
 /* --- asking the store ---------------------------------------------------------------------------------------------- */
 
-static inline uint64_t read_row(const struct snapshot *snapshot, struct row_ref ref, struct arena *a, uint64_t h,
-                                uint32_t *n_sevens)
+/* What is found wrong goes up as ERR_CORRUPT: a test may want to find something. */
+static inline enum err read_row(const struct snapshot *snapshot, struct row_ref ref, struct arena *a, uint64_t *h,
+                                uint32_t *n_sevens, struct errmsg *em)
 {
     struct row row = {0};
     struct meta_entry entry;
     char text[32] = "";
     float v[DIM];
     int document = -1, value = -1;
-    ck_ok(exec_row(snapshot, ref, ROW_ALL, a, &row, NULL));
-    ck_assert(row.id.n > 3 && row.id.n < sizeof text && row.vector != NULL);
+    enum err e = exec_row(snapshot, ref, ROW_ALL, a, &row, em);
+    if (e != ERR_OK) return e;
+    if (row.id.n <= 3 || row.id.n >= sizeof text || row.vector == NULL)
+        return errmsg_set(em, ERR_CORRUPT, "a row without an id or a vector");
     memcpy(text, row.id.p, row.id.n);
     uint32_t id = (uint32_t)atoi(text + 3);
     vector_of((uint32_t)row.vector[0], v);
-    ck_assert_mem_eq(row.vector, v, sizeof v);
+    if (memcmp(row.vector, v, sizeof v) != 0) return errmsg_set(em, ERR_CORRUPT, "a vector of %s", text);
     if (row.document.p != NULL) {
-        ck_assert(row.document.n > 12 && row.document.n < sizeof text);
+        if (row.document.n <= 12 || row.document.n >= sizeof text)
+            return errmsg_set(em, ERR_CORRUPT, "a document of %s", text);
         memcpy(text, row.document.p, row.document.n);
         text[row.document.n] = '\0';
         document = atoi(text + 12);
     }
     if (meta_find(row.meta, STR("k"), &entry)) value = (int)le64_get(entry.payload.p);
     *n_sevens += value == 7;
-    return mixed_row(h, id, (uint32_t)row.vector[0], document, value);
+    *h = mixed_row(*h, id, (uint32_t)row.vector[0], document, value);
+    return ERR_OK;
 }
 
-static inline uint64_t read_collection(struct store *s, const struct catalog_collection *col)
+static inline enum err read_rows(const struct snapshot *snapshot, struct arena *a, uint64_t *h, struct errmsg *em)
 {
-    struct arena a = {0};
-    struct snapshot snapshot;
     struct row_ref *rows;
-    struct errmsg em = {{0}};
     struct value seven = {.type = VALUE_INT, .i = 7};
     struct filter is_seven = {.kind = FILTER_EQ, .key = STR("k"), .values = &seven, .n_values = 1};
     const struct selection everything = {0}, sevens = {.filter = &is_seven};
     uint32_t n = 0, n_sevens = 0;
-    enum err e = store_snapshot(s, col, &a, &snapshot, &em);
-    ck_assert_msg(e == ERR_OK, "collection '" STR_FMT "': %s", STR_ARG(col->name), em.text);
-    ck_ok(exec_get(&snapshot, &everything, UINT32_MAX, 0, &a, &rows, &n, NULL));
-    ck_assert_uint_eq(collection_count(store_collection(col)), n);
-    uint64_t h = name_state(col->name.p, col->name.n);
-    for (uint32_t i = 0; i < n; i++) h = read_row(&snapshot, rows[i], &a, h, &n_sevens);
-    ck_ok(exec_get(&snapshot, &sevens, UINT32_MAX, 0, &a, &rows, &n, NULL));
-    ck_assert_uint_eq(n, n_sevens);
-    snapshot_end(&snapshot);
+    enum err e = exec_get(snapshot, &everything, UINT32_MAX, 0, a, &rows, &n, em);
+    for (uint32_t i = 0; i < n && e == ERR_OK; i++) e = read_row(snapshot, rows[i], a, h, &n_sevens, em);
+    if (e == ERR_OK) e = exec_get(snapshot, &sevens, UINT32_MAX, 0, a, &rows, &n, em);
+    if (e == ERR_OK && n != n_sevens) e = errmsg_set(em, ERR_CORRUPT, "a filter finds %u rows of %u", n, n_sevens);
+    return e;
+}
+
+static inline enum err read_collection(struct store *s, const struct catalog_collection *col, uint64_t *state,
+                                       struct errmsg *em)
+{
+    struct arena a = {0};
+    struct snapshot snapshot;
+    *state = name_state(col->name.p, col->name.n);
+    enum err e = store_snapshot(s, col, &a, &snapshot, em);
+    if (e == ERR_OK) {
+        e = read_rows(&snapshot, &a, state, em);
+        snapshot_end(&snapshot);
+    }
     arena_free(&a);
-    return h;
+    return e;
 }
 
 /* Every checksum of every fragment. */
-static inline void verify_collection(struct store *s, const struct catalog_collection *col)
+static inline enum err verify_collection(struct store *s, const struct catalog_collection *col, struct errmsg *em)
 {
     struct arena a = {0};
     struct segment **list = NULL;
     uint32_t n = 0;
-    struct errmsg em = {{0}};
-    ck_ok(live_hold(s, live_of(col), NULL));
-    ck_ok(collection_fragments(store_collection(col), &a, &list, &n));
+    enum err e = live_hold(s, live_of(col), em);
+    if (e != ERR_OK) return e;
+    e = collection_fragments(store_collection(col), &a, &list, &n);
     for (uint32_t i = 0; i < n; i++) {
-        ck_assert_msg(fragment_verify(list[i], &em) == ERR_OK, "a fragment: %s", em.text);
+        if (e == ERR_OK) e = fragment_verify(list[i], em);
         segment_unref(list[i]);
     }
     live_release(live_of(col));
     arena_free(&a);
+    return e;
 }
 
-static inline uint64_t read_state(struct store *s)
+static inline enum err read_state(struct store *s, uint64_t *state, struct errmsg *em)
 {
     struct arena a = {0};
     const struct catalog_collection **all = NULL;
     size_t n = 0;
-    uint64_t sum = 0;
-    ck_ok(catalog_all_collections(store_catalog(s), &a, &all, &n));
+    *state = 0;
+    enum err e = catalog_all_collections(store_catalog(s), &a, &all, &n);
     for (size_t i = 0; i < n; i++) {
-        sum += read_collection(s, all[i]);
-        verify_collection(s, all[i]);
+        uint64_t one = 0;
+        if (e == ERR_OK) e = read_collection(s, all[i], &one, em);
+        if (e == ERR_OK) e = verify_collection(s, all[i], em);
+        if (e != ERR_OK) errmsg_wrap(em, "collection '" STR_FMT "'", STR_ARG(all[i]->name));
+        *state += one;
         catalog_collection_unref(all[i]);
     }
     arena_free(&a);
-    return sum;
+    return e;
 }
 
 #endif

@@ -1,15 +1,19 @@
 /* test_power.c - a whole store on a disk that loses power (tests/lib/power_disk.h), against what it acknowledged.
  *
- * A run opens a store on an empty disk and lives: writes to several collections, several at a time; collections made,
- * deleted, renamed, forked; flushes, merges, publications, a trimmed and a shrunken log; closing and opening. Then the disk is
+ * A run opens a store on a disk and lives: writes to several collections, several at a time; collections made, deleted,
+ * renamed, forked; a reset; flushes, merges, publications, a trimmed and a shrunken log; closing and opening. Then the disk is
  * rebuilt as a power cut may have left it, before and after syncs and at random operations between, and a store is opened
  * on it:
  *   - it opens, and shows the state after some event from the last acknowledged to the last begun (power_model.h)
- *   - every fragment's checksums hold
+ *   - every fragment's checksums hold, and a filter finds what is there
  *   - it takes another write, and shows it after a clean restart
  *   - cut again while it was opening, the same holds; once it had been open, it never shows another state
+ * and the next run goes on where one of the cuts has left the disk, or begins with an empty one.
  *
- * POWER_CUTS in the environment: how many cuts; POWER_SEED: the seed of the first run. `make power CUTS=2000`.
+ * That all this notices something is a test too: on a disk whose syncs do nothing, for one kind of file or directory at a
+ * time, it must fail.
+ *
+ * POWER_CUTS in the environment: how many distinct cuts; POWER_SEED: the seed of the first run. `make power CUTS=2000`.
  */
 #include "tests/unit/api/power_model.h"
 
@@ -17,11 +21,11 @@
 
 #include "core/logger.h"
 
-enum { CUTS = 240, CUTS_A_RUN = 40, STEPS = 70, RECOVERY_CUTS = 2, SEEN_MAX = 1 << 17 };
+enum { CUTS = 1000, CUTS_A_RUN = 40, LIVES = 4, STEPS = 70, RECOVERY_CUTS = 2, SEEN_MAX = 1 << 20, LIE_RUNS_MAX = 40 };
 
 static struct {
     uint64_t *seen; /* what was cut already: a table of SEEN_MAX sums */
-    int n_cuts, n_distinct, n_recovery, n_by_loss[POWER_LOSSES];
+    int n_cuts, n_distinct, n_recovery, n_runs, n_by_loss[POWER_LOSSES];
     size_t n_ops;
 } tally;
 
@@ -34,8 +38,9 @@ struct run {
     struct writes writes;
     struct event events[EVENTS_MAX];
     uint64_t states[EVENTS_MAX + 1]; /* before and after each event */
-    int n_events, n_names, n_collections;
-    struct model model; /* after all events */
+    int n_events, n_names;
+    struct model base, model; /* before and after all events */
+    bool is_silent;           /* trouble is what is wanted */
 };
 
 /* Where a check is, for its messages. */
@@ -49,12 +54,17 @@ struct place {
     const struct place *outer;
 };
 
-static void say_place(const struct place *p)
+/* Says what has gone wrong, and where; false. */
+static bool trouble(const struct place *p, struct power_disk *d, const char *what, const char *why)
 {
+    if (p->r->is_silent) return false;
+    (void)fprintf(stderr, "%s: %s\n", what, why);
     for (; p != NULL; p = p->outer)
         (void)fprintf(stderr, "seed %llu: cut at operation %zu, loss %d, cut's seed %llu, states %d to %d of %d\n",
                       (unsigned long long)p->r->seed, p->n, (int)p->loss, (unsigned long long)p->seed, p->from, p->to,
                       p->r->n_events);
+    power_disk_print(d);
+    return false;
 }
 
 /* --- a run --------------------------------------------------------------------------------------------------------- */
@@ -104,35 +114,30 @@ static void fill_write(struct rng *rng, struct event *e)
     }
 }
 
-/* A live collection of the model; -1: there is none. */
-static int some_collection(struct run *r)
+/* A live collection of the model, or a place for a new one; -1: there is none. */
+static int some_collection(struct run *r, bool is_live)
 {
-    int live[COLLECTIONS_MAX], n = 0;
-    for (int i = 0; i < r->n_collections; i++)
-        if (r->model.collections[i].is_live) live[n++] = i;
-    return n > 0 ? live[rng_below(&r->rng, (uint32_t)n)] : -1;
-}
-
-static int count_collections(const struct run *r)
-{
-    int n = 0;
-    for (int i = 0; i < r->n_collections; i++) n += r->model.collections[i].is_live;
-    return n;
+    int list[COLLECTIONS_MAX], n = 0;
+    for (int i = 0; i < COLLECTIONS_MAX; i++)
+        if (r->model.collections[i].is_live == is_live) list[n++] = i;
+    return n > 0 ? list[rng_below(&r->rng, (uint32_t)n)] : -1;
 }
 
 static void step_create(struct run *r)
 {
-    if (count_collections(r) > 4 || r->n_collections == COLLECTIONS_MAX) return;
-    struct event *e = new_event(r, EVENT_CREATE, r->n_collections++);
+    int place = some_collection(r, false);
+    if (place < 0) return;
+    struct event *e = new_event(r, EVENT_CREATE, place);
     send_change(r->s, &r->writes, NULL, e);
     note_state(r);
 }
 
 static void step_change(struct run *r, int col, enum event_kind kind)
 {
-    if (kind == EVENT_FORK && (count_collections(r) > 5 || r->n_collections == COLLECTIONS_MAX)) return;
+    int place = some_collection(r, false);
+    if (kind == EVENT_FORK && place < 0) return;
     struct event *e = new_event(r, kind, col);
-    if (kind == EVENT_FORK) e->fork = r->n_collections++;
+    e->fork = place;
     send_change(r->s, &r->writes, r->model.collections[col].name, e);
     note_state(r);
 }
@@ -169,7 +174,7 @@ static void step_compact(struct run *r, int col)
 
 static void step(struct run *r)
 {
-    int col = some_collection(r);
+    int col = some_collection(r, true);
     uint32_t dice = rng_below(&r->rng, 100);
     if (col < 0 || dice < 5)
         step_create(r);
@@ -179,8 +184,10 @@ static void step(struct run *r)
         step_change(r, col, EVENT_DELETE);
     else if (dice < 78)
         step_change(r, col, EVENT_RENAME);
-    else if (dice < 84)
+    else if (dice < 83)
         step_change(r, col, EVENT_FORK);
+    else if (dice < 84)
+        step_change(r, col, rng_below(&r->rng, 4) == 0 ? EVENT_RESET : EVENT_FORK);
     else if (dice < 92)
         step_compact(r, col);
     else if (dice < 96)
@@ -191,35 +198,43 @@ static void step(struct run *r)
     }
 }
 
-/* Lives, and leaves the store open or closed: the disk has everything. */
+/* Lives on r->disk, which shows r->base, and closes. */
 static void run_live(struct run *r, uint64_t seed)
 {
-    *r = (struct run){.seed = seed, .rng = {seed * 7919}, .disk = power_disk_new()};
+    r->seed = seed;
+    r->rng.s = seed * 7919;
     r->o = (struct store_options){.path = "/data", .vfs = power_disk_vfs(r->disk), .flush_rows = 24};
     r->o.wal = (struct wal_options){.segment_bytes = 16 << 10, .keep_segments = 2};
+    r->n_events = 0;
+    r->model = r->base;
+    r->states[0] = model_state(&r->model);
     writes_init(&r->writes, r->disk);
     run_open(r);
     for (int i = 0; i < STEPS; i++) step(r);
     run_close(r);
     tally.n_ops += power_disk_ops(r->disk);
+    tally.n_runs++;
+}
+
+static void model_at(const struct run *r, int n_events, struct model *m)
+{
+    *m = r->base;
+    for (int i = 0; i < n_events; i++) model_apply(m, &r->events[i]);
 }
 
 /* --- a check ------------------------------------------------------------------------------------------------------- */
 
-static struct store *open_after(const struct place *p, struct power_disk *d, struct rng *rng, const char *when)
+/* Opens, reads everything, and stays open. False: trouble. */
+static bool open_and_read(const struct place *p, struct power_disk *d, struct store **s, uint64_t *state)
 {
-    struct store *s = NULL;
     struct errmsg em = {{0}};
     struct store_options o = p->r->o;
     o.vfs = power_disk_vfs(d);
-    o.no_compactor = rng_below(rng, 4) != 0;
-    enum err e = store_open(&s, &o, &em);
-    if (e != ERR_OK) {
-        say_place(p);
-        power_disk_print(d);
-        ck_abort_msg("%s: %s: %s", when, err_text(e), em.text);
-    }
-    return s;
+    o.no_compactor = p->seed % 4 != 0;
+    if (store_open(s, &o, &em) != ERR_OK) return trouble(p, d, "open", em.text);
+    if (read_state(*s, state, &em) == ERR_OK) return true;
+    store_close(*s);
+    return trouble(p, d, "read", em.text);
 }
 
 static int find_state(const struct place *p, uint64_t state)
@@ -229,58 +244,55 @@ static int find_state(const struct place *p, uint64_t state)
     return -1;
 }
 
-static void say_what_is_wrong(const struct place *p, struct store *s, struct power_disk *d, uint64_t state)
+static void say_difference(const struct place *p, struct store *s, uint64_t state)
 {
     static struct model m;
-    say_place(p);
-    power_disk_print(d);
     for (int i = 0; i <= p->r->n_events; i++)
         if (p->r->states[i] == state) (void)fprintf(stderr, "it shows the state after %d events\n", i);
-    memset(&m, 0, sizeof m);
-    for (int i = 0; i < p->from; i++) model_apply(&m, &p->r->events[i]);
+    model_at(p->r, p->from, &m);
     for (int i = 0; i < COLLECTIONS_MAX; i++) {
         if (!m.collections[i].is_live) continue;
+        uint64_t one = 0;
         const struct catalog_collection *col = find_collection(s, m.collections[i].name);
-        bool is_same = col != NULL && read_collection(s, col) == model_collection_state(&m.collections[i]);
+        bool is_read = col != NULL && read_collection(s, col, &one, NULL) == ERR_OK;
+        bool is_same = is_read && one == model_collection_state(&m.collections[i]);
         (void)fprintf(stderr, "  %s: %s\n", m.collections[i].name,
                       col == NULL ? "is not there" : (is_same ? "as acknowledged" : "other rows"));
         catalog_collection_unref(col);
     }
 }
 
-/* One more write, to a collection that the state has or to a new one; *state becomes the one after it. */
-static void write_more(const struct place *p, struct store *s, struct power_disk *d, int shown, uint64_t *state)
+/* One more write, to a collection that the state has or to a new one; the state after it. */
+static uint64_t write_more(const struct place *p, struct store *s, struct power_disk *d, int shown)
 {
     static struct model m;
     static struct event e;
     struct writes writes;
+    struct rng rng = {p->seed + 99};
     int col = -1;
     writes_init(&writes, d);
-    memset(&m, 0, sizeof m);
-    for (int i = 0; i < shown; i++) model_apply(&m, &p->r->events[i]);
+    model_at(p->r, shown, &m);
     for (int i = 0; i < COLLECTIONS_MAX && col < 0; i++)
         if (m.collections[i].is_live) col = i;
     if (col < 0) {
-        col = COLLECTIONS_MAX - 1;
+        col = 0;
         e = (struct event){.kind = EVENT_CREATE, .col = col, .name = "late"};
         send_change(s, &writes, NULL, &e);
         model_apply(&m, &e);
     }
-    struct rng rng = {p->seed + 99};
     e = (struct event){.kind = EVENT_WRITE, .col = col};
     fill_write(&rng, &e);
     send_write(s, &writes, m.collections[col].name, &e);
     writes_wait(&writes, 0);
     model_apply(&m, &e);
-    *state = model_state(&m);
+    return model_state(&m);
 }
 
-static void check(const struct place *p, struct power_disk *d);
+static bool check(const struct place *p, struct power_disk *d);
 
-static void check_cut(const struct run *r, struct power_disk *d, struct place *p)
+static void count_cut(const struct place *p, struct power_disk *cut)
 {
-    struct power_disk *cut = power_disk_cut(d, p->n, p->loss, p->seed);
-    uint64_t sum = power_disk_sum(cut) + p->n * 0x9e3779b97f4a7c15u + r->seed;
+    uint64_t sum = power_disk_sum(cut) + p->n * 0x9e3779b97f4a7c15u + p->r->seed;
     size_t at = (size_t)(sum % SEEN_MAX);
     while (tally.seen[at] != 0 && tally.seen[at] != sum) at = (at + 1) % SEEN_MAX;
     if (tally.seen[at] == 0) tally.n_distinct++;
@@ -288,12 +300,19 @@ static void check_cut(const struct run *r, struct power_disk *d, struct place *p
     tally.n_cuts++;
     tally.n_by_loss[p->loss]++;
     if (p->outer != NULL) tally.n_recovery++;
-    check(p, cut);
+}
+
+static bool check_cut(struct power_disk *d, const struct place *p)
+{
+    struct power_disk *cut = power_disk_cut(d, p->n, p->loss, p->seed);
+    count_cut(p, cut);
+    bool is_good = check(p, cut);
     power_disk_free(cut);
+    return is_good;
 }
 
 /* The opening is cut too, at random operations and after it. */
-static void check_recovery(const struct place *p, struct power_disk *d, size_t n_opened, int shown)
+static bool check_recovery(const struct place *p, struct power_disk *d, size_t n_opened, int shown)
 {
     struct rng rng = {p->seed * 31 + 7};
     for (int i = 0; i < RECOVERY_CUTS; i++) {
@@ -306,32 +325,35 @@ static void check_recovery(const struct place *p, struct power_disk *d, size_t n
                               .from = n == n_opened ? shown : p->from,
                               .to = n == n_opened ? shown : p->to,
                               .outer = p};
-        check_cut(p->r, d, &inner);
+        if (!check_cut(d, &inner)) return false;
     }
+    return true;
 }
 
-static void check(const struct place *p, struct power_disk *d)
+static bool check(const struct place *p, struct power_disk *d)
 {
-    struct rng rng = {p->seed * 17 + 3};
-    struct store *s = open_after(p, d, &rng, "after the cut");
-    uint64_t state = read_state(s);
+    struct store *s = NULL;
+    uint64_t state = 0, again = 0;
+    if (!open_and_read(p, d, &s, &state)) return false;
     size_t n_opened = power_disk_ops(d);
     int shown = find_state(p, state);
     if (shown < 0) {
-        say_what_is_wrong(p, s, d, state);
-        ck_abort_msg("a state that nobody was promised");
+        (void)trouble(p, d, "after the cut", "a state that nobody was promised");
+        if (!p->r->is_silent) say_difference(p, s, state);
+        store_close(s);
+        return false;
     }
-    write_more(p, s, d, shown, &state);
+    state = write_more(p, s, d, shown);
     store_close(s);
-    s = open_after(p, d, &rng, "after a clean stop");
-    uint64_t again = read_state(s);
-    if (again != state) say_what_is_wrong(p, s, d, again);
-    ck_assert_msg(again == state, "what was written after the cut is not there");
+    if (!open_and_read(p, d, &s, &again)) return false;
     store_close(s);
-    if (p->depth > 0) check_recovery(p, d, n_opened, shown);
+    if (again != state) return trouble(p, d, "after a clean stop", "what was written after the cut is not there");
+    return p->depth == 0 || check_recovery(p, d, n_opened, shown);
 }
 
-/* Events that were acknowledged, and those that had begun, when the disk had done n operations. */
+/* --- many of them -------------------------------------------------------------------------------------------------- */
+
+/* Events that were acknowledged, and those that had begun, when the disk had done so many operations. */
 static void states_at(const struct run *r, struct place *p)
 {
     p->from = p->to = 0;
@@ -342,20 +364,60 @@ static void states_at(const struct run *r, struct place *p)
     if (p->to < p->from) p->to = p->from;
 }
 
-static void cut_run(const struct run *r, int n_cuts)
+static struct place random_place(const struct run *r, struct rng *rng, int i)
+{
+    size_t n_ops = power_disk_ops(r->disk);
+    struct place p = {.r = r, .n = rng_below(rng, (uint32_t)n_ops + 1), .depth = i % 4 == 0 ? 2 : 0};
+    if (i % 2 == 0) /* right before or right after a sync */
+        while (p.n < n_ops && !power_disk_is_sync(r->disk, p.n)) p.n++;
+    if (i % 4 == 2 && p.n < n_ops) p.n++;
+    p.loss = (enum power_loss)rng_below(rng, POWER_LOSSES);
+    p.seed = rng_next(rng) >> 40;
+    states_at(r, &p);
+    return p;
+}
+
+static bool cut_run(const struct run *r, int n_cuts)
 {
     struct rng rng = {r->seed * 104729};
-    size_t n_ops = power_disk_ops(r->disk);
     for (int i = 0; i < n_cuts; i++) {
-        struct place p = {.r = r, .n = rng_below(&rng, (uint32_t)n_ops + 1), .depth = i % 4 == 0 ? 2 : 0};
-        if (i % 2 == 0) /* right before or right after a sync */
-            while (p.n < n_ops && !power_disk_is_sync(r->disk, p.n)) p.n++;
-        if (i % 4 == 2 && p.n < n_ops) p.n++;
-        p.loss = (enum power_loss)rng_below(&rng, POWER_LOSSES);
-        p.seed = rng_next(&rng) >> 40;
-        states_at(r, &p);
-        check_cut(r, r->disk, &p);
+        struct place p = random_place(r, &rng, i);
+        if (!check_cut(r->disk, &p)) return false;
     }
+    return true;
+}
+
+/* The next run begins where a cut of this one has left the disk, once it was opened. */
+static void go_on_from_a_cut(struct run *r)
+{
+    struct rng rng = {r->seed * 7907};
+    struct store *s = NULL;
+    uint64_t state = 0;
+    struct place p = random_place(r, &rng, 1);
+    struct power_disk *cut = power_disk_cut(r->disk, p.n, p.loss, p.seed);
+    ck_assert(open_and_read(&p, cut, &s, &state));
+    int shown = find_state(&p, state);
+    ck_assert_int_ge(shown, 0);
+    store_close(s);
+    model_at(r, shown, &r->model);
+    r->base = r->model;
+    power_disk_free(r->disk);
+    r->disk = power_disk_cut(cut, power_disk_ops(cut), POWER_KEEP, 0); /* what it has done is not to be cut again */
+    power_disk_free(cut);
+}
+
+static void run_begin(struct run *r)
+{
+    power_disk_free(r->disk);
+    *r = (struct run){.disk = power_disk_new()};
+}
+
+static void tally_begin(void)
+{
+    free(tally.seen);
+    memset(&tally, 0, sizeof tally);
+    tally.seen = calloc(SEEN_MAX, sizeof *tally.seen);
+    ck_assert_ptr_nonnull(tally.seen);
 }
 
 static long from_environment(const char *name, long otherwise)
@@ -370,18 +432,52 @@ START_TEST(what_was_acknowledged_survives_power_cuts)
     long seed = from_environment("POWER_SEED", 1), wanted = from_environment("POWER_CUTS", suite_share(CUTS));
     static struct run r;
     logger_set_level(LOG_NONE);
-    tally.seen = calloc(SEEN_MAX, sizeof *tally.seen);
-    ck_assert_ptr_nonnull(tally.seen);
-    for (uint64_t i = 0; tally.n_distinct < wanted; i++) {
-        run_live(&r, (uint64_t)seed + i);
-        cut_run(&r, CUTS_A_RUN);
-        power_disk_free(r.disk);
+    tally_begin();
+    ck_assert_int_lt(wanted, SEEN_MAX / 2);
+    for (long i = 0; tally.n_distinct < wanted; i++) {
+        if (i % LIVES == 0)
+            run_begin(&r);
+        else
+            go_on_from_a_cut(&r);
+        run_live(&r, (uint64_t)(seed + i));
+        ck_assert_msg(cut_run(&r, CUTS_A_RUN), "seed %ld: see above", seed + i);
     }
-    (void)printf("power: seed %ld, %d distinct cuts of %d (%d of them cut a recovery), runs of %zu operations in all\n",
-                 seed, tally.n_distinct, tally.n_cuts, tally.n_recovery, tally.n_ops);
+    (void)printf("power: seed %ld, %d distinct cuts of %d, %d of them while recovering from another, in %d runs of %zu "
+                 "operations in all\n",
+                 seed, tally.n_distinct, tally.n_cuts, tally.n_recovery, tally.n_runs, tally.n_ops);
     for (int i = 0; i < POWER_LOSSES; i++) ck_assert(wanted < 100 || tally.n_by_loss[i] > 0);
-    free(tally.seen);
+    power_disk_free(r.disk);
 }
 END_TEST
 
-TESTS(power, what_was_acknowledged_survives_power_cuts)
+START_TEST(a_disk_that_does_not_sync_is_noticed)
+{
+    static const char *const lies[] = {
+        "/data/wal/*.log",
+        "/data/wal",
+        "/data/catalog.sqlite3",
+        "/data/catalog.sqlite3-wal",
+        "/data",
+        "/data/collections/*/*.fragment",
+        "/data/collections/*/*.manifest",
+        "/data/collections/*",
+    };
+    static struct run r;
+    logger_set_level(LOG_NONE);
+    tally_begin();
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        bool is_noticed = false;
+        for (uint64_t seed = 1; seed <= LIE_RUNS_MAX && !is_noticed; seed++) {
+            run_begin(&r);
+            r.is_silent = true;
+            power_disk_lie(r.disk, lies[i]);
+            run_live(&r, seed);
+            is_noticed = !cut_run(&r, CUTS_A_RUN);
+        }
+        ck_assert_msg(is_noticed, "nothing is noticed when %s is not synced", lies[i]);
+    }
+    power_disk_free(r.disk);
+}
+END_TEST
+
+TESTS(power, what_was_acknowledged_survives_power_cuts, a_disk_that_does_not_sync_is_noticed)
