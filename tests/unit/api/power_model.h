@@ -17,7 +17,13 @@
 #include "tests/lib/power_disk.h"
 #include "tests/lib/suite.h"
 
-enum { DIM = 40, N_IDS = 40, ROWS_MAX = 12, COLLECTIONS_MAX = 10, EVENTS_MAX = 128 }; /* a dimension that has codes */
+enum { DIM = 40, N_IDS = 40, ROWS_MAX = 12, COLLECTIONS_MAX = 10, EVENTS_MAX = 512 }; /* a dimension that has codes */
+enum {
+    DOCUMENTS = 1000,
+    LONG_DOCUMENT = 980,
+    LONG_BYTES = 24000,
+    SHORT_BYTES = 32
+}; /* longer than a segment of the log */
 
 enum event_kind { EVENT_WRITE, EVENT_CREATE, EVENT_DELETE, EVENT_RENAME, EVENT_FORK, EVENT_RESET };
 
@@ -147,6 +153,15 @@ static inline void vector_of(uint32_t vector, float *v)
     for (uint32_t k = 1; k < DIM; k++) v[k] = (float)((vector * 31 + k * k * 17) % 211) - 105;
 }
 
+/* The text of a document: its number, and from LONG_DOCUMENT on a long rest. */
+static inline struct str document_of(int document, char *text)
+{
+    int n = sprintf(text, "text number %d.", document);
+    if (document < LONG_DOCUMENT) return str_of(text, (size_t)n);
+    for (; n < LONG_BYTES; n++) text[n] = (char)('a' + (document + n * n) % 26);
+    return str_of(text, LONG_BYTES);
+}
+
 static inline const struct catalog_collection *find_collection(struct store *s, const char *name)
 {
     return catalog_collection_by_name(store_catalog(s), STR("default_tenant"), STR("default_database"),
@@ -155,7 +170,9 @@ static inline const struct catalog_collection *find_collection(struct store *s, 
 
 static inline void build_block(const struct event *e, struct bytes *block)
 {
-    char texts[ROWS_MAX][16], docs[ROWS_MAX][32];
+    char texts[ROWS_MAX][16];
+    char *docs = malloc((size_t)ROWS_MAX * LONG_BYTES);
+    ck_assert_ptr_nonnull(docs);
     float vectors[ROWS_MAX * DIM];
     struct str ids[ROWS_MAX], documents[ROWS_MAX];
     struct bytes metas[ROWS_MAX];
@@ -169,7 +186,7 @@ static inline void build_block(const struct event *e, struct bytes *block)
         metas[i] = (struct bytes){NULL, 0};
         has_vector[i] = x->vector != 0;
         if (x->vector != 0) vector_of(x->vector, vectors + DIM * n_vectors++);
-        if (x->document >= 0) documents[i] = str_of(docs[i], (size_t)sprintf(docs[i], "text number %d.", x->document));
+        if (x->document >= 0) documents[i] = document_of(x->document, docs + (size_t)i * LONG_BYTES);
         if (x->value >= 0) {
             struct value v = {.type = VALUE_INT, .i = x->value};
             meta_put(&packed[i], STR("k"), &v);
@@ -188,6 +205,7 @@ static inline void build_block(const struct event *e, struct bytes *block)
     };
     ck_ok(batch_build(&in, block, NULL));
     for (uint32_t i = 0; i < e->n; i++) buf_free(&packed[i]);
+    free(docs);
 }
 
 /* Writes on their way. */
@@ -307,11 +325,10 @@ static inline enum err read_row(const struct snapshot *snapshot, struct row_ref 
     vector_of((uint32_t)row.vector[0], v);
     if (memcmp(row.vector, v, sizeof v) != 0) return errmsg_set(em, ERR_CORRUPT, "a vector of %s", text);
     if (row.document.p != NULL) {
-        if (row.document.n <= 12 || row.document.n >= sizeof text)
-            return errmsg_set(em, ERR_CORRUPT, "a document of %s", text);
-        memcpy(text, row.document.p, row.document.n);
-        text[row.document.n] = '\0';
-        document = atoi(text + 12);
+        static _Thread_local char expected[LONG_BYTES];
+        document = row.document.n > 12 ? atoi(row.document.p + 12) : -1; /* a point follows the digits */
+        if (document < 0 || document >= DOCUMENTS || !str_eq(row.document, document_of(document, expected)))
+            return errmsg_set(em, ERR_CORRUPT, "the document of %s", text);
     }
     if (meta_find(row.meta, STR("k"), &entry)) value = (int)le64_get(entry.payload.p);
     *n_sevens += value == 7;

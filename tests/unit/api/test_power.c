@@ -1,7 +1,8 @@
 /* test_power.c - a whole store on a disk that loses power (tests/lib/power_disk.h), against what it acknowledged.
  *
  * A run opens a store on a disk and lives: writes to several collections, several at a time; collections made, deleted,
- * renamed, forked; a reset; flushes, merges, publications, a trimmed and a shrunken log; closing and opening. Then the disk is
+ * renamed, forked; a reset; flushes, merges, publications, a trimmed and a shrunken log; a folded-in log of the catalog;
+ * closing and opening. Then the disk is
  * rebuilt as a power cut may have left it, before and after syncs and at random operations between, and a store is opened
  * on it:
  *   - it opens, and shows the state after some event from the last acknowledged to the last begun (power_model.h)
@@ -21,7 +22,16 @@
 
 #include "core/logger.h"
 
-enum { CUTS = 1000, CUTS_A_RUN = 40, LIVES = 4, STEPS = 70, RECOVERY_CUTS = 2, SEEN_MAX = 1 << 20, LIE_RUNS_MAX = 40 };
+enum {
+    CUTS = 1000,
+    NAMES_EVERY = 8,
+    CUTS_A_RUN = 40,
+    LIVES = 4,
+    STEPS = 70,
+    RECOVERY_CUTS = 2,
+    SEEN_MAX = 1 << 20,
+    LIE_RUNS_MAX = 40
+};
 
 static struct {
     uint64_t *seen; /* what was cut already: a table of SEEN_MAX sums */
@@ -99,6 +109,13 @@ static void note_state(struct run *r)
     r->states[r->n_events] = model_state(&r->model);
 }
 
+/* A document; -1: none. Long ones are rare. */
+static int some_document(struct rng *rng)
+{
+    if (rng_below(rng, 2) == 0) return -1;
+    return (int)rng_below(rng, rng_below(rng, 10) == 0 ? DOCUMENTS : LONG_DOCUMENT);
+}
+
 static void fill_write(struct rng *rng, struct event *e)
 {
     e->batch = (enum batch_kind)(BATCH_ADD + rng_below(rng, 4));
@@ -108,7 +125,7 @@ static void fill_write(struct rng *rng, struct event *e)
         e->changes[i] = (struct change){
             .id = rng_below(rng, N_IDS),
             .vector = is_part && rng_below(rng, 2) == 0 ? 0 : 1 + rng_below(rng, 100000),
-            .document = rng_below(rng, 2) == 0 ? -1 : (int)rng_below(rng, 1000),
+            .document = some_document(rng),
             .value = rng_below(rng, 2) == 0 ? -1 : (int)rng_below(rng, 12),
         };
     }
@@ -168,14 +185,22 @@ static void step_compact(struct run *r, int col)
     if (n > 1) ck_ok(merge_fragments(r->s, c, list, n, NULL));
     for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
     live_release(live_of(c));
+    if (rng_below(&r->rng, 2) == 0) (void)live_close(live_of(c)); /* it is opened again by whoever wants it */
     catalog_collection_unref(c);
     arena_free(&a);
+}
+
+/* The catalog's own log is folded in when it has grown for long: this is what makes it grow. */
+static void step_many_names(struct run *r, int col)
+{
+    while (r->n_events < EVENTS_MAX - STEPS) step_change(r, col, EVENT_RENAME);
 }
 
 static void step(struct run *r)
 {
     int col = some_collection(r, true);
     uint32_t dice = rng_below(&r->rng, 100);
+    if (col >= 0 && r->seed % NAMES_EVERY == 0 && r->n_events == 20) step_many_names(r, col);
     if (col < 0 || dice < 5)
         step_create(r);
     else if (dice < 70)
