@@ -27,8 +27,11 @@ struct restoring {
     const struct restore *r;
     struct backup_list list;
     struct vfs_file *lock;
-    char aside[RESTORE_PATH_MAX]; /* path.restoring-STAMP */
-    char *block;                  /* COPY_BYTES */
+    bool is_empty;                                   /* `path`, or absent */
+    char aside[RESTORE_PATH_MAX];                    /* path.restoring-STAMP */
+    char before[RESTORE_PATH_MAX];                   /* path.before-STAMP */
+    char from[BACKUP_PATH_MAX], to[BACKUP_PATH_MAX]; /* scratch: of what is being worked on; here, for they are large */
+    char *block;                                     /* COPY_BYTES */
     uint64_t n_records;
 };
 
@@ -55,56 +58,54 @@ static enum err copy_bytes(struct restoring *o, struct vfs_file *from, struct vf
 
 static enum err copy_file(struct restoring *o, const struct backup_file *file, struct errmsg *em)
 {
-    char from[BACKUP_PATH_MAX], to[BACKUP_PATH_MAX];
     struct vfs_file *in = NULL, *out = NULL;
-    if (!vfs_join(from, sizeof from, o->r->from, file->name.p) || !vfs_join(to, sizeof to, o->aside, file->name.p))
+    if (!vfs_join(o->from, sizeof o->from, o->r->from, file->name.p) ||
+        !vfs_join(o->to, sizeof o->to, o->aside, file->name.p))
         return errmsg_set(em, ERR_INVALID, "a path is too long");
-    enum err e = o->v->open(o->v->ctx, from, VFS_READ, &in, em);
+    enum err e = o->v->open(o->v->ctx, o->from, VFS_READ, &in, em);
     if (e == ERR_NOT_FOUND) e = errmsg_set(em, ERR_CORRUPT, "it is missing");
-    if (e == ERR_OK) e = o->v->open(o->v->ctx, to, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &out, em);
+    if (e == ERR_OK) e = o->v->open(o->v->ctx, o->to, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &out, em);
     if (e == ERR_OK) e = copy_bytes(o, in, out, file, em);
     if (out != NULL) o->v->close(out);
     if (in != NULL) o->v->close(in);
-    if (e != ERR_OK) errmsg_wrap(em, "%s", from);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", o->from);
     return e;
 }
 
 /* The directory that `name` is in, made if it is not there yet. */
 static enum err make_parent(struct restoring *o, struct str name, struct errmsg *em)
 {
-    char part[256], dir[BACKUP_PATH_MAX];
+    char part[256];
     size_t n = name.n;
     while (n > 0 && name.p[n - 1] != '/') n--;
     if (n == 0) return ERR_OK;
     if (n > sizeof part) return errmsg_set(em, ERR_CORRUPT, "a name in the backup's list is too long");
     memcpy(part, name.p, n - 1);
     part[n - 1] = '\0';
-    if (!vfs_join(dir, sizeof dir, o->aside, part)) return errmsg_set(em, ERR_INVALID, "a path is too long");
-    return o->v->make_dir(o->v->ctx, dir, em);
+    if (!vfs_join(o->to, sizeof o->to, o->aside, part)) return errmsg_set(em, ERR_INVALID, "a path is too long");
+    return o->v->make_dir(o->v->ctx, o->to, em);
 }
 
 static enum err sync_parent(struct restoring *o, struct str name, struct errmsg *em)
 {
-    char path[BACKUP_PATH_MAX];
-    if (!vfs_join(path, sizeof path, o->aside, name.p)) return errmsg_set(em, ERR_INVALID, "a path is too long");
-    *strrchr(path, '/') = '\0';
-    return o->v->sync_dir(o->v->ctx, path, em);
+    if (!vfs_join(o->to, sizeof o->to, o->aside, name.p)) return errmsg_set(em, ERR_INVALID, "a path is too long");
+    *strrchr(o->to, '/') = '\0';
+    return o->v->sync_dir(o->v->ctx, o->to, em);
 }
 
 /* Files of one directory stand together in the list, and a directory's sync when the next one begins covers them all. */
 static enum err copy_files(struct restoring *o, struct errmsg *em)
 {
-    char collections[BACKUP_PATH_MAX];
-    if (!vfs_join(collections, sizeof collections, o->aside, "collections"))
+    if (!vfs_join(o->to, sizeof o->to, o->aside, "collections"))
         return errmsg_set(em, ERR_INVALID, "a path is too long");
-    enum err e = o->v->make_dir(o->v->ctx, collections, em); /* and what it is in */
+    enum err e = o->v->make_dir(o->v->ctx, o->to, em); /* and what it is in */
     for (size_t i = 0; i < o->list.n && e == ERR_OK; i++) {
         const struct backup_file *f = &o->list.files[i];
         e = make_parent(o, f->name, em);
         if (e == ERR_OK) e = copy_file(o, f, em);
     }
     for (size_t i = 0; i < o->list.n && e == ERR_OK; i++) e = sync_parent(o, o->list.files[i].name, em);
-    if (e == ERR_OK) e = o->v->sync_dir(o->v->ctx, collections, em);
+    if (e == ERR_OK) e = sync_parent(o, STR("collections/."), em);
     return e == ERR_OK ? o->v->sync_dir(o->v->ctx, o->aside, em) : e;
 }
 
@@ -166,43 +167,38 @@ static enum err verify(struct restoring *o, struct errmsg *em)
 
 static enum err sync_around(struct restoring *o, struct errmsg *em)
 {
-    char parent[RESTORE_PATH_MAX];
-    (void)snprintf(parent, sizeof parent, "%s", o->r->path);
-    char *slash = strrchr(parent, '/');
+    (void)snprintf(o->to, sizeof o->to, "%s", o->r->path);
+    char *slash = strrchr(o->to, '/');
     if (slash == NULL) return o->v->sync_dir(o->v->ctx, ".", em);
-    slash[slash == parent ? 1 : 0] = '\0';
-    return o->v->sync_dir(o->v->ctx, parent, em);
+    slash[slash == o->to ? 1 : 0] = '\0';
+    return o->v->sync_dir(o->v->ctx, o->to, em);
 }
 
-/* The two names at once, or one after the other where that cannot be. *before: where the former is now. */
-static enum err exchange(struct restoring *o, const char *before, char where[RESTORE_PATH_MAX], struct errmsg *em)
+/* The two names at once, or one after the other where that cannot be. *where: where the former is now. */
+static enum err exchange(struct restoring *o, const char **where, struct errmsg *em)
 {
     const char *path = o->r->path;
     enum err e = o->v->exchange(o->v->ctx, o->aside, path, em);
     if (e == ERR_OK) {
-        bool is_renamed = o->v->rename(o->v->ctx, o->aside, before, NULL) == ERR_OK;
-        (void)snprintf(where, RESTORE_PATH_MAX, "%s", is_renamed ? before : o->aside);
+        *where = o->v->rename(o->v->ctx, o->aside, o->before, NULL) == ERR_OK ? o->before : o->aside;
         return ERR_OK;
     }
     if (e != ERR_UNSUPPORTED) return e;
-    e = o->v->rename(o->v->ctx, path, before, em);
+    e = o->v->rename(o->v->ctx, path, o->before, em);
     if (e != ERR_OK) return e;
     e = o->v->rename(o->v->ctx, o->aside, path, em);
     if (e == ERR_OK)
-        (void)snprintf(where, RESTORE_PATH_MAX, "%s", before);
-    else if (o->v->rename(o->v->ctx, before, path, NULL) != ERR_OK)
-        errmsg_wrap(em, "what was in %s is in %s now", path, before);
+        *where = o->before;
+    else if (o->v->rename(o->v->ctx, o->before, path, NULL) != ERR_OK)
+        errmsg_wrap(em, "what was in %s is in %s now", path, o->before);
     return e;
 }
 
-static enum err take_place(struct restoring *o, bool is_empty, char where[RESTORE_PATH_MAX], struct errmsg *em)
+static enum err take_place(struct restoring *o, const char **where, struct errmsg *em)
 {
-    char before[RESTORE_PATH_MAX];
-    int n = snprintf(before, sizeof before, "%s.before-%s", o->r->path, o->r->stamp);
-    if (n < 0 || (size_t)n >= sizeof before) return errmsg_set(em, ERR_INVALID, "the path is too long");
-    enum err e = is_empty ? o->v->rename(o->v->ctx, o->aside, o->r->path, em) : exchange(o, before, where, em);
-    if (e != ERR_OK) return e;
     struct errmsg sync = {{0}};
+    enum err e = o->is_empty ? o->v->rename(o->v->ctx, o->aside, o->r->path, em) : exchange(o, where, em);
+    if (e != ERR_OK) return e;
     if (sync_around(o, &sync) != ERR_OK)
         log_warn("%s: the restored directory is in place, but a power cut may undo it", sync.text);
     return ERR_OK;
@@ -210,16 +206,22 @@ static enum err take_place(struct restoring *o, bool is_empty, char where[RESTOR
 
 /* --- all of it --------------------------------------------------------------------------------------------------- */
 
-static enum err prepare(struct restoring *o, bool *is_empty, struct errmsg *em)
+static bool set_name(const struct restoring *o, char out[RESTORE_PATH_MAX], const char *word)
+{
+    int n = snprintf(out, RESTORE_PATH_MAX, "%s.%s-%s", o->r->path, word, o->r->stamp);
+    return n >= 0 && n < RESTORE_PATH_MAX;
+}
+
+static enum err prepare(struct restoring *o, struct errmsg *em)
 {
     bool is_there, is_free;
-    int n = snprintf(o->aside, sizeof o->aside, "%s.restoring-%s", o->r->path, o->r->stamp);
-    if (n < 0 || (size_t)n >= sizeof o->aside) return errmsg_set(em, ERR_INVALID, "the path is too long");
+    if (!set_name(o, o->aside, "restoring") || !set_name(o, o->before, "before"))
+        return errmsg_set(em, ERR_INVALID, "the path is too long");
     enum err e = backup_list_read(o->v, o->r->from, &o->list, em);
-    if (e == ERR_OK) e = vfs_look_at_dir(o->v, o->r->path, &is_there, is_empty, em);
-    if (e == ERR_OK && !*is_empty && !o->r->replaces)
+    if (e == ERR_OK) e = vfs_look_at_dir(o->v, o->r->path, &is_there, &o->is_empty, em);
+    if (e == ERR_OK && !o->is_empty && !o->r->replaces)
         e = errmsg_set(em, ERR_EXISTS, "%s is not empty, and it was not said to replace it", o->r->path);
-    if (e == ERR_OK && !*is_empty) e = o->v->lock_dir(o->v->ctx, o->r->path, &o->lock, em);
+    if (e == ERR_OK && !o->is_empty) e = o->v->lock_dir(o->v->ctx, o->r->path, &o->lock, em);
     if (e == ERR_OK) e = vfs_look_at_dir(o->v, o->aside, &is_there, &is_free, em);
     if (e == ERR_OK && !is_free) e = errmsg_set(em, ERR_EXISTS, "%s is there already", o->aside);
     if (e != ERR_OK) return e;
@@ -229,24 +231,27 @@ static enum err prepare(struct restoring *o, bool *is_empty, struct errmsg *em)
 
 enum err store_restore(const struct vfs *v, const struct restore *r, struct restored *done, struct errmsg *em)
 {
-    struct restoring o = {.v = v, .r = r};
-    struct restored result = {0};
-    bool is_empty = true;
-    enum err e = prepare(&o, &is_empty, em);
+    const char *where = NULL;
+    struct restoring *o = mem_zalloc(sizeof *o);
+    if (o == NULL) return errmsg_set(em, ERR_NOMEM, "restore a backup");
+    o->v = v;
+    o->r = r;
+    enum err e = prepare(o, em);
     if (e == ERR_OK) {
-        e = copy_files(&o, em);
-        if (e == ERR_OK) e = verify(&o, em);
-        if (e == ERR_OK) e = take_place(&o, is_empty, result.before, em);
-        if (e != ERR_OK && vfs_remove_tree(v, o.aside, NULL) != ERR_OK)
-            log_warn("what was copied stays in %s", o.aside);
+        e = copy_files(o, em);
+        if (e == ERR_OK) e = verify(o, em);
+        if (e == ERR_OK) e = take_place(o, &where, em);
+        if (e != ERR_OK && vfs_remove_tree(v, o->aside, NULL) != ERR_OK)
+            log_warn("what was copied stays in %s", o->aside);
     }
     if (e == ERR_OK) {
-        backup_list_sum(&o.list, &result.backup);
-        result.n_records = o.n_records;
-        *done = result;
+        backup_list_sum(&o->list, &done->backup);
+        done->n_records = o->n_records;
+        (void)snprintf(done->before, sizeof done->before, "%s", where != NULL ? where : "");
     }
-    if (o.lock != NULL) v->close(o.lock);
-    mem_free(o.block);
-    backup_list_free(&o.list);
+    if (o->lock != NULL) v->close(o->lock);
+    mem_free(o->block);
+    backup_list_free(&o->list);
+    mem_free(o);
     return e;
 }

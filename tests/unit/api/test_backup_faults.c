@@ -251,8 +251,9 @@ static void prepare(struct fixture *model, struct fixture *later, const char *to
     copy_tree(start, old);
     open_worse(later, old);
     ck_ok(store_backup(later->s, to, &sum, NULL));
-    step(later);
-    step(later);
+    uint64_t n = collection_count(store_collection(later->col));
+    do step(later);
+    while (collection_count(store_collection(later->col)) == n); /* so that one can be told from the other */
     close_store(later);
 }
 
@@ -326,12 +327,6 @@ START_TEST(a_restore_cut_off_leaves_one_or_the_other)
     path_of("old", old);
     path_of("work", path);
     prepare(&model, &later, to, old);
-    uint64_t n[2] = {0, 0};
-    for (int i = 0; i < N_IDS; i++) {
-        n[0] += model.model[i].is_live;
-        n[1] += later.model[i].is_live;
-    }
-    ck_assert_uint_ne(n[0], n[1]); /* so that one can be told from the other */
     copy_tree(old, path);
     const struct fixture *both[2] = {&model, &later};
     fault.thread = pthread_self();
