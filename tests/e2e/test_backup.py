@@ -13,6 +13,7 @@ import pytest
 from chroma_server import BINARY, Server, wait_until
 
 DIM = 16
+ROUNDS = int(os.environ.get("BACKUP_ROUNDS", "2"))  # of what is repeated: `make backup-check` takes more
 
 
 def chroma(*args, status=0):
@@ -107,7 +108,7 @@ def test_a_killed_server_is_backed_up(server, client, tmp_path):
 
 def test_backups_amid_writers(server, client, tmp_path):
     """Each writer adds rows one after another; a backup has a prefix of them, at least those answered before."""
-    n_writers, rounds = 3, 4
+    n_writers, rounds = 3, ROUNDS
     names = [f"writer{w}" for w in range(n_writers)]
     for name in names:
         client.create_collection(name)
@@ -132,7 +133,7 @@ def test_backups_amid_writers(server, client, tmp_path):
             before = list(done)
             chroma("backup", "--path", server.path, "--to", str(tmp_path / f"backup{i}"))
             after = list(sent)
-            if i == 1:
+            if i % 2 == 1:
                 chroma("compact", "--path", server.path)
             with restored(tmp_path, str(tmp_path / f"backup{i}"), f"restored{i}") as copy:
                 c = connect(copy)
@@ -275,12 +276,12 @@ def test_a_stop_during_backups(tmp_path, sign):
         for i in range(30):
             fill(client.create_collection(f"ccc{i}"), 0, 50)
         before = everything(client)
-        for k in range(4):
+        for k in range(ROUNDS):
             backup = str(tmp_path / f"backup{k}")
             asked = subprocess.Popen([BINARY, "backup", "--path", data, "--to", backup], stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT)
             if k:
-                threading.Event().wait(0.01 * k)
+                threading.Event().wait(0.02 * (k % 7))
             server.process.send_signal(sign)
             server.process.wait(30)
             asked.communicate(timeout=60)
@@ -288,6 +289,7 @@ def test_a_stop_during_backups(tmp_path, sign):
             assert everything(connect(server)) == before
             if os.path.exists(os.path.join(backup, "BACKUP")):
                 chroma("restore", "--from", backup, "--path", str(tmp_path / f"restored{k}"))
+                shutil.rmtree(str(tmp_path / f"restored{k}"))
             else:
                 assert asked.returncode != 0
             shutil.rmtree(backup, ignore_errors=True)
