@@ -197,6 +197,20 @@ enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a
 enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
                               struct errmsg *em);
 
+/* --- a copy of it ---------------------------------------------------------------------------------------------- */
+
+/* The whole catalog as it was at one moment, for a backup. */
+struct catalog_image {
+    struct bytes file;                /* what a file catalog.sqlite3 is to hold; freed by catalog_image_free */
+    struct catalog_version *versions; /* the versions in it, as of catalog_all_versions; in the arena given */
+    size_t n_versions;
+    uint64_t n_collections;
+};
+/* Takes it, in memory: changes wait while the pages are copied, not while the copy is checked. ERR_CORRUPT: the copy, and so
+ * the catalog, is damaged. ERR_NOMEM. */
+enum err catalog_copy(struct catalog *c, struct arena *a, struct catalog_image *image, struct errmsg *em);
+void catalog_image_free(struct catalog_image *image); /* all-zero is fine */
+
 /* --- all of it ------------------------------------------------------------------------------------------------ */
 
 /* Deletes everything but the counters and makes the default tenant and database again (id all zeros); `dropped` as

@@ -158,6 +158,15 @@ static enum err posix_rename(void *ctx, const char *from, const char *to, struct
     return rename(from, to) == 0 ? ERR_OK : not_found_or_errno(em, errno, "rename", from);
 }
 
+static enum err posix_exchange(void *ctx, const char *a, const char *b, struct errmsg *em)
+{
+    (void)ctx;
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0) return ERR_OK;
+    int err_no = errno;
+    enum err e = not_found_or_errno(em, err_no, "exchange", a);
+    return err_no == EINVAL || err_no == ENOSYS || err_no == EOPNOTSUPP ? ERR_UNSUPPORTED : e;
+}
+
 /* What file systems answer that have no hard links, have no more of them for this file, or keep the two places apart. */
 static bool cannot_link(int err_no)
 {
@@ -305,6 +314,7 @@ const struct vfs *vfs_posix(void)
         .map = posix_map,
         .unmap = posix_unmap,
         .rename = posix_rename,
+        .exchange = posix_exchange,
         .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
