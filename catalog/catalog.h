@@ -53,10 +53,11 @@ struct catalog_database {
     struct str name, tenant;
 };
 
-/* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory.
+/* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory, and `vfs` is not looked
+ * at; else all files are reached through `vfs`, which must live until the close. Nobody else can use the file meanwhile.
  * A fresh catalog has tenant `default_tenant` and database `default_database` (id all zeros).
  * ERR_CORRUPT: damaged, no SQLite file, or another program's. A file that is refused is left as it was. */
-enum err catalog_open(struct catalog **c, const char *path, struct errmsg *em);
+enum err catalog_open(struct catalog **c, const struct vfs *vfs, const char *path, struct errmsg *em);
 void catalog_close(struct catalog *c); /* NULL is fine. References handed out stay valid. */
 
 /* --- tenants and databases ------------------------------------------------------------------------------------ */

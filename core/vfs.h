@@ -57,6 +57,9 @@ struct vfs {
     enum err (*list)(void *ctx, const char *path, vfs_visit visit, void *visit_ctx, struct errmsg *em);
     /* Takes the directory for this process by a lock on path/LOCK that dies with it. ERR_LOCKED if another one has it. */
     enum err (*lock_dir)(void *ctx, const char *path, struct vfs_file **lock, struct errmsg *em);
+    /* Takes n bytes of a file that is open for writing, there or not, for this handle alone, or gives them up. Other
+     * handles and processes that ask for them meet it; reading and writing do not. Dies with the handle. ERR_LOCKED. */
+    enum err (*lock)(struct vfs_file *f, uint64_t offset, uint64_t n, bool wanted, struct errmsg *em);
 };
 
 const struct vfs *vfs_posix(void);

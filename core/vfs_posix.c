@@ -285,6 +285,21 @@ static enum err posix_lock_dir(void *ctx, const char *path, struct vfs_file **lo
     return wrap_fd(fd, lock, em);
 }
 
+static enum err posix_lock(struct vfs_file *f, uint64_t offset, uint64_t n, bool wanted, struct errmsg *em)
+{
+    struct flock range = {
+        .l_type = wanted ? F_WRLCK : F_UNLCK,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)offset,
+        .l_len = (off_t)n,
+    };
+    if (fcntl(f->fd, F_OFD_SETLK, &range) == 0) return ERR_OK;
+    int err_no = errno;
+    if (err_no == EAGAIN || err_no == EACCES)
+        return errmsg_set(em, ERR_LOCKED, "the file is in use by another process");
+    return errmsg_errno(em, err_no, "lock");
+}
+
 const struct vfs *vfs_posix(void)
 {
     static const struct vfs table = {
@@ -307,6 +322,7 @@ const struct vfs *vfs_posix(void)
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .lock_dir = posix_lock_dir,
+        .lock = posix_lock,
     };
     return &table;
 }
