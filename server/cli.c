@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
+#include "server/verify.h"
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
 
@@ -232,6 +233,8 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"verify", "--path DIR", "check a data directory that no server has open", command_verify},
+    {"info", "--path DIR", "what is in a data directory that no server has open", command_info},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",
