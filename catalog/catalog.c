@@ -10,6 +10,7 @@
  */
 #include "catalog/internal.h"
 
+#include "catalog/digest.h"
 #include "catalog/schema.h"
 #include "core/mem.h"
 
@@ -43,7 +44,8 @@ static enum err no_memory(struct errmsg *em)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* Readers do not wait for the writer, a commit is one flush, and damage is noticed rather than passed on. */
+/* Readers do not wait for the writer, a commit is one flush, damage is noticed rather than passed on, and what is deleted is
+ * overwritten. */
 static enum err configure(struct sql *s, const char *path, struct errmsg *em)
 {
     char mode[16];
@@ -52,7 +54,20 @@ static enum err configure(struct sql *s, const char *path, struct errmsg *em)
     if (strcmp(mode, path != NULL ? "wal" : "memory") != 0) {
         return errmsg_set(em, ERR_IO, "the file system refuses a write-ahead log (journal mode stays %s)", mode);
     }
-    return sql_exec(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON;", em);
+    return sql_exec(s,
+                    "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; "
+                    "PRAGMA secure_delete = ON;",
+                    em);
+}
+
+/* Pages and indexes are in order, and the rows are those that were written: what is read afterwards can be relied on. */
+static enum err check_rows(struct sql *s, int version, struct errmsg *em)
+{
+    char verdict[256];
+    if (version == 0) return ERR_OK; /* a new file */
+    enum err e = sql_get_text(s, "PRAGMA integrity_check(1)", verdict, sizeof verdict, em);
+    if (e == ERR_OK && strcmp(verdict, "ok") != 0) return errmsg_set(em, ERR_CORRUPT, "%s", verdict);
+    return e == ERR_OK && version >= SCHEMA_WITH_DIGESTS ? digest_compare(s, em) : e;
 }
 
 enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
@@ -75,6 +90,7 @@ enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
         goto fail;
     }
     e = configure(&c->sql, path, em);
+    if (e == ERR_OK) e = check_rows(&c->sql, version, em);
     if (e == ERR_OK) e = schema_migrate(&c->sql, version, schema_migrations, schema_n_migrations, em);
     if (e == ERR_OK) e = catalog_load(c, em);
     if (e != ERR_OK) goto fail;
