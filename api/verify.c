@@ -11,6 +11,7 @@
 #include "api/inspect.h"
 #include "api/store_internal.h"
 #include "catalog/check.h"
+#include "catalog/sqlite_wal.h"
 #include "core/batch.h"
 #include "core/mem.h"
 #include "index/fragment_check.h"
@@ -50,12 +51,24 @@ static void note(struct verify *v, const char *file, const char *what, const cha
     tell(v, &(struct verify_finding){.file = file, .what = what, .so = so});
 }
 
+/* Messages begin with a path: the reader knows the directory, and the copy is nothing to him. */
+static const char *within(const struct verify *v, const char *what)
+{
+    const char *const dirs[] = {v->in.path, v->in.copy_dir};
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        size_t n = strlen(dirs[i]);
+        if (n > 0 && strncmp(what, dirs[i], n) == 0 && what[n] == '/') return what + n + 1;
+    }
+    return what;
+}
+
 /* Damage becomes a finding; other errors go on. */
 static enum err tell_error(struct verify *v, enum err e, const char *file, const struct errmsg *why, const char *so,
                            struct errmsg *em)
 {
     if (e == ERR_CORRUPT || e == ERR_NEWER || e == ERR_NOT_FOUND) {
-        problem(v, file, why->text, e == ERR_NEWER ? "A later version of the program wrote it: use that one." : so);
+        problem(v, file, within(v, why->text),
+                e == ERR_NEWER ? "A later version of the program wrote it: use that one." : so);
         return ERR_OK;
     }
     if (e != ERR_OK && em != NULL) *em = *why;
@@ -77,7 +90,9 @@ static enum err verify_catalog(struct verify *v, struct errmsg *em)
 {
     struct errmsg why = {{0}};
     uint64_t before = v->s->n_problems;
-    enum err e = catalog_check(v->in.copy, catalog_problem, v, &v->s->schema, em);
+    enum err e = sqlite_wal_check(v->in.vfs, v->in.copy, &why);
+    e = tell_error(v, e, CATALOG_FILE "-wal", &why, "The server refuses to start with it: restore a backup.", em);
+    if (e == ERR_OK) e = catalog_check(v->in.copy, catalog_problem, v, &v->s->schema, em);
     if (e != ERR_OK) return e;
     e = inspect_read_catalog(&v->in, &why);
     v->has_catalog = e == ERR_OK;
@@ -290,9 +305,7 @@ static enum err verify_collections(struct verify *v, struct errmsg *em)
 static void log_problem(void *ctx, enum err e, const char *what)
 {
     struct verify *v = ctx;
-    size_t n = strlen(v->in.path);
-    if (strncmp(what, v->in.path, n) == 0 && what[n] == '/') what += n + 1; /* the file is named within the directory */
-    problem(v, "wal", what,
+    problem(v, "wal", within(v, what),
             e == ERR_NEWER ? "A later version of the program wrote it: use that one."
                            : "Writes that had been acknowledged are lost from there on; the server refuses to start.");
 }

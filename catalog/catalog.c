@@ -276,6 +276,7 @@ enum err catalog_delete_database(struct catalog *c, struct str tenant, struct st
         errmsg_wrap(em, "delete a database");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_page(d, 0, n, doomed.list);
     doomed.n = n;
     view_remove_database(&c->view, d);
@@ -357,6 +358,7 @@ enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, st
         errmsg_wrap(em, "reset");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_all(&c->view, doomed.list);
     doomed.n = n;
     d->number = (uint64_t)number;
@@ -370,6 +372,19 @@ out:
     view_tenant_free(for_database);
     view_database_free(d);
     doomed_finish(&doomed, dropped, ctx);
+    return e;
+}
+
+enum err catalog_erase(struct catalog *c, struct errmsg *em)
+{
+    int64_t is_busy = 0;
+    if (!atomic_load_explicit(&c->leaves, memory_order_relaxed)) return ERR_OK;
+    catalog_lock(c);
+    enum err e = sql_get_int(&c->sql, "PRAGMA wal_checkpoint(TRUNCATE)", &is_busy, em);
+    if (e == ERR_OK && is_busy != 0) e = errmsg_set(em, ERR_LOCKED, "somebody reads the catalog");
+    if (e == ERR_OK) atomic_store_explicit(&c->leaves, false, memory_order_relaxed);
+    catalog_unlock(c);
+    if (e != ERR_OK) errmsg_wrap(em, "empty the catalog's log");
     return e;
 }
 
