@@ -1,15 +1,13 @@
 /* inspect.c - see inspect.h. */
 #include "api/inspect.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "catalog/check.h"
-#include "core/hash.h"
 #include "core/mem.h"
 
-#define CATALOG_NAME  "catalog.sqlite3"
+#define CATALOG_NAME  INSPECT_COPY
 #define UPSTREAM_NAME "chroma.sqlite3"
 
 static bool is_there(const struct vfs *vfs, const char *dir, const char *name)
@@ -33,31 +31,24 @@ static enum err refuse(struct inspection *in, struct errmsg *em)
 
 static enum err copy_file(struct inspection *in, const char *name, struct errmsg *em)
 {
-    char from[INSPECT_PATH_MAX], to[INSPECT_PATH_MAX];
+    char from[INSPECT_PATH_MAX];
     struct vfs_file *source = NULL, *target = NULL;
     struct bytes map = {NULL, 0};
-    CHECK(vfs_join(from, sizeof from, in->path, name) && vfs_join(to, sizeof to, in->copy_dir, name) && "half as long");
+    CHECK(vfs_join(from, sizeof from, in->path, name) && "half as long");
     enum err e = in->vfs->open(in->vfs->ctx, from, VFS_READ, &source, em);
     if (e != ERR_OK) return e;
-    e = in->vfs->open(in->vfs->ctx, to, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &target, em);
+    e = in->memory->open(in->memory->ctx, name, VFS_WRITE | VFS_CREATE | VFS_EXCLUSIVE, &target, em);
     if (e == ERR_OK) e = in->vfs->map(source, &map, em);
-    if (e == ERR_OK && map.n > 0) e = in->vfs->pwrite(target, map.p, map.n, 0, em);
+    if (e == ERR_OK && map.n > 0) e = in->memory->pwrite(target, map.p, map.n, 0, em);
     if (map.p != NULL) in->vfs->unmap(in->vfs->ctx, map);
-    if (target != NULL) in->vfs->close(target);
+    if (target != NULL) in->memory->close(target);
     in->vfs->close(source);
     return e;
 }
 
 static enum err copy_catalog(struct inspection *in, struct errmsg *em)
 {
-    const char *tmp = getenv("TMPDIR");
-    uint64_t unique;
-    random_bytes(&unique, sizeof unique);
-    int n = snprintf(in->copy_dir, sizeof in->copy_dir, "%s/chroma-%016" PRIx64,
-                     tmp != NULL && *tmp != '\0' ? tmp : "/tmp", unique);
-    if (n < 0 || (size_t)n >= sizeof in->copy_dir) return errmsg_set(em, ERR_INVALID, "TMPDIR is too long");
-    CHECK(vfs_join(in->copy, sizeof in->copy, in->copy_dir, CATALOG_NAME) && "half as long");
-    enum err e = in->vfs->make_dir(in->vfs->ctx, in->copy_dir, em);
+    enum err e = vfs_mem_new(&in->memory, em);
     if (e == ERR_OK) e = copy_file(in, CATALOG_NAME, em);
     if (e != ERR_OK) return e;
     e = copy_file(in, CATALOG_NAME "-wal", em); /* after a clean stop there is none */
@@ -84,8 +75,8 @@ static int compare_collections(const void *a, const void *b)
 
 enum err inspect_read_catalog(struct inspection *in, struct errmsg *em)
 {
-    enum err e = catalog_schema_of(in->copy, &in->schema, em);
-    if (e == ERR_OK) e = catalog_open(&in->catalog, in->copy, em);
+    enum err e = catalog_schema_of(in->memory, INSPECT_COPY, &in->schema, em);
+    if (e == ERR_OK) e = catalog_open(&in->catalog, in->memory, INSPECT_COPY, em);
     if (e == ERR_OK) e = catalog_all_versions(in->catalog, &in->arena, &in->versions, &in->n_versions, em);
     if (e != ERR_OK) return e;
     e = catalog_all_collections(in->catalog, &in->arena, &in->collections, &in->n_collections);
@@ -109,22 +100,12 @@ struct catalog_version inspect_version(const struct inspection *in, uint64_t num
     return (struct catalog_version){.number = number};
 }
 
-static void remove_copy(struct inspection *in)
-{
-    static const char *const names[] = {CATALOG_NAME, CATALOG_NAME "-wal", CATALOG_NAME "-shm"};
-    char path[INSPECT_PATH_MAX];
-    if (in->copy_dir[0] == '\0') return;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (vfs_join(path, sizeof path, in->copy_dir, names[i])) (void)in->vfs->remove(in->vfs->ctx, path, NULL);
-    (void)in->vfs->remove_dir(in->vfs->ctx, in->copy_dir, NULL);
-}
-
 void inspect_close(struct inspection *in)
 {
     if (in->vfs == NULL) return;
     for (size_t i = 0; i < in->n_collections; i++) catalog_collection_unref(in->collections[i]);
     catalog_close(in->catalog);
-    remove_copy(in);
+    vfs_mem_free(in->memory);
     if (in->lock != NULL) in->vfs->close(in->lock);
     arena_free(&in->arena);
     *in = (struct inspection){0};

@@ -1,8 +1,7 @@
 /* inspect.h - a data directory looked at from outside, without opening it as a store: for `chroma verify` and `chroma info`.
  *
  * The directory is locked meanwhile, so no server changes it, and nothing in it is changed (but for LOCK, which is made if it
- * is not there). The catalog is read from a copy in a directory for temporary files: reading an SQLite file with a -wal file
- * changes both.
+ * is not there). The catalog is read from a copy in memory: reading an SQLite file with a -wal file changes both.
  * THREADS  one.
  */
 #ifndef API_INSPECT_H
@@ -14,11 +13,12 @@
 
 enum { INSPECT_PATH_MAX = 4096 };
 
+#define INSPECT_COPY "catalog.sqlite3"
+
 struct inspection {
     const struct vfs *vfs;
     char path[INSPECT_PATH_MAX / 2];
-    char copy_dir[INSPECT_PATH_MAX / 2]; /* "": there is no copy */
-    char copy[INSPECT_PATH_MAX];         /* of the catalog */
+    struct vfs *memory; /* holds the copy of the catalog, under INSPECT_COPY */
     struct vfs_file *lock;
     int schema;              /* of the catalog; 0: not known */
     struct catalog *catalog; /* opened from the copy by inspect_read_catalog */

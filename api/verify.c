@@ -51,15 +51,11 @@ static void note(struct verify *v, const char *file, const char *what, const cha
     tell(v, &(struct verify_finding){.file = file, .what = what, .so = so});
 }
 
-/* Messages begin with a path: the reader knows the directory, and the copy is nothing to him. */
+/* Messages begin with a path; the reader knows the directory. */
 static const char *within(const struct verify *v, const char *what)
 {
-    const char *const dirs[] = {v->in.path, v->in.copy_dir};
-    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
-        size_t n = strlen(dirs[i]);
-        if (n > 0 && strncmp(what, dirs[i], n) == 0 && what[n] == '/') return what + n + 1;
-    }
-    return what;
+    size_t n = strlen(v->in.path);
+    return strncmp(what, v->in.path, n) == 0 && what[n] == '/' ? what + n + 1 : what;
 }
 
 /* Damage becomes a finding; other errors go on. */
@@ -90,9 +86,9 @@ static enum err verify_catalog(struct verify *v, struct errmsg *em)
 {
     struct errmsg why = {{0}};
     uint64_t before = v->s->n_problems;
-    enum err e = sqlite_wal_check(v->in.vfs, v->in.copy, &why);
+    enum err e = sqlite_wal_check(v->in.memory, INSPECT_COPY, &why);
     e = tell_error(v, e, CATALOG_FILE "-wal", &why, "The server refuses to start with it: restore a backup.", em);
-    if (e == ERR_OK) e = catalog_check(v->in.copy, catalog_problem, v, &v->s->schema, em);
+    if (e == ERR_OK) e = catalog_check(v->in.memory, INSPECT_COPY, catalog_problem, v, &v->s->schema, em);
     if (e != ERR_OK) return e;
     e = inspect_read_catalog(&v->in, &why);
     v->has_catalog = e == ERR_OK;

@@ -12,6 +12,7 @@
 
 #include "catalog/digest.h"
 #include "catalog/schema.h"
+#include "catalog/sqlite_wal.h"
 #include "core/mem.h"
 
 void catalog_lock(struct catalog *c)
@@ -70,7 +71,7 @@ static enum err check_rows(struct sql *s, int version, struct errmsg *em)
     return e == ERR_OK && version >= SCHEMA_WITH_DIGESTS ? digest_compare(s, em) : e;
 }
 
-enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
+enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *path, struct errmsg *em)
 {
     int version = 0;
     struct catalog *c = mem_zalloc(sizeof *c);
@@ -82,7 +83,9 @@ enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
-    e = sql_open(&c->sql, path, em);
+    if (path != NULL) e = sqlite_wal_check(vfs, path, em);
+    if (e != ERR_OK) goto fail;
+    e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = schema_identify(&c->sql, (int)schema_n_migrations, &version, em);
     if (e != ERR_OK) {

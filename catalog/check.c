@@ -53,12 +53,13 @@ static enum err run_pragma(struct check *c, const char *text, const char *about,
     return e;
 }
 
-enum err catalog_check(const char *path, catalog_on_problem on_problem, void *ctx, int *schema, struct errmsg *em)
+enum err catalog_check(const struct vfs *vfs, const char *path, catalog_on_problem on_problem, void *ctx, int *schema,
+                       struct errmsg *em)
 {
     struct check c = {.on_problem = on_problem, .ctx = ctx};
     struct errmsg why = {{0}};
     *schema = 0;
-    enum err e = sql_open(&c.sql, path, &why);
+    enum err e = sql_open(&c.sql, vfs, path, &why);
     if (e == ERR_OK) {
         e = schema_identify(&c.sql, (int)schema_n_migrations, schema, &why);
         if (e == ERR_OK) {
@@ -71,10 +72,10 @@ enum err catalog_check(const char *path, catalog_on_problem on_problem, void *ct
     return tell(&c, e, &why, em);
 }
 
-enum err catalog_schema_of(const char *path, int *schema, struct errmsg *em)
+enum err catalog_schema_of(const struct vfs *vfs, const char *path, int *schema, struct errmsg *em)
 {
     struct sql sql = {0};
-    enum err e = sql_open(&sql, path, em);
+    enum err e = sql_open(&sql, vfs, path, em);
     if (e != ERR_OK) return e;
     e = schema_identify(&sql, (int)schema_n_migrations, schema, em);
     sql_close(&sql);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "server/backup.h"
+#include "server/compact.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
 #include "server/verify.h"
@@ -235,6 +237,9 @@ static const struct command {
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
     {"verify", "--path DIR", "check a data directory that no server has open", command_verify},
     {"info", "--path DIR", "what is in a data directory that no server has open", command_info},
+    {"backup", "[flags]", "a consistent copy of a data directory, also while a server uses it", command_backup},
+    {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
+    {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

@@ -44,7 +44,7 @@ static void make(void)
     (void)snprintf(live, sizeof live, "%s/live.sqlite3", tmp_dir());
     (void)snprintf(path, sizeof path, "%s/catalog.sqlite3", tmp_dir());
     (void)snprintf(wal_path, sizeof wal_path, "%s-wal", path);
-    ck_ok(catalog_open(&c, live, NULL));
+    ck_ok(catalog_open(&c, vfs_posix(), live, NULL));
     for (int i = 0; i < N_TENANTS; i++) {
         char name[16];
         ck_ok(catalog_create_tenant(c, str_of(name, (size_t)sprintf(name, "tenant %d", i)), NULL));
