@@ -38,7 +38,7 @@ enum err catalog_copy(struct catalog *c, struct arena *a, struct catalog_image *
     struct sql copy = {0};
     struct catalog_image taken = {{NULL, 0}};
     int64_t n_collections = 0;
-    enum err e = sql_open(&copy, NULL, em);
+    enum err e = sql_open(&copy, NULL, NULL, em);
     if (e != ERR_OK) return e;
     e = copy_pages(c, &copy, em);
     if (e == ERR_OK) e = check_pages(&copy, em);
