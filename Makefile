@@ -65,7 +65,7 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check steady \
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips steady \
         gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build

@@ -29,7 +29,7 @@ def answers_of(data, where):
     """Of a server on a copy; None: it refused to start, or to answer. It must end well either way."""
     copy = where / "copy"
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(data, copy)
+    shutil.copytree(data, copy, ignore=shutil.ignore_patterns("control"))  # a socket
     server = Server(str(copy))
     try:
         server.start()
