@@ -65,7 +65,7 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check steady \
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips steady \
         gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
@@ -161,6 +161,9 @@ backup-check: all ## backups and restores under load, cut off, damaged, with eve
 	$(MAKE) check T=api/test_backup SHARE=500
 	$(MAKE) check T=api/test_backup_faults SHARE=200
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
+
+flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
+	$(RUN_ON) FLIPS=$(or $(FLIPS),2000) FLIPS_SEED=$(or $(FLIPS_SEED),1) tests/tools/run-e2e.sh -s test_flips.py
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)

@@ -10,6 +10,7 @@
 #include "server/compact.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
+#include "server/verify.h"
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
 
@@ -234,6 +235,8 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"verify", "--path DIR", "check a data directory that no server has open", command_verify},
+    {"info", "--path DIR", "what is in a data directory that no server has open", command_info},
     {"backup", "[flags]", "a consistent copy of a data directory, also while a server uses it", command_backup},
     {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
     {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
