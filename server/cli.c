@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "server/healthcheck.h"
+#include "server/migrate.h"
 #include "server/run.h"
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
@@ -232,6 +233,7 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"migrate", "--from --path", "bring the data of Chroma's own server over into a new directory", command_migrate},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",
