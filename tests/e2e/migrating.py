@@ -150,7 +150,7 @@ def fill(c, n=1150, dim=8, seed=1):
             add(c, p, part, vectors(rng, len(part), dim), at)
             if at == 520:
                 change(c, p, rng, dim, ids[:500])
-        change(c, p, rng, dim, ids[600:])
+        change(c, p, rng, dim, ids[-500:])
     p = make("default-threshold")
     for at in range(0, 1100, 275):
         add(c, p, [f"r{i}" for i in range(at, at + 275)], vectors(rng, 275, 5), at)
