@@ -450,7 +450,9 @@ enum err upstream_pickle_read(struct bytes pickle, struct arena *a, struct upstr
     if (m.err == ERR_OK) {
         struct val root = pop(&m);
         const struct dict *d = root.kind == VAL_DICT ? root.dict : root.kind == VAL_OBJECT ? root.object->state : NULL;
-        if (d == NULL)
+        if (depth(&m) != 0)
+            fail(&m, "it holds more than one value");
+        else if (d == NULL)
             fail(&m, "it holds no dict");
         else
             read_labels(&m, d, labels);
