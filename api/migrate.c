@@ -2,8 +2,8 @@
  *
  * HAPPY PATH  open the source; take the target and mark it; open a store in it; tenants, databases, then one collection
  *             after the other; close the store; see that nobody wrote to the source; remove the mark.
- * FAILURE     of the source as a whole, or of the target: everything is closed, the mark stays. Of one collection's data:
- *             told, and the others go on.
+ * FAILURE     of the source as a whole, or of the target: everything is closed, the mark stays. Of one collection's
+ *             data: told, and the others go on.
  */
 #include "api/migrate.h"
 
@@ -26,7 +26,7 @@ void migrate_tell(struct mover *m, enum migrate_line kind, const char *fmt, ...)
     if (m->o->tell != NULL) m->o->tell(m->o->ctx, kind, text);
 }
 
-/* --- tenants and databases ----------------------------------------------------------------------------------------------- */
+/* --- tenants and databases --------------------------------------------------------------------------------------- */
 
 static enum err bring_tenant(void *ctx, struct str name, struct errmsg *em)
 {
@@ -65,7 +65,7 @@ static enum err bring_names(struct mover *m, struct errmsg *em)
     return e == ERR_OK ? upstream_each_database(&m->db, bring_database, m, em) : e;
 }
 
-/* --- collections -------------------------------------------------------------------------------------------------------------- */
+/* --- collections ------------------------------------------------------------------------------------------------- */
 
 static enum err make_collection(struct mover *m, const struct upstream_collection *c, struct arena *a,
                                 const struct catalog_collection **col, struct errmsg *em)
@@ -139,7 +139,7 @@ static enum err bring_all(struct mover *m, struct errmsg *em)
     return e;
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------------ */
+/* --- the whole --------------------------------------------------------------------------------------------------- */
 
 enum err migrate(const struct migrate_options *o, struct migrate_counts *counts, struct errmsg *em)
 {

@@ -3,8 +3,9 @@
  * Tenants, databases, collections with their ids, settings and metadata, and records with documents, uris, metadata and
  * embeddings, in the order in which upstream answers them. docs/migration.md says what is brought and from where.
  *
- * OWNS     the directory `path` while it runs, marked by STORE_MIGRATION_NAME in it until everything is there: a migration
- *          that was interrupted is refused by store_open, and started anew by the next one. Nothing is ever written to `from`.
+ * OWNS     the directory `path` while it runs, marked by STORE_MIGRATION_NAME in it until everything is there: a
+ *          migration that was interrupted is refused by store_open, and started anew by the next one. Nothing is ever
+ *          written to `from`.
  * THREADS  one, which waits for the log and for files; `tell` is called on it.
  */
 #ifndef API_MIGRATE_H
@@ -34,9 +35,10 @@ struct migrate_counts {
     uint64_t n_problems;                                       /* lines of MIGRATE_PROBLEM */
 };
 
-/* ERR_OK: the directory is complete, but for what was told as problems. Errors: of the source as a whole (ERR_NOT_FOUND,
- * ERR_CORRUPT, ERR_UNSUPPORTED: before 1.0; ERR_BUSY: it changed while it was read) and of the target (ERR_EXISTS: not empty;
- * ERR_LOCKED, ERR_NO_SPACE, ERR_IO ...); then it stays marked as unfinished, or was not touched. */
+/* ERR_OK: the directory is complete, but for what was told as problems. Errors: of the source as a whole
+ * (ERR_NOT_FOUND, ERR_CORRUPT, ERR_UNSUPPORTED: before 1.0; ERR_BUSY: it changed while it was read) and of the target
+ * (ERR_EXISTS: not empty; ERR_LOCKED, ERR_NO_SPACE, ERR_IO ...); then it stays marked as unfinished, or was not
+ * touched. */
 enum err migrate(const struct migrate_options *o, struct migrate_counts *counts, struct errmsg *em);
 
 #endif

@@ -1,8 +1,9 @@
 /* migrate_files.c - see migrate_internal.h: the two directories of a migration.
  *
- * TARGET   looked at before anything is written, so that a wrong --path (upstream's own directory, or one with data) stays
- *          as it is; then locked, and looked at again. The mark is durable before anything else is made, and removed,
- *          durably, after everything else was synced: so whenever the power goes, a directory without it is complete.
+ * TARGET   looked at before anything is written, so that a wrong --path (upstream's own directory, or one with data)
+ *          stays as it is; then locked, and looked at again. The mark is durable before anything else is made, and
+ *          removed, durably, after everything else was synced: so whenever the power goes, a directory without it is
+ *          complete.
  * SOURCE   read with SQLite's `immutable`, without locks: nothing is made beside it, and it may lie on a read-only file
  *          system. When a journal lies beside the database (its server was killed), the files are copied first, because
  *          SQLite must finish what the journal asks for, which writes. Nobody should write to the source meanwhile; if
@@ -17,7 +18,7 @@
 
 enum { COPY_CHUNK = 1 << 20 };
 
-/* --- the target: what is in it ---------------------------------------------------------------------------------------- */
+/* --- the target: what is in it ----------------------------------------------------------------------------------- */
 
 struct content {
     bool is_upstreams, is_marked, has_other;
@@ -64,7 +65,7 @@ static enum err check_target(const struct mover *m, bool *is_marked, struct errm
     return ERR_OK;
 }
 
-/* --- the target: removing what an interrupted migration left ------------------------------------------------------------ */
+/* --- the target: removing what an interrupted migration left ----------------------------------------------------- */
 
 struct sweep {
     const struct vfs *vfs;
@@ -104,7 +105,7 @@ static enum err sweep_dir(const struct vfs *vfs, const char *dir, unsigned depth
     return e;
 }
 
-/* --- the target: taking and releasing ------------------------------------------------------------------------------------- */
+/* --- the target: taking and releasing ---------------------------------------------------------------------------- */
 
 static enum err mark_path(const struct mover *m, char out[MIGRATE_PATH_MAX], struct errmsg *em)
 {
@@ -154,7 +155,7 @@ enum err migrate_release_target(struct mover *m, struct errmsg *em)
     return e == ERR_OK ? m->vfs->sync_dir(m->vfs->ctx, m->o->path, em) : e;
 }
 
-/* --- the source --------------------------------------------------------------------------------------------------------- */
+/* --- the source -------------------------------------------------------------------------------------------------- */
 
 static enum err name_path(char out[MIGRATE_PATH_MAX], const char *dir, const char *suffix, struct errmsg *em)
 {

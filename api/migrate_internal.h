@@ -28,10 +28,10 @@ struct mover {
 
 void migrate_tell(struct mover *m, enum migrate_line kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* --- migrate_files.c ------------------------------------------------------------------------------------------------- */
+/* --- migrate_files.c --------------------------------------------------------------------------------------------- */
 
-/* Takes a directory that is empty, or left over from an interrupted migration (which is removed), and marks it. Does not
- * touch any other. ERR_EXISTS, ERR_LOCKED, errors of files. */
+/* Takes a directory that is empty, or left over from an interrupted migration (which is removed), and marks it. Does
+ * not touch any other. ERR_EXISTS, ERR_LOCKED, errors of files. */
 enum err migrate_take_target(struct mover *m, struct errmsg *em);
 /* Removes the mark: the directory is complete. */
 enum err migrate_release_target(struct mover *m, struct errmsg *em);
@@ -43,10 +43,11 @@ enum err migrate_open_source(struct mover *m, struct errmsg *em);
 /* Closes it and removes the copy. ERR_BUSY: somebody wrote to the source since it was opened. */
 enum err migrate_close_source(struct mover *m, struct errmsg *em);
 
-/* --- migrate_records.c ----------------------------------------------------------------------------------------------- */
+/* --- migrate_records.c ------------------------------------------------------------------------------------------- */
 
-/* Brings the records of a collection that was just made; *col is replaced by its newest state. Problems are told. An error
- * with m->has_store_failed: the target's; without: what the source has is damaged, and a part may have been brought. */
+/* Brings the records of a collection that was just made; *col is replaced by its newest state. Problems are told. An
+ * error with m->has_store_failed: the target's; without: what the source has is damaged, and a part may have been
+ * brought. */
 enum err migrate_records(struct mover *m, const struct upstream_collection *c, const struct catalog_collection **col,
                          struct errmsg *em);
 

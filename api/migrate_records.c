@@ -1,11 +1,13 @@
 /* migrate_records.c - see migrate_internal.h: the records of one collection.
  *
- * HAPPY PATH  the metadata segment's rows, in order, are added with their vectors (upstream_vectors.h); then the log entries
- *             behind the segment are written as what they are: adds, updates, upserts, deletes, which mean the same here.
- *             Rows gather in a batch (core/batch.h); a full batch goes the way of a request's: dimension, schema, log.
- * FAILURE     a record that cannot be brought is told by name and left out. Damage of the source ends the collection with
- *             what was read before it. A failure of the store ends the migration.
- * ORDER       batches are submitted one after the other, each when the former is durable, so records keep upstream's order.
+ * HAPPY PATH  the metadata segment's rows, in order, are added with their vectors (upstream_vectors.h); then the log
+ *             entries behind the segment are written as what they are: adds, updates, upserts, deletes, which mean
+ *             the same here. Rows gather in a batch (core/batch.h); a full batch goes the way of a request's:
+ *             dimension, schema, log.
+ * FAILURE     a record that cannot be brought is told by name and left out. Damage of the source ends the collection
+ *             with what was read before it. A failure of the store ends the migration.
+ * ORDER       batches are submitted one after the other, each when the former is durable, so records keep upstream's
+ *             order.
  */
 #include <math.h>
 #include <pthread.h>
@@ -38,7 +40,7 @@ struct bringer {
     uint64_t n_told, n_unit, n_written;
 };
 
-/* --- telling -------------------------------------------------------------------------------------------------------- */
+/* --- telling ----------------------------------------------------------------------------------------------------- */
 
 static void lose(struct bringer *b, struct str id, const char *why)
 {
@@ -56,7 +58,7 @@ static void say_progress(struct bringer *b)
                  (unsigned long long)b->n_written);
 }
 
-/* --- one batch into the store ------------------------------------------------------------------------------------------ */
+/* --- one batch into the store ------------------------------------------------------------------------------------ */
 
 struct waiting {
     struct store_write write; /* first */
@@ -154,7 +156,7 @@ static enum err flush(struct bringer *b, struct errmsg *em)
     return e;
 }
 
-/* --- one row into the batch -------------------------------------------------------------------------------------------- */
+/* --- one row into the batch -------------------------------------------------------------------------------------- */
 
 static enum err no_memory(struct bringer *b, struct errmsg *em)
 {
@@ -162,7 +164,8 @@ static enum err no_memory(struct bringer *b, struct errmsg *em)
     return errmsg_set(em, ERR_NOMEM, "out of memory");
 }
 
-/* A row whose vector (`floats` behind those of the batch, n_floats of them; 0: none) is there already. Texts are copied. */
+/* A row whose vector (`floats` behind those of the batch, n_floats of them; 0: none) is there already. Texts are
+ * copied. */
 static enum err put_row(struct bringer *b, const struct upstream_record *r, uint32_t n_floats, struct errmsg *em)
 {
     const uint8_t has_vector = n_floats > 0;
@@ -209,7 +212,7 @@ static const char *check_record(const struct upstream_record *r)
     return NULL;
 }
 
-/* --- the segment's rows -------------------------------------------------------------------------------------------------- */
+/* --- the segment's rows ------------------------------------------------------------------------------------------ */
 
 /* Only when the index is ahead of the metadata: a record that it has no more may be deleted by what follows. */
 static bool is_deleted_later(struct bringer *b, struct str id)
@@ -257,7 +260,7 @@ static enum err bring_record(void *ctx, const struct upstream_record *r, struct 
     return put_row(b, r, n, em);
 }
 
-/* --- the log behind the segment ------------------------------------------------------------------------------------------ */
+/* --- the log behind the segment ---------------------------------------------------------------------------------- */
 
 static bool is_member(struct str key, const char *name, enum value_type type)
 {
@@ -364,7 +367,7 @@ static enum err bring_log(struct bringer *b, struct errmsg *em)
     return e;
 }
 
-/* --- all of it -------------------------------------------------------------------------------------------------------------- */
+/* --- all of it --------------------------------------------------------------------------------------------------- */
 
 /* A collection whose records are all deleted keeps its dimension: an update of a record that is not there says it. */
 static enum err keep_dimension(struct bringer *b, struct errmsg *em)

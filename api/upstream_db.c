@@ -1,9 +1,9 @@
 /* upstream_db.c - see upstream_db.h: opening the file, and the catalog in it.
  *
- * FAILURE  SQLite's codes become ours in one place (upstream_fail). A table or column that a database of 1.x must have and
- *          has not is ERR_UNSUPPORTED when it looks older, ERR_CORRUPT else.
- * TRUST    the file may be damaged or doctored: its own triggers, views and functions must not run (trusted_schema), cells
- *          are checked, and text is checked to be UTF-8 before it goes on.
+ * FAILURE  SQLite's codes become ours in one place (upstream_fail). A table or column that a database of 1.x must
+ *          have and has not is ERR_UNSUPPORTED when it looks older, ERR_CORRUPT else.
+ * TRUST    the file may be damaged or doctored: its own triggers, views and functions must not run (trusted_schema),
+ *          cells are checked, and text is checked to be UTF-8 before it goes on.
  */
 #include "api/upstream_db.h"
 
@@ -12,7 +12,7 @@
 #include "api/json.h"
 #include "core/value.h"
 
-/* --- the connection ------------------------------------------------------------------------------------------------- */
+/* --- the connection ---------------------------------------------------------------------------------------------- */
 
 enum err upstream_fail(struct upstream_db *u, int rc, const char *what, struct errmsg *em)
 {
@@ -131,7 +131,7 @@ void upstream_db_close(struct upstream_db *u)
     *u = (struct upstream_db){0};
 }
 
-/* --- tenants and databases ------------------------------------------------------------------------------------------- */
+/* --- tenants and databases --------------------------------------------------------------------------------------- */
 
 enum err upstream_each_tenant(struct upstream_db *u, upstream_tenant_visitor visit, void *ctx, struct errmsg *em)
 {
@@ -155,7 +155,7 @@ enum err upstream_each_database(struct upstream_db *u, upstream_database_visitor
     return e;
 }
 
-/* --- collections -------------------------------------------------------------------------------------------------- */
+/* --- collections ------------------------------------------------------------------------------------------------- */
 
 static bool keep(struct arena *a, struct str *out, struct str s)
 {

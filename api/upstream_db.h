@@ -2,13 +2,13 @@
  * Internal to api/upstream_*.c, api/migrate*.c and their tests.
  *
  * What it is about: `collections`, `segments` (two a collection: METADATA, whose rows are in `embeddings` and
- * `embedding_metadata`, and VECTOR, whose rows are in index files), `embeddings_queue` (the log: every write, until both
- * segments have it and it is purged) and `max_seq_id` (how far each segment is).
+ * `embedding_metadata`, and VECTOR, whose rows are in index files), `embeddings_queue` (the log: every write, until
+ * both segments have it and it is purged) and `max_seq_id` (how far each segment is).
  *
  * THREADS  one at a time.
  * VIEWS    strings handed to a visitor hold during the call; those in lists live in the arena that was given.
- * ERRORS   ERR_CORRUPT: damaged, or no database of upstream's; ERR_UNSUPPORTED: of a version before 1.0; ERR_IO, ERR_NOMEM.
- *          An error of a visitor ends the walk and is passed on.
+ * ERRORS   ERR_CORRUPT: damaged, or no database of upstream's; ERR_UNSUPPORTED: of a version before 1.0; ERR_IO,
+ *          ERR_NOMEM. An error of a visitor ends the walk and is passed on.
  */
 #ifndef API_UPSTREAM_DB_H
 #define API_UPSTREAM_DB_H
@@ -30,8 +30,8 @@ struct upstream_db {
     sqlite3_stmt *scalars, *arrays, *entry;
 };
 
-/* Opens the file. is_copy false: with `immutable`, so that SQLite neither locks nor writes anything beside it; true: it is
- * a copy of ours, on which SQLite may finish what its journal asks for. */
+/* Opens the file. is_copy false: with `immutable`, so that SQLite neither locks nor writes anything beside it; true:
+ * it is a copy of ours, on which SQLite may finish what its journal asks for. */
 enum err upstream_db_open(struct upstream_db *u, const char *file, bool is_copy, struct errmsg *em);
 void upstream_db_close(struct upstream_db *u);
 
@@ -63,7 +63,7 @@ enum err upstream_collections(struct upstream_db *u, struct arena *a, struct ups
 enum err upstream_collection_metadata(struct upstream_db *u, const struct upstream_collection *c, struct buf *packed,
                                       struct errmsg *em);
 
-/* --- records of the metadata segment (upstream_rows.c) ------------------------------------------------------------ */
+/* --- records of the metadata segment (upstream_rows.c) ----------------------------------------------------------- */
 
 struct upstream_record {
     struct str id, document, uri; /* .p == NULL: none */
@@ -76,7 +76,7 @@ typedef enum err (*upstream_record_visitor)(void *ctx, const struct upstream_rec
 enum err upstream_each_record(struct upstream_db *u, struct str segment, upstream_record_visitor visit, void *ctx,
                               struct errmsg *em);
 
-/* --- the log (upstream_log.c) -------------------------------------------------------------------------------------- */
+/* --- the log (upstream_log.c) ------------------------------------------------------------------------------------ */
 
 enum upstream_operation { UPSTREAM_ADD = 0, UPSTREAM_UPDATE = 1, UPSTREAM_UPSERT = 2, UPSTREAM_DELETE = 3 };
 
@@ -89,8 +89,8 @@ struct upstream_entry {
     struct str metadata; /* JSON; .p == NULL: none */
 };
 
-/* Gives every collection the positions of its entries, in one pass. *n_lost: entries of no collection in the list (it was
- * deleted). */
+/* Gives every collection the positions of its entries, in one pass. *n_lost: entries of no collection in the list (it
+ * was deleted). */
 enum err upstream_log_list(struct upstream_db *u, struct arena *a, struct upstream_collection *list, uint32_t n,
                            uint64_t *n_lost, struct errmsg *em);
 
@@ -100,7 +100,7 @@ enum err upstream_log_entry(struct upstream_db *u, int64_t seq, struct upstream_
 /* Appends the entry's vector as float32; *dim: how many. ERR_CORRUPT: no whole number of numbers. */
 enum err upstream_entry_vector(const struct upstream_entry *e, struct buf *floats, uint32_t *dim, struct errmsg *em);
 
-/* --- shared by the files above ------------------------------------------------------------------------------------- */
+/* --- shared by the files above ----------------------------------------------------------------------------------- */
 
 enum err upstream_fail(struct upstream_db *u, int rc, const char *what, struct errmsg *em);
 enum err upstream_prepare(struct upstream_db *u, const char *sql, sqlite3_stmt **st, struct errmsg *em);

@@ -1,11 +1,11 @@
 /* upstream_hnsw.c - see upstream_hnsw.h.
  *
- * HAPPY PATH  the header is checked against itself and against the size of data_level0.bin, which is mapped; the labels are
- *             gathered and sorted once.
+ * HAPPY PATH  the header is checked against itself and against the size of data_level0.bin, which is mapped; the
+ *             labels are gathered and sorted once.
  * FAILURE     anything that does not fit is ERR_CORRUPT, before a vector is looked at; nothing is left open then.
  * INVARIANT   after a successful open every element, its vector and its label lie within the mapping.
- * LABELS      an element that is marked deleted counts only when no other has its label: the index reuses places, and what
- *             is deleted is no longer in the list of ids anyway.
+ * LABELS      an element that is marked deleted counts only when no other has its label: the index reuses places, and
+ *             what is deleted is no longer in the list of ids anyway.
  */
 #include "api/upstream_hnsw.h"
 

@@ -1,7 +1,7 @@
 /* upstream_log.c - see upstream_db.h: the log of writes, `embeddings_queue`.
  *
- * The table has no index by collection, so its positions are sorted out in one pass; entries are then read one by one, by
- * position. A topic is "persistent://TENANT/NAMESPACE/ID" with the collection's id behind the last slash.
+ * The table has no index by collection, so its positions are sorted out in one pass; entries are then read one by
+ * one, by position. A topic is "persistent://TENANT/NAMESPACE/ID" with the collection's id behind the last slash.
  */
 #include "api/upstream_db.h"
 

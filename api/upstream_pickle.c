@@ -1,14 +1,14 @@
 /* upstream_pickle.c - see upstream_pickle.h.
  *
- * HAPPY PATH  opcodes push values on a stack; SETITEMS moves pairs from the stack into a dict; STOP leaves one value, the
- *             dict or an object with it, in which `id_to_label` is looked up.
+ * HAPPY PATH  opcodes push values on a stack; SETITEMS moves pairs from the stack into a dict; STOP leaves one value,
+ *             the dict or an object with it, in which `id_to_label` is looked up.
  * MACHINE     a value is 16 bytes. Strings are views into the file. MEMOIZE and PUT note the top of the stack under the
  *             next number, GET brings it back: the writer numbers in order, so a number that jumps is damage.
- * FAILURE     every opcode checks that its operand lies in the file and that the stack has what it takes; the first that
- *             does not ends the reading. A file can push a value of 16 bytes with one byte and note it with another, so
- *             memory stays below 40 times the file's size, within the arena's ceiling.
- * INVARIANT   an object or a dict is changed only while it is built; a value that contains itself would be harmless, since
- *             nothing walks more than two levels.
+ * FAILURE     every opcode checks that its operand lies in the file and that the stack has what it takes; the first
+ *             that does not ends the reading. A file can push a value of 16 bytes with one byte and note it with
+ *             another, so memory stays below 40 times the file's size, within the arena's ceiling.
+ * INVARIANT   an object or a dict is changed only while it is built; a value that contains itself would be harmless,
+ *             since nothing walks more than two levels.
  */
 #include "api/upstream_pickle.h"
 
@@ -60,7 +60,7 @@ static void fail_nomem(struct machine *m)
     if (m->err == ERR_OK) m->err = errmsg_set(m->em, ERR_NOMEM, "index_metadata.pickle: out of memory");
 }
 
-/* --- the stack ---------------------------------------------------------------------------------------------------- */
+/* --- the stack --------------------------------------------------------------------------------------------------- */
 
 static size_t depth(const struct machine *m)
 {
@@ -112,7 +112,7 @@ static void drop_to(struct machine *m, size_t n)
     m->stack.n = n * sizeof(struct val);
 }
 
-/* --- operands ------------------------------------------------------------------------------------------------------ */
+/* --- operands ---------------------------------------------------------------------------------------------------- */
 
 /* n bytes behind the opcode, or NULL. */
 static const uint8_t *take(struct machine *m, uint64_t n)
@@ -169,7 +169,7 @@ static void skip_line(struct machine *m)
         m->at = end + 1;
 }
 
-/* --- dicts and objects ---------------------------------------------------------------------------------------------- */
+/* --- dicts and objects ------------------------------------------------------------------------------------------- */
 
 static void push_dict(struct machine *m)
 {
@@ -233,7 +233,7 @@ static void build_object(struct machine *m)
         slot(m, depth(m) - 1)->object->state = state.dict;
 }
 
-/* --- the memo ------------------------------------------------------------------------------------------------------- */
+/* --- the memo ---------------------------------------------------------------------------------------------------- */
 
 static void memoize(struct machine *m, uint64_t number)
 {
@@ -263,7 +263,7 @@ static void recall(struct machine *m, uint64_t number)
     push(m, v);
 }
 
-/* --- opcodes -------------------------------------------------------------------------------------------------------- */
+/* --- opcodes ----------------------------------------------------------------------------------------------------- */
 
 static void run_scalar(struct machine *m, uint8_t op)
 {
@@ -393,7 +393,7 @@ static void run_opcode(struct machine *m, uint8_t op)
     }
 }
 
-/* --- what is wanted of it ------------------------------------------------------------------------------------------- */
+/* --- what is wanted of it ---------------------------------------------------------------------------------------- */
 
 static const struct val *member(const struct dict *d, const char *name)
 {

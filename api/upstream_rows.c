@@ -1,8 +1,10 @@
 /* upstream_rows.c - see upstream_db.h: the records of a metadata segment.
  *
- * HAPPY PATH  the rows of `embeddings` in order; for each, its scalars and its lists, both in byte order of their keys, are
- *             merged into packed metadata. chroma:document and chroma:uri among them are the record's document and uri.
- * FAILURE     damage of the file ends the walk (ERR_CORRUPT). A value that is no text is left out, and the record says so.
+ * HAPPY PATH  the rows of `embeddings` in order; for each, its scalars and its lists, both in byte order of their
+ *             keys, are merged into packed metadata. chroma:document and chroma:uri among them are the record's
+ *             document and uri.
+ * FAILURE     damage of the file ends the walk (ERR_CORRUPT). A value that is no text is left out, and the record
+ *             says so.
  */
 #include "api/upstream_db.h"
 

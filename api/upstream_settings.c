@@ -6,8 +6,8 @@
  *   {"vector_index":{"hnsw":{..}},"embedding_function":..}       since
  *   {}                                                           beside a schema
  * A SPANN index means its space here, as it does when such a collection is made through the API.
- * FAILURE  a document that cannot be read is replaced by the defaults, with a note: settings are no reason to leave records
- *          behind.
+ * FAILURE  a document that cannot be read is replaced by the defaults, with a note: settings are no reason to leave
+ *          records behind.
  */
 #include "api/upstream_settings.h"
 

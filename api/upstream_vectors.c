@@ -1,15 +1,15 @@
 /* upstream_vectors.c - see upstream_vectors.h.
  *
- * HAPPY PATH  index_metadata.pickle names the records of the index; then the collection's log entries are gone through in
- *             order, up to where the metadata segment is.
+ * HAPPY PATH  index_metadata.pickle names the records of the index; then the collection's log entries are gone
+ *             through in order, up to where the metadata segment is.
  *
  *   entries the index has already   say only where a vector may be found as it was sent. Whether an add among them was
- *                                   skipped (the record was there) cannot be told when what came before is purged: such a
- *                                   find is a guess, believed only if it agrees with the index.
+ *                                   skipped (the record was there) cannot be told when what came before is purged:
+ *                                   such a find is a guess, believed only if it agrees with the index.
  *   entries behind the index        change what a record has, as the index itself would when upstream's server starts.
  *
- * FAILURE     an unreadable index is told, not fatal: then the log counts alone, and updates of records that it does not
- *             know are believed, because the record may have come before.
+ * FAILURE     an unreadable index is told, not fatal: then the log counts alone, and updates of records that it does
+ *             not know are believed, because the record may have come before.
  * INVARIANT   the table is never more than half full; ids are views into the pickle or copies in the arena.
  */
 #include "api/upstream_vectors.h"
@@ -42,7 +42,7 @@ struct upstream_vectors {
     struct buf scratch;
 };
 
-/* --- the table ------------------------------------------------------------------------------------------------------ */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 static struct entry *slot_of(struct entry *slots, size_t n_slots, struct str id)
 {
@@ -69,7 +69,8 @@ static bool make_room(struct upstream_vectors *v, size_t n)
     return true;
 }
 
-/* The record's entry, made if it is not there; NULL when memory is short. `is_view`: the id holds as long as the table. */
+/* The record's entry, made if it is not there; NULL when memory is short. `is_view`: the id holds as long as the
+ * table. */
 static struct entry *entry_of(struct upstream_vectors *v, struct str id, bool is_view)
 {
     if (id.p == NULL) id = STR("");
@@ -83,7 +84,7 @@ static struct entry *entry_of(struct upstream_vectors *v, struct str id, bool is
     return e;
 }
 
-/* --- the index ------------------------------------------------------------------------------------------------------ */
+/* --- the index --------------------------------------------------------------------------------------------------- */
 
 static enum err map_pickle(struct upstream_vectors *v, const char *dir, struct errmsg *em)
 {
@@ -113,8 +114,8 @@ static enum err enter_labels(struct upstream_vectors *v, const struct upstream_l
     return errmsg_set(em, ERR_CORRUPT, "it lacks %u of the %u records that it names", n_missing, labels->n);
 }
 
-/* *seq: up to which position of the log it has everything; 0 when there is no index, which is normal for a collection of
- * fewer records than its sync_threshold. */
+/* *seq: up to which position of the log it has everything; 0 when there is no index, which is normal for a collection
+ * of fewer records than its sync_threshold. */
 static enum err read_index(struct upstream_vectors *v, int64_t *seq, struct errmsg *em)
 {
     char dir[4096];
@@ -137,7 +138,7 @@ static enum err read_index(struct upstream_vectors *v, int64_t *seq, struct errm
     return enter_labels(v, &labels, em);
 }
 
-/* --- the log -------------------------------------------------------------------------------------------------------- */
+/* --- the log ----------------------------------------------------------------------------------------------------- */
 
 /* An entry that the index has already. */
 static void look_back(struct entry *e, const struct upstream_entry *w)
@@ -235,7 +236,7 @@ static enum err read_log(struct upstream_vectors *v, int64_t index_seq, struct e
     return ERR_OK;
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------------- */
+/* --- opening ----------------------------------------------------------------------------------------------------- */
 
 /* What was read of an index that turned out to be damaged counts no more. */
 static void forget_index(struct upstream_vectors *v)
@@ -288,7 +289,7 @@ void upstream_vectors_close(struct upstream_vectors *v)
     mem_free(v);
 }
 
-/* --- one record ----------------------------------------------------------------------------------------------------- */
+/* --- one record -------------------------------------------------------------------------------------------------- */
 
 /* Is b what an index keeps of a? Under cosine it divides by the length, in float32 and in an order of its own. */
 static bool agrees(const float *a, const uint8_t *b, uint32_t dim, enum space space)

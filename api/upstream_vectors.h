@@ -1,8 +1,9 @@
 /* upstream_vectors.h - the vector of each record of one collection, from upstream's index files and its log.
  * Internal to api/upstream_*.c, api/migrate*.c and their tests.
  *
- * The log has vectors as they were sent, but only those of writes that are not purged yet; the index has every record up to
- * its position, under `cosine` divided by its length. So the log is preferred where it says which vector a record has now.
+ * The log has vectors as they were sent, but only those of writes that are not purged yet; the index has every record
+ * up to its position, under `cosine` divided by its length. So the log is preferred where it says which vector a
+ * record has now.
  *
  * THREADS  one at a time.
  */
@@ -23,9 +24,9 @@ struct upstream_vectors_in {
     enum space space;
 };
 
-/* What each record has after the log entries up to collection->metadata_seq. An index that cannot be read is no failure:
- * *index_fault says what is wrong with it (in the arena; .p == NULL: nothing), and the log is all there is. ERR_CORRUPT: the
- * log is damaged. ERR_IO, ERR_NOMEM. */
+/* What each record has after the log entries up to collection->metadata_seq. An index that cannot be read is no
+ * failure: *index_fault says what is wrong with it (in the arena; .p == NULL: nothing), and the log is all there is.
+ * ERR_CORRUPT: the log is damaged. ERR_IO, ERR_NOMEM. */
 enum err upstream_vectors_open(struct upstream_vectors **v, const struct upstream_vectors_in *in, struct arena *a,
                                struct str *index_fault, struct errmsg *em);
 void upstream_vectors_close(struct upstream_vectors *v); /* NULL is fine */

@@ -1,5 +1,5 @@
-/* migrate.c - `chroma migrate`: the command line of api/migrate.h. Progress and problems go to stderr as they come, and the
- * result to stdout at the end.
+/* migrate.c - `chroma migrate`: the command line of api/migrate.h. Progress and problems go to stderr as they come,
+ * and the result to stdout at the end.
  */
 #include "server/migrate.h"
 
