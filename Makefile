@@ -65,13 +65,8 @@ else
 BIN := $(B)/chroma
 endif
 
-<<<<<<< HEAD
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash steady \
-        gateway contract upstream differential migrate-check js integrations bench bench-scale format format-check lint headers-check includes-check clean
-=======
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check steady \
-        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
->>>>>>> main
+        gateway contract upstream differential migrate-check js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
