@@ -44,8 +44,10 @@ struct bringer {
 
 static void lose(struct bringer *b, struct str id, const char *why)
 {
-    migrate_tell(b->m, MIGRATE_PROBLEM, "collection " STR_FMT ", record '%.*s': %s", STR_ARG(b->c->name),
-                 id.n < 300 ? (int)id.n : 300, id.p != NULL ? id.p : "", why);
+    size_t n = id.n < 300 ? id.n : 300;
+    while (n > 0 && n < id.n && (id.p[n] & 0xc0) == 0x80) n--; /* not within a character */
+    migrate_tell(b->m, MIGRATE_PROBLEM, "collection " STR_FMT ", record '" STR_FMT "': %s", STR_ARG(b->c->name),
+                 STR_ARG(str_of(id.p != NULL ? id.p : "", n)), why);
 }
 
 static void say_progress(struct bringer *b)

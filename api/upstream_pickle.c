@@ -206,7 +206,7 @@ static void set_items(struct machine *m, size_t first, size_t below)
     }
     struct dict *d = slot(m, below - 1)->dict;
     if (!grow(m, d, n / 2)) return;
-    memcpy(&d->pairs[d->n], slot(m, first), n * sizeof(struct val));
+    if (n > 0) memcpy(&d->pairs[d->n], slot(m, first), n * sizeof(struct val));
     d->n += (uint32_t)(n / 2);
     drop_to(m, below);
 }
