@@ -76,6 +76,8 @@ struct store_write {
     struct bytes block;                          /* batch.h; the store's from a successful submit on */
     /* Called once on the log's thread when the write is durable and visible (ERR_OK), or failed and left no trace. */
     void (*done)(struct store_write *w, enum err e);
+    struct errmsg
+        *why; /* gets what keeps the collection from being written to, when store_submit fails; NULL: not wanted */
     uint32_t n_changed;
     uint32_t n_reserved;      /* rows reserved for it, which are given back when it is done */
     struct wal_record record; /* the store's */

@@ -1,10 +1,11 @@
-/* segment.c - when rows died: see struct deaths in segment.h.
+/* segment.c - when rows died, and what a segment says that cannot be read: see segment.h.
  *
  * Marking happens on one thread (the collection's writer); reading on any. A chunk, once published, stays until the
  * segment is freed, so a reader's pointer to it holds as long as the segment does.
  */
 #include "core/segment.h"
 
+#include "core/arena.h"
 #include "core/mem.h"
 
 static size_t n_chunks(uint32_t n_rows)
@@ -56,4 +57,13 @@ enum err deaths_mark(struct deaths *d, uint32_t row, uint64_t lsn)
     atomic_store_explicit(&chunk[row % DEATHS_CHUNK_ROWS], lsn, memory_order_relaxed);
     atomic_fetch_add_explicit(&d->n_dead, 1, memory_order_relaxed);
     return ERR_OK;
+}
+
+enum err segment_unreadable(const struct segment *s, struct errmsg *em)
+{
+    struct arena none = {0};
+    struct row row = {0};
+    enum err e = s->ops->row(s, 0, ROW_ID, &none, &row, em); /* which fails, and says why */
+    arena_free(&none);
+    return e != ERR_OK ? e : errmsg_set(em, ERR_CORRUPT, "a segment is damaged");
 }
