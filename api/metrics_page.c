@@ -157,6 +157,7 @@ enum api_outcome handle_metrics(struct api_request *r)
     metrics_put_log(&e, &stats.log);
     metrics_put_compactor(&e, &stats);
     metrics_put_data(&e, &stats);
+    metrics_put_damage(&e, &stats);
     metrics_put_process(&e, a->options.metrics);
     if (wants(r, STR("tenants=true"))) metrics_put_tenants(&e, a);
     if (wants(r, STR("collections=true"))) err = metrics_put_collections(&e, a->store);

@@ -75,6 +75,42 @@ void metrics_put_data(struct exposition *e, const struct store_stats *s)
                      s->sizes.n_leftovers);
 }
 
+/* --- damage ------------------------------------------------------------------------------------------------------ */
+
+static void put_kinds(struct exposition *e, uint64_t index, uint64_t rows)
+{
+    const struct exposition_label kinds[] = {LABEL("kind", STR("index")), LABEL("kind", STR("rows"))};
+    exposition_uint(e, &kinds[0], 1, index);
+    exposition_uint(e, &kinds[1], 1, rows);
+}
+
+void metrics_put_damage(struct exposition *e, const struct store_stats *s)
+{
+    const struct store_scrub *c = &s->scrub;
+    exposition_begin(
+        e, "chroma_damaged_sections_total", EXPOSITION_COUNTER,
+        "Parts of index files found damaged. index: done without, and made again. rows: requests that need "
+        "them are refused.");
+    put_kinds(e, c->n_bad_indexes, c->n_bad_rows);
+    exposition_begin(e, "chroma_damaged_fragments", EXPOSITION_GAUGE,
+                     "Index files of open collections that have damage at present.");
+    put_kinds(e, s->sizes.n_damaged_indexes, s->sizes.n_damaged_rows);
+    exposition_counter(e, "chroma_damaged_files_total", "Files that the scrub found unreadable as a whole.",
+                       c->n_bad_files);
+    exposition_counter(e, "chroma_rebuilt_fragments_total", "Index files that were made again after damage.",
+                       c->n_rebuilt);
+    exposition_gauge(e, "chroma_stopped_collections", "Collections that are not served, since their files are damaged.",
+                     s->sizes.n_stopped);
+    exposition_counter(e, "chroma_scrub_passes_total", "Times that the scrub has read every file.", c->n_passes);
+    exposition_counter(e, "chroma_scrub_files_total", "Files that it has read.", c->n_files);
+    exposition_counter(e, "chroma_scrub_read_bytes_total", "Bytes that it has read.", c->bytes_read);
+    exposition_begin(e, "chroma_scrub_progress", EXPOSITION_GAUGE, "Share of the collections that its pass has read.");
+    exposition_double(e, NULL, 0, c->n_collections != 0 ? (double)c->n_collections_done / (double)c->n_collections : 0);
+    if (c->age_ns == UINT64_MAX) return;
+    exposition_begin(e, "chroma_scrub_age_seconds", EXPOSITION_GAUGE, "Time since its last complete pass.");
+    exposition_double(e, NULL, 0, (double)c->age_ns / 1e9);
+}
+
 /* A family's samples stand together, so each family has its own text until all collections were seen. */
 enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILIES };
 

@@ -25,6 +25,10 @@ struct store_options {      /* zero = default */
     uint64_t log_bytes;     /* 128 MiB: beyond it quiet collections are flushed too */
     uint64_t memory_budget; /* bytes; a quarter is for tails, the rest for what is mapped. 0: as much as it takes */
     uint32_t close_after_s; /* a collection that was not used for so long is closed. 0: never, unless the budget asks */
+    /* The scrub reads all files again and again, so many bytes a second; 0: never. From the beginning of one pass to the
+     * next at least so many seconds. */
+    uint64_t scrub_bytes_per_s;
+    uint64_t scrub_interval_s;
     void (*when_quiet)(
         void); /* called some seconds after the last write and after a round of merges: what was freed may be given back. NULL: nothing */
     bool no_compactor;     /* tests: nothing happens in the background */
@@ -118,6 +122,18 @@ struct store_sizes {
     uint64_t file_bytes;            /* of fragments, mapped or not */
     uint64_t mapped_bytes;          /* of fragments of open collections */
     uint64_t n_leftovers;           /* files that go with the next version */
+    uint64_t n_damaged_indexes;     /* fragments of open collections that do without a damaged index */
+    uint64_t n_damaged_rows;        /* those of which a part of the rows is damaged */
+    uint64_t n_stopped;             /* collections that the replay stopped, for damage */
+};
+
+struct store_scrub { /* since the start */
+    uint64_t n_passes, n_files, bytes_read;
+    uint64_t n_bad_files;                       /* of which nothing could be read or repaired */
+    uint64_t n_bad_indexes, n_bad_rows;         /* sections found damaged, by scrub or use */
+    uint64_t n_rebuilt;                         /* fragments that were rewritten for a damaged index */
+    uint64_t n_collections_done, n_collections; /* of the pass under way */
+    uint64_t age_ns;                            /* since a pass ended; UINT64_MAX: none did */
 };
 
 struct store_stats {
@@ -127,6 +143,7 @@ struct store_stats {
     struct store_sizes sizes; /* of all collections together */
     uint64_t memory_budget;   /* 0: none */
     struct store_work flushes, merges;
+    struct store_scrub scrub;
 };
 
 /* Called for each collection, whose `col` holds during the call; NULL is fine. */
