@@ -111,8 +111,18 @@ void metrics_put_damage(struct exposition *e, const struct store_stats *s)
     exposition_double(e, NULL, 0, (double)c->age_ns / 1e9);
 }
 
+void metrics_put_recall(struct exposition *e, const struct store_stats *s)
+{
+    exposition_counter(e, "chroma_recall_samples_total", "Records searched for to measure the recall.",
+                       s->scrub.n_samples);
+    if (s->sizes.n_wanted == 0) return;
+    exposition_begin(e, "chroma_recall", EXPOSITION_GAUGE,
+                     "Share of the true ten nearest that queries find, by the latest samples of all collections.");
+    exposition_double(e, NULL, 0, (double)s->sizes.n_found / (double)s->sizes.n_wanted);
+}
+
 /* A family's samples stand together, so each family has its own text until all collections were seen. */
-enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILIES };
+enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILY_RECALL, FAMILIES };
 
 struct families {
     struct exposition e[FAMILIES];
@@ -126,8 +136,10 @@ static void put_collection(void *ctx, const struct catalog_collection *col, cons
     uuid_format(&col->id, id);
     const struct exposition_label labels[] = {LABEL("tenant", col->tenant), LABEL("database", col->database),
                                               LABEL("collection", col->name), LABEL("id", str_from_c(id))};
-    const uint64_t values[FAMILIES] = {sizes->live_rows, sizes->tail_rows, sizes->tail_bytes, sizes->n_fragments};
-    for (unsigned i = 0; i < FAMILIES; i++) exposition_uint(&f->e[i], labels, 4, values[i]);
+    const uint64_t values[FAMILY_RECALL] = {sizes->live_rows, sizes->tail_rows, sizes->tail_bytes, sizes->n_fragments};
+    for (unsigned i = 0; i < FAMILY_RECALL; i++) exposition_uint(&f->e[i], labels, 4, values[i]);
+    if (sizes->n_wanted != 0)
+        exposition_double(&f->e[FAMILY_RECALL], labels, 4, (double)sizes->n_found / (double)sizes->n_wanted);
 }
 
 enum err metrics_put_collections(struct exposition *e, struct store *store)
@@ -137,6 +149,7 @@ enum err metrics_put_collections(struct exposition *e, struct store *store)
         {"chroma_collection_tail_rows", "Its rows in memory that are not in an index file yet."},
         {"chroma_collection_tail_bytes", "Memory that they hold."},
         {"chroma_collection_fragments", "Its index files."},
+        {"chroma_collection_recall", "Its recall, where it was sampled."},
     };
     struct families f = {0};
     struct store_stats stats;

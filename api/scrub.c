@@ -7,6 +7,7 @@
  * DAMAGE      in a section: the collection is opened, if it is not, and the fragment told (fragment_note_scrub); from then
  *             on it does without, and the merger writes an index anew. In a header or manifest, or a file that is gone: the log
  *             names it; the collection cannot be opened again, but goes on while it is open.
+ * RECALL      now and then one record of each collection in use is searched for through the index and exactly (exec_recall).
  * FAILURE     a file that cannot be read, or memory that is short: the next pass comes by again.
  * RACES       a version that is replaced meanwhile takes its files along: what is missing then is no damage.
  */
@@ -16,10 +17,18 @@
 #include <unistd.h>
 
 #include "api/store_internal.h"
+#include "core/executor.h"
 #include "core/hash.h"
 #include "core/logger.h"
 
-enum { SCRUBBER_NICE = 10, FILE_COST_BYTES = 64 << 10 }; /* opening a file counts as much */
+enum {
+    SCRUBBER_NICE = 10,
+    FILE_COST_BYTES = 64 << 10, /* opening a file counts as much */
+    NAP_S = 60,
+    RECALL_K = 10,
+    RECALL_MIN_ROWS = 1024,  /* up to so many every row is compared */
+    RECALL_REMEMBERED = 200, /* samples; beyond it the older ones are halved */
+};
 
 static const uint64_t SECOND_NS = 1000000000;
 
@@ -32,6 +41,63 @@ struct scrubbed {
 static void add(_Atomic uint64_t *counter, uint64_t n)
 {
     (void)atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* --- recall ------------------------------------------------------------------------------------------------------ */
+
+/* Of rows that are all compared anyway there is nothing to learn. */
+static bool is_worth_sampling(const struct live *live, uint64_t within_ns)
+{
+    uint64_t used_ns = atomic_load_explicit(&live->last_used_ns, memory_order_relaxed);
+    return !collection_is_closed(live->collection) && collection_count(live->collection) > RECALL_MIN_ROWS &&
+           clock_monotonic_ns() - used_ns <= within_ns;
+}
+
+/* Not through store_snapshot: being measured is no use that keeps a collection open. */
+static void sample_one(struct store *s, struct live *live)
+{
+    struct arena a = {0};
+    struct snapshot snapshot;
+    struct exec_recall r = {0};
+    uint64_t seed;
+    random_bytes(&seed, sizeof seed);
+    if (snapshot_begin(live->collection, &a, &snapshot) == ERR_OK) {
+        if (snapshot.dim != 0) (void)exec_recall(&snapshot, 1, RECALL_K, seed, &r, NULL);
+        snapshot_end(&snapshot);
+    }
+    arena_free(&a);
+    if (r.n_queries == 0) return;
+    if (atomic_load_explicit(&live->recall.n_queries, memory_order_relaxed) >= RECALL_REMEMBERED) {
+        atomic_store_explicit(&live->recall.n_queries, live->recall.n_queries / 2, memory_order_relaxed);
+        atomic_store_explicit(&live->recall.n_wanted, live->recall.n_wanted / 2, memory_order_relaxed);
+        atomic_store_explicit(&live->recall.n_found, live->recall.n_found / 2, memory_order_relaxed);
+    }
+    add(&live->recall.n_queries, r.n_queries);
+    add(&live->recall.n_wanted, r.n_wanted);
+    add(&live->recall.n_found, r.n_found);
+    add(&s->scrub.n_samples, r.n_queries);
+}
+
+void scrub_sample_recall(struct store *s, uint64_t within_ns)
+{
+    struct arena a = {0};
+    const struct catalog_collection **all = NULL;
+    size_t n = 0;
+    if (catalog_all_collections(s->catalog, &a, &all, &n) != ERR_OK) return;
+    for (size_t i = 0; i < n; i++) {
+        struct live *live = live_of(all[i]);
+        if (is_worth_sampling(live, within_ns)) sample_one(s, live);
+        catalog_collection_unref(all[i]);
+    }
+    arena_free(&a);
+}
+
+static void sample_if_due(struct store *s)
+{
+    uint64_t every_ns = s->options.recall_sample_s * SECOND_NS, now = clock_monotonic_ns();
+    if (every_ns == 0 || now - s->scrub.sampled_ns < every_ns) return;
+    s->scrub.sampled_ns = now;
+    scrub_sample_recall(s, every_ns);
 }
 
 /* --- pace -------------------------------------------------------------------------------------------------------- */
@@ -63,6 +129,7 @@ static enum err pace(void *ctx, uint64_t bytes)
     if (c->due_ns < now) c->due_ns = now;
     if (rate != 0) c->due_ns += (uint64_t)((double)bytes / (double)rate * (double)SECOND_NS);
     if (!sleep_until(c, c->due_ns)) return ERR_BUSY;
+    sample_if_due(at->s);
     return at->live != NULL && collection_is_dropped(at->live->collection) ? ERR_NOT_FOUND : ERR_OK;
 }
 
@@ -174,13 +241,21 @@ enum err scrub_pass(struct store *s)
 static void *scrubber_main(void *arg)
 {
     struct store *s = arg;
-    uint64_t interval = s->options.scrub_interval_s * SECOND_NS;
+    const struct store_options *o = &s->options;
+    uint64_t next_pass = 0;
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), SCRUBBER_NICE); /* requests come first */
     for (;;) {
-        uint64_t next = clock_monotonic_ns() + interval;
-        if (scrub_pass(s) == ERR_BUSY) return NULL;
-        uint64_t at_least = clock_monotonic_ns() + SECOND_NS; /* also when a pass fails at once */
-        if (!sleep_until(&s->scrub, next > at_least ? next : at_least)) return NULL;
+        uint64_t now = clock_monotonic_ns(), wake = now + NAP_S * SECOND_NS;
+        if (o->scrub_bytes_per_s != 0 && now >= next_pass) {
+            next_pass = now + o->scrub_interval_s * SECOND_NS;
+            if (scrub_pass(s) == ERR_BUSY) return NULL;
+            wake = clock_monotonic_ns() + SECOND_NS; /* a rest, also when a pass failed at once */
+        }
+        sample_if_due(s);
+        uint64_t next_sample = o->recall_sample_s != 0 ? s->scrub.sampled_ns + o->recall_sample_s * SECOND_NS : wake;
+        if (wake > next_sample) wake = next_sample;
+        if (o->scrub_bytes_per_s != 0 && wake > next_pass && next_pass > now) wake = next_pass;
+        if (!sleep_until(&s->scrub, wake)) return NULL;
     }
 }
 
@@ -189,7 +264,9 @@ enum err scrub_start(struct store *s, struct errmsg *em)
     struct scrub *c = &s->scrub;
     (void)pthread_mutex_init(&c->mu, NULL);
     (void)pthread_cond_init(&c->wake, NULL);
-    if (s->options.no_compactor || s->options.scrub_bytes_per_s == 0) return ERR_OK;
+    if (s->options.no_compactor || (s->options.scrub_bytes_per_s == 0 && s->options.recall_sample_s == 0))
+        return ERR_OK;
+    c->sampled_ns = clock_monotonic_ns();
     int rc = pthread_create(&c->thread, NULL, scrubber_main, s);
     if (rc != 0) return errmsg_errno(em, rc, "start the scrub");
     c->has_thread = true;

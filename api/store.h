@@ -29,6 +29,8 @@ struct store_options {      /* zero = default */
      * next at least so many seconds. */
     uint64_t scrub_bytes_per_s;
     uint64_t scrub_interval_s;
+    uint64_t
+        recall_sample_s; /* so often one record of each collection in use is searched for, to know the recall; 0: never */
     void (*when_quiet)(
         void); /* called some seconds after the last write and after a round of merges: what was freed may be given back. NULL: nothing */
     bool no_compactor;     /* tests: nothing happens in the background */
@@ -125,12 +127,15 @@ struct store_sizes {
     uint64_t n_damaged_indexes;     /* fragments of open collections that do without a damaged index */
     uint64_t n_damaged_rows;        /* those of which a part of the rows is damaged */
     uint64_t n_stopped;             /* collections that the replay stopped, for damage */
+    uint64_t n_sampled;             /* records that were searched for to know the recall; lately */
+    uint64_t n_wanted, n_found;     /* their nearest neighbours, and those of them that the index found */
 };
 
 struct store_scrub { /* since the start */
     uint64_t n_passes, n_files, bytes_read;
     uint64_t n_bad_files;                       /* of which nothing could be read or repaired */
     uint64_t n_bad_indexes, n_bad_rows;         /* sections found damaged, by scrub or use */
+    uint64_t n_samples;                         /* records searched for to measure the recall */
     uint64_t n_rebuilt;                         /* fragments that were rewritten for a damaged index */
     uint64_t n_collections_done, n_collections; /* of the pass under way */
     uint64_t age_ns;                            /* since a pass ended; UINT64_MAX: none did */

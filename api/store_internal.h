@@ -40,6 +40,10 @@ struct live {
     _Atomic bool is_stopped;  /* the replay found its files damaged: it is not read, and takes no writes */
     bool has_told;            /* guarded by open_mu: that its files cannot be opened is in the log */
 
+    struct { /* of samples, the older ones counting less and less; written by the scrubber, read by anyone; relaxed */
+        _Atomic uint64_t n_queries, n_wanted, n_found;
+    } recall;
+
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
     struct sealed sealed;         /* guarded by it; .tail != NULL (a reference): sealed, but not published yet (a flush
@@ -109,7 +113,9 @@ struct scrub {
     pthread_t thread;
     bool has_thread;
 
-    uint64_t due_ns; /* its thread's: no byte is read before */
+    uint64_t due_ns;            /* its thread's: no byte is read before */
+    uint64_t sampled_ns;        /* likewise: when recall was sampled last */
+    _Atomic uint64_t n_samples; /* since the start */
 
     _Atomic uint64_t n_passes, n_files, bytes_read;
     _Atomic uint64_t n_bad_files; /* found damaged: headers, manifests, files that are gone; sections: store.watch */
@@ -227,6 +233,8 @@ enum err scrub_start(struct store *s, struct errmsg *em);
 void scrub_stop(struct store *s);
 /* Reads every file once, at the rate of the options (0: as fast as it goes). ERR_BUSY: told to stop. Its thread; tests. */
 enum err scrub_pass(struct store *s);
+/* Searches for one record of each collection that was used within `within_ns`. Its thread; tests. */
+void scrub_sample_recall(struct store *s, uint64_t within_ns);
 
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);

@@ -28,6 +28,7 @@ static struct store_scrub scrub_of(const struct store *s)
         .n_bad_files = relaxed(&c->n_bad_files),
         .n_bad_indexes = relaxed(&s->watch.n_derived),
         .n_bad_rows = relaxed(&s->watch.n_rows),
+        .n_samples = relaxed(&c->n_samples),
         .n_rebuilt = relaxed(&s->compactor.n_rebuilt),
         .n_collections_done = relaxed(&c->n_done),
         .n_collections = relaxed(&c->n_wanted),
@@ -64,6 +65,9 @@ static void measure(const struct live *live, struct store_sizes *out)
         .n_fragments = p.n_fragments,
         .n_open = collection_is_closed(live->collection) ? 0 : 1,
         .file_bytes = relaxed(&live->file_bytes),
+        .n_sampled = relaxed(&live->recall.n_queries),
+        .n_wanted = relaxed(&live->recall.n_wanted),
+        .n_found = relaxed(&live->recall.n_found),
         .n_stopped = atomic_load_explicit(&live->is_stopped, memory_order_relaxed) ? 1 : 0,
         .n_leftovers = atomic_load_explicit(&live->n_leftovers, memory_order_relaxed),
     };
@@ -84,6 +88,9 @@ static void add(struct store_sizes *sum, const struct store_sizes *s)
     sum->n_damaged_indexes += s->n_damaged_indexes;
     sum->n_damaged_rows += s->n_damaged_rows;
     sum->n_stopped += s->n_stopped;
+    sum->n_sampled += s->n_sampled;
+    sum->n_wanted += s->n_wanted;
+    sum->n_found += s->n_found;
 }
 
 enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store_stats *out)

@@ -108,6 +108,10 @@ const struct config_key config_keys[] = {
     {"scrub_interval_s", CONFIG_NUMBER, AT(scrub_interval_s), 1, 31536000, "259200", NULL, NULL,
      "So many seconds lie between the beginning of one reading of everything and the next, or more if it takes "
      "longer."},
+    {"recall_sample_s", CONFIG_NUMBER, AT(recall_sample_s), 0, 31536000, "900", NULL, NULL,
+     "Every so many seconds one record of each collection that was used meanwhile is searched for twice, through the "
+     "index\n"
+     "and exactly; /metrics tells how many neighbours the index found (chroma_recall). 0: never."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
     {"request_log", CONFIG_TEXT, AT(request_log), 0, 0, "none", NULL, NULL,
