@@ -6,7 +6,7 @@
  * holds an integer, and at most one multiple of ten; the multiple of ten wins if there is one, else the integer nearest
  * to v. The three scaled values carry two fraction bits, the lower one sticky ("round to odd"), which is enough to
  * compare them exactly as if they had not been rounded.
- * json_float_avx2.c has the same for four at a time.
+ * json_float_avx2.c has the same for eight at a time.
  * double: metadata mostly holds numbers that people wrote, of up to 15 digits. Of these at most one reads back as v (15
  * digits survive the way through a double), so if m / 10^p is v for a whole m < 10^15, m without zeros at the end is the
  * shortest form; both are doubles without error, so the division rounds once and the test is exact. Other doubles get
@@ -156,11 +156,11 @@ void json_put_float(struct buf *b, float v)
     if (to != NULL) b->n += (size_t)(json_put_float_at(to, v) - to);
 }
 
-json_put_four json_put_four_here(void)
+json_put_eights json_put_eights_here(void)
 {
 #if defined(__x86_64__)
     enum simd_level level = distance_ops()->level; /* CHROMA_SIMD holds for all kernels */
-    if (level == SIMD_AVX2 || level == SIMD_AVX512) return json_put_four_avx2;
+    if ((level == SIMD_AVX2 || level == SIMD_AVX512) && __builtin_cpu_supports("lzcnt")) return json_put_eights_avx2;
 #endif
     return NULL;
 }
@@ -168,22 +168,26 @@ json_put_four json_put_four_here(void)
 void json_put_floats(struct buf *b, const float *v, uint32_t n)
 {
     enum { STEP = 64 };
-    json_put_four put_four = json_put_four_here();
-    buf_char(b, '[');
+    json_put_eights put_eights = json_put_eights_here();
+    size_t began = b->n;
     for (uint32_t i = 0; i < n; i += STEP) {
         uint32_t n_step = n - i < STEP ? n - i : STEP, j = 0;
         char *start = buf_room(b, (size_t)STEP * (JSON_FLOAT_TEXT_MAX + 1)), *to = start;
         if (start == NULL) return;
-        if (put_four != NULL) {
-            for (; n_step - j >= 4; j += 4) to = put_four(to, v + i + j);
+        if (put_eights != NULL) {
+            j = n_step & ~7u;
+            to = put_eights(to, v + i, j);
         }
         for (; j < n_step; j++) {
-            to = json_put_float_at(to, v[i + j]);
             *to++ = ',';
+            to = json_put_float_at(to, v[i + j]);
         }
-        if (i + n_step == n) to--; /* no comma behind the last one */
         b->n += (size_t)(to - start);
     }
+    if (n > 0)
+        b->p[began] = '['; /* in the place of the first comma */
+    else
+        buf_char(b, '[');
     buf_char(b, ']');
 }
 

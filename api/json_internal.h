@@ -49,11 +49,11 @@ struct json_decimal json_shortest_float(float v);
 enum { JSON_FLOAT_TEXT_MAX = 40 };
 char *json_put_float_at(char *to, float v);
 
-/* Four floats, a comma behind each, the same text; room for four times JSON_FLOAT_TEXT_MAX. */
-typedef char *(*json_put_four)(char *to, const float *v);
-json_put_four json_put_four_here(void); /* the best that this processor has; NULL: none */
+/* n floats, a multiple of eight, a comma before each, the same text; room for JSON_FLOAT_TEXT_MAX + 1 bytes each. */
+typedef char *(*json_put_eights)(char *to, const float *v, uint32_t n);
+json_put_eights json_put_eights_here(void); /* the best that this processor has; NULL: none */
 #if defined(__x86_64__)
-char *json_put_four_avx2(char *to, const float *v);
+char *json_put_eights_avx2(char *to, const float *v, uint32_t n);
 #endif
 
 #endif

@@ -7,8 +7,9 @@
  */
 #include "api/records.h"
 #include "api/settings.h"
+#include "core/mem.h"
 
-enum { SCRATCH_KEEP_BYTES = 1 << 20 };
+enum { SCRATCH_KEEP_BYTES = 1 << 20, FLOAT_TEXT_USUAL = 13 /* of a vector of length 1: a little more than it needs */ };
 
 static const char *const include_names[] = {
     [INCLUDE_DISTANCES] = "distances", [INCLUDE_DOCUMENTS] = "documents", [INCLUDE_EMBEDDINGS] = "embeddings",
@@ -112,6 +113,10 @@ static void put_part(struct buf *b, const struct row *row, unsigned part, uint32
 static enum err put_list(struct buf *b, const struct answer_rows *rows, uint32_t list, unsigned part,
                          struct arena *scratch, struct errmsg *em)
 {
+    size_t n_floats, n_bytes;
+    if (part == ROW_VECTOR && ck_mul(rows->n[list], rows->snapshot->dim, &n_floats) &&
+        ck_mul(n_floats, FLOAT_TEXT_USUAL, &n_bytes))
+        buf_expect(b, n_bytes);
     buf_char(b, '[');
     for (uint32_t i = 0; i < rows->n[list] && b->err == ERR_OK; i++) {
         struct row_ref ref = rows->lists[list][i];

@@ -29,6 +29,16 @@ char *buf_room(struct buf *b, size_t n)
     return b->p + b->n;
 }
 
+void buf_expect(struct buf *b, size_t n)
+{
+    size_t need;
+    if (b->err != ERR_OK || !ck_add(b->n, n, &need) || need <= b->cap || (b->max != 0 && need > b->max)) return;
+    char *p = mem_resize(b->p, need);
+    if (p == NULL) return;
+    b->p = p;
+    b->cap = need;
+}
+
 void buf_append(struct buf *b, const void *p, size_t n)
 {
     if (n == 0) return;

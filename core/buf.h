@@ -20,6 +20,10 @@ struct buf {
 /* Makes room for `n` more bytes and returns where they go, or NULL (err is set). Does not change b->n. */
 char *buf_room(struct buf *b, size_t n);
 
+/* The same as a wish: about `n` bytes will come, so let growing not copy what is there again and again. Nothing happens if they
+ * do not fit under the ceiling or into memory. */
+void buf_expect(struct buf *b, size_t n);
+
 void buf_append(struct buf *b, const void *p, size_t n); /* the same as buf_add, which has it for the rarer case */
 void buf_zero(struct buf *b, size_t n);                  /* appends n zero bytes */
 void buf_align(struct buf *b, size_t align);             /* zero bytes up to a multiple of align */

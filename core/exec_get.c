@@ -2,8 +2,9 @@
  *
  * Each segment offers its selected visible rows in ascending ordinals through a cursor: a fragment holds its rows in that
  * order; a tail does not (an updated row keeps its old place), so its rows are sorted first. The cursors are merged.
- * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead, or by
- * counting bits under a mask, so a page at a deep offset costs a binary search and not a walk.
+ * Whole stretches of one segment that come before every other cursor are skipped by arithmetic where nothing is dead, by the
+ * counts of the dead a thousand rows, or by counting bits under a mask, so a page at a deep offset costs a binary search and
+ * not a walk. Only while rows are open (see struct filter_rest) is each looked at.
  */
 #include <stdlib.h>
 
@@ -61,7 +62,7 @@ static enum err cursor_settle(struct cursor *c, struct errmsg *em)
             c->ordinal = c->segment->ops->ordinal(c->segment, c->at);
             return ERR_OK;
         }
-        c->at++;
+        c->at = deaths_next_alive(&c->segment->deaths, c->at + 1, c->s->lsn);
     }
     c->ordinal = UINT64_MAX;
     return ERR_OK;
@@ -112,15 +113,44 @@ static uint32_t row_of_bound(const struct cursor *c, uint64_t bound)
     return lo;
 }
 
+/* Passes over the rows from c->at on that are selected and not dead, `most` at most and none at or beyond `end`; returns how
+ * many. Nothing is open, and something is dead. */
+static uint32_t pass_alive(struct cursor *c, uint32_t end, uint32_t most)
+{
+    const struct deaths *d = &c->segment->deaths;
+    uint32_t n = 0;
+    while (c->at < end && n < most) {
+        uint32_t i = c->at / DEATHS_CHUNK_ROWS, first = i * DEATHS_CHUNK_ROWS, n_passed;
+        uint32_t stop = end - first < DEATHS_CHUNK_ROWS ? end : first + DEATHS_CHUNK_ROWS;
+        if (c->mask == NULL && c->at == first && stop - first == DEATHS_CHUNK_ROWS) {
+            n_passed = DEATHS_CHUNK_ROWS - deaths_count(d, i, c->s->lsn);
+            if (n_passed <= most - n) {
+                c->at = stop;
+                n += n_passed;
+                continue;
+            }
+        }
+        uint64_t words[DEATHS_CHUNK_WORDS];
+        deaths_bits(d, i, c->s->lsn, words);
+        for (size_t k = 0; k < bitset_words(stop - first); k++)
+            words[k] = ~words[k] & (c->mask != NULL ? c->mask->words[first / 64 + k] : ~UINT64_C(0));
+        struct bitset alive = {words, DEATHS_CHUNK_ROWS};
+        c->at = first + bitset_pass(&alive, c->at - first, stop - first, most - n, &n_passed);
+        n += n_passed;
+    }
+    return n;
+}
+
 /* Moves on over the present row and further ones with ordinals below `bound`, `most` at most; returns how many. */
 static uint32_t skip_rows(struct cursor *c, uint64_t bound, uint32_t most)
 {
     uint32_t n = 1;
-    if (!c->is_whole) {
+    if (c->sorted != NULL || c->rest->n > 0) {
         c->at++;
         return n;
     }
     uint32_t end = row_of_bound(c, bound);
+    if (!c->is_whole) return pass_alive(c, end, most);
     if (c->mask != NULL) {
         c->at = bitset_pass(c->mask, c->at, end, most, &n);
         return n;

@@ -1,7 +1,13 @@
-/* pool.c - see pool.h. */
+/* pool.c - see pool.h.
+ *
+ * A semaphore counts the jobs, and a mutex guards their list. A condition variable would take the mutex back in a way that
+ * makes every release of it a call of the system, one more a request.
+ */
 #include "core/pool.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -9,7 +15,7 @@
 
 struct pool {
     pthread_mutex_t mu;
-    pthread_cond_t ready;
+    sem_t ready; /* jobs in the list that no thread has been woken for; one more a thread when it stops */
     struct pool_job *head, **tail; /* guarded by mu */
     unsigned n_waiting;            /* guarded by mu */
     unsigned n_busy;               /* guarded by mu */
@@ -20,24 +26,32 @@ struct pool {
     pthread_t threads[];
 };
 
-static void *pool_main(void *arg)
+/* Waits for a job and takes it off the list; NULL: the pool stops, and nothing is left. */
+static struct pool_job *next_job(struct pool *p)
 {
-    struct pool *p = arg;
+    while (sem_wait(&p->ready) != 0) CHECK(errno == EINTR && "a semaphore only fails to wait for a signal");
     (void)pthread_mutex_lock(&p->mu);
-    for (;;) {
-        while (p->head == NULL && !p->is_stopping) (void)pthread_cond_wait(&p->ready, &p->mu);
-        struct pool_job *job = p->head;
-        if (job == NULL) break; /* stopping, and nothing is left */
+    struct pool_job *job = p->head;
+    CHECK((job != NULL || p->is_stopping) && "a thread is woken for a job or the end");
+    if (job != NULL) {
         p->head = job->next;
         if (p->head == NULL) p->tail = &p->head;
         p->n_waiting--;
         p->n_busy++;
-        (void)pthread_mutex_unlock(&p->mu);
+    }
+    (void)pthread_mutex_unlock(&p->mu);
+    return job;
+}
+
+static void *pool_main(void *arg)
+{
+    struct pool *p = arg;
+    for (struct pool_job *job; (job = next_job(p)) != NULL;) {
         job->run(job);
         (void)pthread_mutex_lock(&p->mu);
         p->n_busy--;
+        (void)pthread_mutex_unlock(&p->mu);
     }
-    (void)pthread_mutex_unlock(&p->mu);
     return NULL;
 }
 
@@ -46,7 +60,7 @@ enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsig
     struct pool *p = mem_zalloc(sizeof *p + n_threads * sizeof p->threads[0]);
     if (p == NULL) return errmsg_set(em, ERR_NOMEM, "start %s threads", name);
     (void)pthread_mutex_init(&p->mu, NULL);
-    (void)pthread_cond_init(&p->ready, NULL);
+    (void)sem_init(&p->ready, 0, 0);
     p->tail = &p->head;
     p->queue_max = queue_max;
     (void)snprintf(p->name, sizeof p->name, "%s", name);
@@ -75,8 +89,7 @@ enum err pool_push(struct pool *p, struct pool_job *job)
         p->n_waiting++;
     }
     (void)pthread_mutex_unlock(&p->mu);
-    if (!is_full)
-        (void)pthread_cond_signal(&p->ready); /* not under the mutex: the thread would wake up to wait for it */
+    if (!is_full) (void)sem_post(&p->ready); /* not under the mutex: the thread would wake up to wait for it */
     return is_full ? ERR_BUSY : ERR_OK;
 }
 
@@ -100,10 +113,10 @@ void pool_free(struct pool *p)
     if (p == NULL) return;
     (void)pthread_mutex_lock(&p->mu);
     p->is_stopping = true;
-    (void)pthread_cond_broadcast(&p->ready);
     (void)pthread_mutex_unlock(&p->mu);
+    for (unsigned i = 0; i < p->n_threads; i++) (void)sem_post(&p->ready);
     for (unsigned i = 0; i < p->n_threads; i++) (void)pthread_join(p->threads[i], NULL);
     (void)pthread_mutex_destroy(&p->mu);
-    (void)pthread_cond_destroy(&p->ready);
+    (void)sem_destroy(&p->ready);
     mem_free(p);
 }

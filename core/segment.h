@@ -45,14 +45,25 @@ struct row {
 /* For every row the log position from which it is dead, 0 while it lives. Chunks of positions are made on the first
  * death in them; rows that were dead when the segment was opened are in a bitmap.
  * INVARIANT a position, once set, never changes. Stores are relaxed: a reader that misses one works at an earlier
- * position by definition, because the writer publishes its position (release) only afterwards. */
-enum { DEATHS_CHUNK_ROWS = 1024 };
+ * position by definition, because the writer publishes its position (release) only afterwards.
+ * COUNTED   each chunk says how many of its rows are dead, and which, whatever the position; `newest`, stored before, is at
+ * least the position of every death among these. A reader that finds it at or below its own position may take the count and the
+ * bits as they are, which is nearly always so; else it looks at the positions one by one. */
+enum { DEATHS_CHUNK_ROWS = 1024, DEATHS_CHUNK_WORDS = DEATHS_CHUNK_ROWS / 64 };
+
+struct deaths_chunk {
+    _Atomic uint64_t newest;                   /* position of the last death in it */
+    _Atomic uint32_t n_dead;                   /* base included, as in `dead` */
+    _Atomic uint64_t dead[DEATHS_CHUNK_WORDS]; /* one bit a row */
+    _Atomic uint64_t at[DEATHS_CHUNK_ROWS];    /* base not included */
+};
 
 struct deaths {
     uint32_t n_rows;
-    const uint64_t *base;                /* dead since before the segment was opened; NULL: none. Owned. */
-    _Atomic(_Atomic uint64_t *) *chunks; /* one a DEATHS_CHUNK_ROWS rows */
-    _Atomic uint32_t n_dead;             /* base included */
+    const uint64_t *base;                   /* dead since before the segment was opened; NULL: none. Owned. */
+    const uint32_t *n_base;                 /* how many of them in each chunk; NULL with base. Owned. */
+    _Atomic(struct deaths_chunk *) *chunks; /* one a DEATHS_CHUNK_ROWS rows */
+    _Atomic uint32_t n_dead;                /* base included */
 };
 
 enum err deaths_init(struct deaths *d, uint32_t n_rows);
@@ -63,12 +74,19 @@ void deaths_deinit(struct deaths *d);
 /* Marks row dead from lsn on. ERR_NOMEM leaves it alive. Marking twice keeps the first. */
 enum err deaths_mark(struct deaths *d, uint32_t row, uint64_t lsn);
 
+/* How many rows of chunk i (rows from i * DEATHS_CHUNK_ROWS on) are dead at lsn. */
+uint32_t deaths_count(const struct deaths *d, uint32_t i, uint64_t lsn);
+/* Which: a bit a row, bit 0 is the chunk's first. */
+void deaths_bits(const struct deaths *d, uint32_t i, uint64_t lsn, uint64_t out[DEATHS_CHUNK_WORDS]);
+/* The first row at or after `row` that is not dead at lsn; n_rows if there is none. */
+uint32_t deaths_next_alive(const struct deaths *d, uint32_t row, uint64_t lsn);
+
 /* The position from which the row is dead: 0 = alive, 1 = since before the segment was opened. */
 static inline uint64_t deaths_at(const struct deaths *d, uint32_t row)
 {
     if (d->base != NULL && (d->base[row / 64] >> (row % 64) & 1) != 0) return 1;
-    _Atomic uint64_t *chunk = atomic_load_explicit(&d->chunks[row / DEATHS_CHUNK_ROWS], memory_order_acquire);
-    return chunk == NULL ? 0 : atomic_load_explicit(&chunk[row % DEATHS_CHUNK_ROWS], memory_order_relaxed);
+    struct deaths_chunk *chunk = atomic_load_explicit(&d->chunks[row / DEATHS_CHUNK_ROWS], memory_order_acquire);
+    return chunk == NULL ? 0 : atomic_load_explicit(&chunk->at[row % DEATHS_CHUNK_ROWS], memory_order_relaxed);
 }
 
 static inline bool deaths_is_dead(const struct deaths *d, uint32_t row, uint64_t lsn)

@@ -7,6 +7,8 @@
  * newer row of the same id, never to another id, and is never emptied.
  * PUBLICATION a row's fields are written before the release store of n_rows and of its slot; readers load both with
  * acquire. `died` is stored relaxed: see struct deaths in segment.h for why a stale value is harmless.
+ * SKETCHES lie beside the rows, chunk by chunk: a search walks through them and reads the vector, which may be anywhere in
+ * the blocks of the writes, of the few rows that could be among the nearest.
  */
 #include "core/tail.h"
 
@@ -15,9 +17,12 @@
 #include "core/filter.h"
 #include "core/hash.h"
 #include "core/mem.h"
+#include "core/sketch.h"
 #include "core/topk.h"
 
 enum { FIRST_CHUNK_BITS = 5, FIRST_CHUNK = 1 << FIRST_CHUNK_BITS, N_CHUNKS = 32 - FIRST_CHUNK_BITS, TABLE_MIN = 64 };
+
+enum { SKETCH_FROM_ROWS = 64 }; /* below, measuring all costs less than making the query's sketch */
 
 struct tail_row {
     struct row row;
@@ -43,7 +48,10 @@ struct tail {
     /* written by the writer, read by anyone */
     _Atomic uint32_t n_rows;
     _Atomic(struct tail_row *) chunks[N_CHUNKS];
+    _Atomic(char *) sketches[N_CHUNKS]; /* sketch_size a row */
     _Atomic(struct id_table *) table;
+    uint32_t dim;       /* since the first row */
+    size_t sketch_size; /* likewise; 0: there are none */
     /* the writer's */
     uint32_t n_ids;
     struct arena arena;
@@ -117,7 +125,10 @@ static void tail_free(struct segment *s)
         mem_free(b);
         b = next;
     }
-    for (unsigned i = 0; i < N_CHUNKS; i++) mem_free(atomic_load_explicit(&t->chunks[i], memory_order_relaxed));
+    for (unsigned i = 0; i < N_CHUNKS; i++) {
+        mem_free(atomic_load_explicit(&t->chunks[i], memory_order_relaxed));
+        mem_free(atomic_load_explicit(&t->sketches[i], memory_order_relaxed));
+    }
     mem_free(atomic_load_explicit(&t->table, memory_order_relaxed));
     arena_free(&t->arena);
     mem_free(t);
@@ -140,9 +151,10 @@ struct arena *tail_arena(struct tail *t)
 
 uint64_t tail_bytes(const struct tail *t)
 {
+    uint64_t n_rows = atomic_load_explicit(&t->n_rows, memory_order_acquire); /* sketch_size is there with the first */
     return atomic_load_explicit(&t->kept_bytes, memory_order_relaxed) +
            atomic_load_explicit(&t->arena_bytes, memory_order_relaxed) +
-           atomic_load_explicit(&t->n_rows, memory_order_relaxed) * (uint64_t)(sizeof(struct tail_row) + 8);
+           n_rows * (sizeof(struct tail_row) + 8 + (n_rows > 0 ? t->sketch_size : 0));
 }
 
 /* --- ids ------------------------------------------------------------------------------------------------------- */
@@ -196,28 +208,54 @@ static uint32_t tail_find(const struct segment *s, struct str id, uint64_t lsn)
 
 /* --- writing --------------------------------------------------------------------------------------------------- */
 
+/* Makes what the chunk of the next row needs; ERR_NOMEM leaves nothing that matters. */
+static enum err make_chunk(struct tail *t, unsigned chunk)
+{
+    if (atomic_load_explicit(&t->chunks[chunk], memory_order_relaxed) == NULL) {
+        struct tail_row *rows = mem_array((size_t)FIRST_CHUNK << chunk, sizeof *rows);
+        if (rows == NULL) return ERR_NOMEM;
+        atomic_store_explicit(&t->chunks[chunk], rows, memory_order_release);
+    }
+    if (t->sketch_size > 0 && atomic_load_explicit(&t->sketches[chunk], memory_order_relaxed) == NULL) {
+        size_t size;
+        char *sketches = ck_mul((size_t)FIRST_CHUNK << chunk, t->sketch_size, &size) ? mem_alloc(size) : NULL;
+        if (sketches == NULL) return ERR_NOMEM;
+        atomic_store_explicit(&t->sketches[chunk], sketches, memory_order_release);
+    }
+    return ERR_OK;
+}
+
+static struct sketch *sketch_at(const struct tail *t, uint32_t row)
+{
+    uint32_t offset;
+    unsigned chunk = chunk_of(row, &offset);
+    char *sketches = atomic_load_explicit(&t->sketches[chunk], memory_order_acquire);
+    return (struct sketch *)(void *)(sketches + offset * t->sketch_size);
+}
+
 enum err tail_append(struct tail *t, const struct tail_row_input *in)
 {
     uint32_t row = atomic_load_explicit(&t->n_rows, memory_order_relaxed), offset;
     if (row >= UINT32_MAX - FIRST_CHUNK - 1) return ERR_NOMEM;
     unsigned chunk = chunk_of(row, &offset);
-    struct tail_row *rows = atomic_load_explicit(&t->chunks[chunk], memory_order_relaxed);
-    if (rows == NULL) {
-        rows = mem_array((size_t)FIRST_CHUNK << chunk, sizeof *rows);
-        if (rows == NULL) return ERR_NOMEM;
-        atomic_store_explicit(&t->chunks[chunk], rows, memory_order_release);
+    if (row == 0) {
+        t->dim = in->dim;
+        t->sketch_size = sketch_bytes(in->dim);
     }
+    CHECK(in->dim == t->dim && "the rows of a collection have one dimension");
+    if (make_chunk(t, chunk) != ERR_OK) return ERR_NOMEM;
     struct id_table *table = atomic_load_explicit(&t->table, memory_order_relaxed);
     if (t->n_ids >= table->mask / 2) {
         if (grow_table(t) != ERR_OK) return ERR_NOMEM;
         table = atomic_load_explicit(&t->table, memory_order_relaxed);
     }
-    struct tail_row *r = &rows[offset];
+    struct tail_row *r = row_at(t, row);
     r->row = in->row;
     r->born = in->born;
     r->ordinal = in->ordinal;
     r->id_hash = id_hash(in->row.id);
     r->norm2 = distance_ops()->dot(in->row.vector, in->row.vector, in->dim);
+    if (t->sketch_size > 0) sketch_make(sketch_at(t, row), in->row.vector, in->dim, r->norm2);
     _Atomic uint32_t *slot = slot_of(t, table, in->row.id, r->id_hash);
     uint32_t before = atomic_load_explicit(slot, memory_order_relaxed);
     r->prev = before - 1;
@@ -295,10 +333,14 @@ static enum err tail_nearest(const struct segment *s, uint32_t n_rows, struct qu
                              const struct bitset *mask, uint32_t n_mask, uint64_t lsn, struct topk *top,
                              struct arena *a, struct errmsg *em)
 {
-    (void)n_mask, (void)a, (void)em;
+    (void)a, (void)em;
     const struct tail *t = tail_const(s);
+    struct sketch_query sketched;
+    uint32_t n = mask != NULL ? n_mask : n_rows;
+    bool may_skip = !q->is_exact && n >= SKETCH_FROM_ROWS && t->sketch_size > 0 && sketch_query_init(&sketched, q);
     for (uint32_t i = mask != NULL ? bitset_next(mask, 0) : 0; i < n_rows;
          i = mask != NULL ? bitset_next(mask, i + 1) : i + 1) {
+        if (may_skip && sketch_bound(&sketched, sketch_at(t, i)) > topk_bound(top)) continue;
         if (!segment_is_visible(s, i, lsn)) continue;
         const struct tail_row *r = row_at(t, i);
         top->n_measured++;

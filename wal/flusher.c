@@ -153,6 +153,7 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em)
     w->at = LOG_BLOCK;
     w->size = g->size;
     w->is_marked = false;
+    w->n_flushes_in = w->bytes_in = 0;
     s->file = NULL;
     wal_spare_free(w, s);
     (void)pthread_mutex_lock(&w->mu);
@@ -172,17 +173,30 @@ static uint64_t room_for(const struct wal_record *r)
     return log_record_bytes(r->payload.n) + log_record_bytes(0);
 }
 
+/* The size for segments to come. A roll costs about as much as three flushes, so a segment should hold many of them; where
+ * flushes are small a small one does, and the log takes less of the disk. */
+static uint64_t size_to_come(const struct wal *w)
+{
+    if (w->n_flushes_in == 0) return w->next_bytes;
+    bool is_bulk = w->bytes_in / w->n_flushes_in > WAL_BULK_FLUSH;
+    return is_bulk ? w->options.bulk_bytes : w->options.segment_bytes;
+}
+
 /* Leaves the active segment for one with `need` bytes of room. Errors as wal_activate. */
 static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
 {
     struct wal_spare *s = NULL;
     enum err e;
-    if (need > w->options.segment_bytes - LOG_BLOCK) {
+    uint64_t next_bytes = size_to_come(w);
+    (void)pthread_mutex_lock(&w->mu);
+    w->next_bytes = next_bytes;
+    (void)pthread_mutex_unlock(&w->mu);
+    if (need > next_bytes - LOG_BLOCK) {
         uint64_t size = LOG_BLOCK + need;
         /* Not filled first: one record overwrites all of it, once. */
         e = wal_spare_new(w, (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK, false, &s, em);
     } else {
-        e = wal_spare_take(w, &s, em);
+        e = wal_spare_take(w, need, &s, em);
     }
     if (e == ERR_OK) e = wal_activate(w, s, em);
     if (e != ERR_OK) return e;
@@ -196,6 +210,9 @@ static enum err roll(struct wal *w, uint64_t need, struct errmsg *em)
 static enum err move_to_small(struct wal *w, struct errmsg *em)
 {
     struct wal_spare *s = NULL;
+    (void)pthread_mutex_lock(&w->mu);
+    w->next_bytes = w->options.segment_bytes; /* what comes after a pause need not be like what was before */
+    (void)pthread_mutex_unlock(&w->mu);
     enum err e = wal_spare_new(w, wal_small_bytes(w), true, &s, em);
     return e == ERR_OK ? wal_activate(w, s, em) : e;
 }
@@ -226,6 +243,8 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
 
     uint64_t lsn = w->next_lsn;
     w->at += bytes;
+    w->bytes_in += bytes;
+    w->n_flushes_in++;
     w->next_lsn += n;
     w->last_lsn = w->next_lsn - 1;
     w->is_marked = false;

@@ -6,9 +6,10 @@
  *                     are being filled one after the other, and from half of one on.
  *             behind: a segment whose records are all forgotten is renamed to .spare, the directory is synced, and only
  *                     then are its bytes overwritten with zeros; what was deleted by a client is not kept. Beyond
- *                     keep_segments, or if it is not of the usual size, the file is removed instead.
+ *                     keep_segments, or if it is not of the size that is being made, the file is removed instead.
  *             quiet:  after quiet_ms without a write the spares are removed; and if the log holds nothing any more, the
  *                     flusher is asked to move to a small segment, after which the large one goes as any other does.
+ *             size:   spares are small, large while flushes are (flusher.c); those that are there are used up first.
  * FAILURE     no spare can be made: prepare_err, which the flusher hands to the writers that wait; it asks again with the
  *             next batch. A segment cannot be retired: it stays, wal_trim reports and tries again. The directory cannot be
  *             synced after a rename or removal: no retiring until the next start (S below would be in danger).
@@ -80,11 +81,11 @@ enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_
     return ERR_OK;
 }
 
-/* Makes a segment that was retired a clean spare of segment size. On failure the caller discards it. */
-static enum err clean_spare(const struct wal *w, struct wal_spare *s, struct errmsg *em)
+/* Makes a segment that was retired a clean spare of `want` bytes. On failure the caller discards it. */
+static enum err clean_spare(const struct wal *w, struct wal_spare *s, uint64_t want, struct errmsg *em)
 {
     char path[WAL_PATH_MAX];
-    uint64_t want = w->options.segment_bytes, size = 0;
+    uint64_t size = 0;
     CHECK(wal_path(w, path, s->number, true) && "checked when opening");
     enum err e = w->vfs->open(w->vfs->ctx, path, VFS_WRITE, &s->file, em);
     if (e != ERR_OK) return e;
@@ -107,18 +108,25 @@ static enum err clean_spare(const struct wal *w, struct wal_spare *s, struct err
     return ERR_OK;
 }
 
-enum err wal_spare_take(struct wal *w, struct wal_spare **out, struct errmsg *em)
+/* Is there a clean spare for so many bytes of records? The newest comes first, and is of the size that is wanted now. */
+static bool has_room(const struct wal *w, uint64_t need)
+{
+    return w->clean != NULL && need <= w->clean->size - LOG_BLOCK;
+}
+
+enum err wal_spare_take(struct wal *w, uint64_t need, struct wal_spare **out, struct errmsg *em)
 {
     enum err e = ERR_OK;
     (void)pthread_mutex_lock(&w->mu);
-    if (w->clean == NULL) {
+    if (!has_room(w, need)) {
         w->prepare_err = ERR_OK; /* ask anew, even if it failed before */
         w->wants_spare = true;
+        w->wanted_room = need;
         (void)pthread_cond_signal(&w->help);
-        while (w->clean == NULL && w->prepare_err == ERR_OK) (void)pthread_cond_wait(&w->prepared, &w->mu);
+        while (!has_room(w, need) && w->prepare_err == ERR_OK) (void)pthread_cond_wait(&w->prepared, &w->mu);
         w->wants_spare = false;
     }
-    if (w->clean != NULL) {
+    if (has_room(w, need)) {
         struct wal_spare *s = w->clean;
         w->clean = s->next;
         w->n_clean--;
@@ -159,15 +167,16 @@ static void prepare_one(struct wal *w)
 {
     struct errmsg em = {{0}};
     struct wal_spare *s = take_dirty(w);
+    uint64_t size = w->next_bytes;
     (void)pthread_mutex_unlock(&w->mu);
     enum err e = ERR_OK;
-    if (s != NULL && (e = clean_spare(w, s, &em)) != ERR_OK) {
+    if (s != NULL && (e = clean_spare(w, s, size, &em)) != ERR_OK) {
         wal_spare_discard(w, s);
         s = NULL;
         log_warn("a spare log segment could not be reused: %s: %s", err_text(e), em.text);
     }
     if (s == NULL) {
-        e = wal_spare_new(w, w->options.segment_bytes, true, &s, &em);
+        e = wal_spare_new(w, size, true, &s, &em);
         /* now, so that the flusher's sync of the header finds little to write */
         if (e == ERR_OK) e = wal_sync_file(w, s->file, false, &em);
         if (e == ERR_OK) e = wal_sync_dir(w, &em);
@@ -183,13 +192,21 @@ static void prepare_one(struct wal *w)
     }
 }
 
+/* Is there a spare that the flusher can take? While it waits for one it says how large: one may be there that is too small,
+ * made before the size changed. */
+static bool is_ready(const struct wal *w)
+{
+    return has_room(w, w->wants_spare ? w->wanted_room : 0);
+}
+
 /* Not urgent, but what was deleted must not stay readable. */
 static void clean_one(struct wal *w)
 {
     struct errmsg em = {{0}};
     struct wal_spare *s = take_dirty(w);
+    uint64_t size = w->next_bytes;
     (void)pthread_mutex_unlock(&w->mu);
-    enum err e = clean_spare(w, s, &em);
+    enum err e = clean_spare(w, s, size, &em);
     if (e != ERR_OK) {
         wal_spare_discard(w, s);
         log_warn("a spare log segment could not be cleaned: %s: %s", err_text(e), em.text);
@@ -201,9 +218,11 @@ static void clean_one(struct wal *w)
 static void drop_surplus(struct wal *w)
 {
     struct wal_spare *s = take_dirty(w);
-    if (s == NULL) {
-        s = w->clean;
-        w->clean = s->next;
+    if (s == NULL) { /* the oldest: the newest is what the flusher takes next, and of the right size */
+        struct wal_spare **link = &w->clean;
+        while ((*link)->next != NULL) link = &(*link)->next;
+        s = *link;
+        *link = NULL;
         w->n_clean--;
     }
     (void)pthread_mutex_unlock(&w->mu);
@@ -233,7 +252,7 @@ static void unlink_segment(struct wal *w, struct wal_segment *g)
 static void retire(struct wal *w, struct wal_segment *g, unsigned keep)
 {
     struct errmsg em = {{0}};
-    bool keeps = g->size == w->options.segment_bytes && w->n_clean + w->n_dirty < keep;
+    bool keeps = g->size == w->next_bytes && w->n_clean + w->n_dirty < keep;
     (void)pthread_mutex_unlock(&w->mu);
 
     char name[WAL_PATH_MAX], spare_name[WAL_PATH_MAX];
@@ -316,7 +335,7 @@ void *wal_helper_main(void *arg)
         struct wal_segment *g = w->is_failed ? NULL : find_retirable(w);
         if (g != NULL) {
             retire(w, g, p.keep);
-        } else if (!w->is_failed && w->n_clean == 0 && p.needs_spare && w->prepare_err == ERR_OK) {
+        } else if (!w->is_failed && !is_ready(w) && p.needs_spare && w->prepare_err == ERR_OK) {
             prepare_one(w);
         } else if (!w->is_failed && w->n_clean + w->n_dirty > p.keep) {
             drop_surplus(w);

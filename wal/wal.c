@@ -60,20 +60,27 @@ static uint64_t or_default(uint64_t v, uint64_t standard)
     return v != 0 ? v : standard;
 }
 
+static uint64_t segment_size(uint64_t size)
+{
+    if (size < WAL_SEGMENT_MIN) size = WAL_SEGMENT_MIN;
+    if (size > LOG_PAYLOAD_MAX) size = LOG_PAYLOAD_MAX;
+    return (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK;
+}
+
 static void set_options(struct wal *w, const struct wal_options *o)
 {
     static const struct wal_options none;
     if (o == NULL) o = &none;
-    uint64_t size = or_default(o->segment_bytes, UINT64_C(16) << 20);
-    if (size < WAL_SEGMENT_MIN) size = WAL_SEGMENT_MIN;
-    if (size > LOG_PAYLOAD_MAX) size = LOG_PAYLOAD_MAX;
+    uint64_t bulk = o->segment_bytes != 0 ? o->segment_bytes : UINT64_C(16) << 20;
     w->options = (struct wal_options){
-        .segment_bytes = (size + LOG_BLOCK - 1) / LOG_BLOCK * LOG_BLOCK,
+        .segment_bytes = segment_size(or_default(o->segment_bytes, UINT64_C(4) << 20)),
+        .bulk_bytes = segment_size(or_default(o->bulk_bytes, bulk)),
         .max_pending_bytes = or_default(o->max_pending_bytes, UINT64_C(64) << 20),
         .keep_segments = o->keep_segments != 0 ? o->keep_segments : 4,
-        .quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : 5000,
+        .quiet_ms = o->quiet_ms != 0 ? o->quiet_ms : 1000,
         .no_sync = o->no_sync,
     };
+    w->next_bytes = w->options.segment_bytes;
 }
 
 /* A segment to write to, if recovery has left none. Without space the log opens all the same: what is in it can be

@@ -1,7 +1,7 @@
 /* wal.h - the log: every write is here, durable, before it is acknowledged.
  *
  * A directory of segment files, filled with zeros once and recycled, written by one flusher thread with group commit:
- * records that arrive while a flush is running share the next one. Some seconds after the last write the spare files are
+ * records that arrive while a flush is running share the next one. A second after the last write the spare files are
  * removed, and a log that holds nothing any more moves to a small segment. Format: docs/formats.md#log.
  *
  * OWNS       the files in its directory, the flusher thread, a helper thread that prepares the next segment.
@@ -33,10 +33,11 @@ struct wal_record {
 };
 
 struct wal_options {            /* zero = default */
-    uint64_t segment_bytes;     /* 16 MiB, at least 16 KiB; a larger record gets a segment of its own size */
+    uint64_t segment_bytes;     /* 4 MiB, at least 16 KiB; a larger record gets a segment of its own size */
+    uint64_t bulk_bytes;        /* instead while a flush writes much; 16 MiB, or segment_bytes if that is given */
     uint64_t max_pending_bytes; /* 64 MiB: beyond it wal_submit answers ERR_BUSY */
     unsigned keep_segments;     /* 4: trimmed segments kept for recycling while writing goes on; others are removed */
-    unsigned quiet_ms;          /* 5000: when nothing was written for so long, all but a small segment is given back */
+    unsigned quiet_ms;          /* 1000: when nothing was written for so long, all but a small segment is given back */
     bool no_sync;               /* for --ephemeral: nothing is flushed; not crash-safe */
 };
 

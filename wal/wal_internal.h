@@ -36,7 +36,7 @@ struct wal_spare {
     uint64_t number;
     uint64_t size;         /* of the file */
     uint64_t used;         /* from here on it holds zeros only */
-    struct vfs_file *file; /* open when it is clean: zeros only, synced, of the size of a segment */
+    struct vfs_file *file; /* open when it is clean: zeros only, synced, of a size that was wanted when it was made */
 };
 
 struct wal {
@@ -52,6 +52,8 @@ struct wal {
     uint64_t salt;         /* of the active segment */
     uint64_t at;           /* where the next record goes in it */
     uint64_t size;         /* of the active segment */
+    uint64_t n_flushes_in; /* into the active segment, by this process */
+    uint64_t bytes_in;     /* that they wrote */
     uint64_t next_lsn;     /* position of the next record */
     uint64_t last_lsn;     /* position of the last record in the files, 0: none; what prev_lsn and marks say */
     bool is_marked;        /* a mark follows the last batch */
@@ -73,6 +75,7 @@ struct wal {
     bool is_failed;                  /* sticky: nothing is written any more */
     bool wants_small;                /* nothing is in the log and nothing is written: move to a small segment */
     bool wants_spare;                /* the flusher waits for one */
+    uint64_t wanted_room;            /* with wants_spare: for so many bytes of records */
     uint64_t written_ns;             /* monotonic; the last batch. 0: none since opening */
     uint64_t rolled_ns;              /* monotonic; the last segment of full size was begun */
     bool wants_roll;      /* the active segment holds only forgotten records: leave it when a spare is clean */
@@ -83,6 +86,7 @@ struct wal {
     struct wal_segment *active;                   /* the last one while `file` is open, else NULL */
     struct wal_spare *clean, *dirty;
     unsigned n_clean, n_dirty;
+    uint64_t next_bytes;  /* the size of spares that are made; set by the flusher */
     enum err prepare_err; /* why there is no clean spare; ERR_OK again when the flusher asks anew */
     struct errmsg prepare_em;
     enum err trim_err; /* of the last attempt; handed out by the next wal_trim */
@@ -96,6 +100,7 @@ struct wal {
 
 enum {
     WAL_BUFFER = 1 << 20,
+    WAL_BULK_FLUSH = 64 << 10,   /* a segment whose flushes wrote more on average is followed by a large one */
     WAL_DIRECT_BYTES = 64 << 10, /* payloads from this size on are written from where they are, not copied */
 };
 
@@ -137,8 +142,9 @@ enum err wal_spare_new(struct wal *w, uint64_t size, bool is_filled, struct wal_
 void wal_spare_free(struct wal *w, struct wal_spare *s);    /* closes; the file stays. NULL is fine. */
 void wal_spare_discard(struct wal *w, struct wal_spare *s); /* removes the file too */
 
-/* Takes a clean spare of segment size, waiting for the helper if there is none. Flusher thread. */
-enum err wal_spare_take(struct wal *w, struct wal_spare **s, struct errmsg *em);
+/* Takes a clean spare with room for `need` bytes of records (at most next_bytes has), waiting for the helper if there is none.
+ * Flusher thread. */
+enum err wal_spare_take(struct wal *w, uint64_t need, struct wal_spare **s, struct errmsg *em);
 
 /* --- recover.c */
 struct wal_recovery {

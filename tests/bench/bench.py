@@ -57,6 +57,8 @@ RATES = {
     "upsert_1": "upsert of one record, 1 connection",
     "upsert_32": "the same, 32 connections",
     "query_beside": "query, 1 connection, while 4 upsert",
+    "query_beside_1": "query, 1 connection, while upserts run: one record a request, 1 connection",
+    "query_beside_100": "the same: batches of 100 in base64, 1 connection",
 }
 # Other figures: less is better.
 AMOUNTS = {
@@ -93,10 +95,11 @@ class Workload:
     def query_bodies(self, **more):
         return [query_body(v, **more) for v in self.queries]
 
-    def upserts(self, rng):
-        rows = [rng.randrange(self.n) for _ in range(1000)]
-        return [{"ids": [bench_data.row_id(i)], "embeddings": [encode(self.vectors[i])],
-                 "documents": [self.documents[i]], "metadatas": [self.metadata[i]]} for i in rows]
+    def upserts(self, rng, n=1000, size=1):
+        """n bodies of `size` different records each."""
+        return [{"ids": [bench_data.row_id(i) for i in rows], "embeddings": [encode(self.vectors[i]) for i in rows],
+                 "documents": [self.documents[i] for i in rows], "metadatas": [self.metadata[i] for i in rows]}
+                for rows in (rng.sample(range(self.n), size) for _ in range(n))]
 
 
 class Side:
@@ -191,6 +194,15 @@ class Side:
         self.measure("count", "count", [{}], 8, "GET")
         self.measure("heartbeat", "", [{}], 8, "GET", path="/api/v2/heartbeat")
 
+    def beside(self, key, upserts, connections):
+        """Queries on one connection while wrk upserts; then a rest, so that the next row begins with an idle server."""
+        writer = Wrk(self.server, self.path + "/upsert", upserts, connections, self.a.seconds)
+        found = run_wrk(self.server, self.path + "/query", self.w.query_bodies(), 1, self.a.seconds)
+        written = writer.result()
+        self.server.settle(SLOW_SECONDS)
+        self.note(key, rate=found["rate"], p50_ms=found["p50_ms"], p99_ms=found["p99_ms"], upserts_s=written["rate"],
+                  upsert_p99_ms=written["p99_ms"])
+
     def restart(self):
         """From the start of the process over the filled directory to the first answer that is right."""
         body = query_body(self.w.vectors[self.w.n // 2], 1, ["distances"])
@@ -210,11 +222,9 @@ class Side:
         self.measure("upsert_1", "upsert", w.upserts(self.rng))
         self.measure("upsert_32", "upsert", w.upserts(self.rng), 32)
         self.server.settle(SLOW_SECONDS)  # what wrk left unanswered is not the next row's burden
-        beside = Wrk(self.server, self.path + "/upsert", w.upserts(self.rng), 4, self.a.seconds)
-        found = run_wrk(self.server, self.path + "/query", w.query_bodies(), 1, self.a.seconds)
-        upserts = beside.result()
-        self.server.settle(SLOW_SECONDS)
-        self.note("query_beside", rate=found["rate"], p99_ms=found["p99_ms"], upserts_s=upserts["rate"])
+        self.beside("query_beside", w.upserts(self.rng), 4)
+        self.beside("query_beside_1", w.upserts(self.rng), 1)
+        self.beside("query_beside_100", w.upserts(self.rng, 50, 100), 1)
         began = time.monotonic()
         self.client.call("POST", self.path + "/delete", {"where": {"score": {"$lt": 0.1}}})
         self.note("delete_s", value=time.monotonic() - began)

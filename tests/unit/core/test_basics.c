@@ -11,6 +11,23 @@
 #include "core/uuid.h"
 #include "tests/lib/suite.h"
 
+START_TEST(expecting_bytes_changes_no_text)
+{
+    struct buf b = {.max = 100};
+    buf_lit(&b, "abc");
+    buf_expect(&b, 98); /* one too many */
+    buf_expect(&b, SIZE_MAX);
+    ck_assert_int_eq(b.err, ERR_OK);
+    buf_expect(&b, 97);
+    ck_assert_uint_eq(b.cap, 100);
+    buf_expect(&b, 5); /* there is room already */
+    ck_assert_uint_eq(b.cap, 100);
+    ck_assert_uint_eq(b.n, 3);
+    ck_assert_mem_eq(b.p, "abc", 3);
+    buf_free(&b);
+}
+END_TEST
+
 START_TEST(buffers_grow_and_keep_their_ceiling)
 {
     struct buf b = {.max = 100};
@@ -213,6 +230,15 @@ START_TEST(short_memory_is_told)
     buf_lit(&b, "y"); /* sticky */
     ck_assert_uint_eq(b.n, 0);
     buf_free(&b);
+    left = 1;
+    mem_set_hook(fail_once, &left);
+    buf_expect(&b, 100); /* a wish only */
+    mem_set_hook(NULL, NULL);
+    ck_assert_int_eq(left, 0);
+    buf_lit(&b, "x");
+    ck_assert_int_eq(b.err, ERR_OK);
+    ck_assert_uint_eq(b.n, 1);
+    buf_free(&b);
     ck_assert_ptr_null(mem_array(SIZE_MAX / 2, 3));
     void *p = mem_aligned(64, 100);
     ck_assert_uint_eq((uintptr_t)p % 64, 0);
@@ -228,6 +254,6 @@ START_TEST(hashes_depend_on_the_seed)
 }
 END_TEST
 
-TESTS(basics, buffers_grow_and_keep_their_ceiling, arenas_align_and_keep_their_ceiling, bitmaps_follow_an_array,
-      checksums_have_the_published_values, identifiers_are_read_in_every_spelling, errors_say_where_and_why,
-      short_memory_is_told, hashes_depend_on_the_seed)
+TESTS(basics, buffers_grow_and_keep_their_ceiling, expecting_bytes_changes_no_text, arenas_align_and_keep_their_ceiling,
+      bitmaps_follow_an_array, checksums_have_the_published_values, identifiers_are_read_in_every_spelling,
+      errors_say_where_and_why, short_memory_is_told, hashes_depend_on_the_seed)

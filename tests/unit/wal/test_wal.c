@@ -248,6 +248,43 @@ START_TEST(a_quiet_log_gives_the_disk_back)
 }
 END_TEST
 
+/* Segments are large while flushes are, small again when they are not; and a record that the spare at hand has no room for
+ * waits for one that has. */
+START_TEST(segments_are_as_large_as_flushes_ask)
+{
+    struct vfs *vfs;
+    ck_ok(vfs_mem_new(&vfs, NULL));
+    const struct wal_options o = {.segment_bytes = 256 << 10, .bulk_bytes = 2 << 20, .quiet_ms = 3600000};
+    struct client *c = client_new();
+    ck_ok(client_open(c, vfs, "wal", &o, NULL));
+    for (int round = 0; round < 2; round++) {
+        uint64_t before = stats_of(c->w).n_segments;
+        for (int i = 0; i < 20; i++, client_wait(c)) ck_ok(client_submit(c, 200 << 10)); /* one a segment at first */
+        ck_assert_uint_ge(stats_of(c->w).disk_bytes, 4 << 20);
+        ck_assert_uint_le(stats_of(c->w).n_segments - before, 6); /* 4 MB in 2 MiB each, but for the first few */
+        for (int i = 0; i < 3; i++, client_wait(c)) ck_ok(client_submit(c, 1 << 20)); /* large ones, to begin with */
+        for (int i = 0; i < 1000; i++, client_wait(c)) ck_ok(client_submit(c, 9000));
+        for (int i = 0; i < 4; i++, client_wait(c)) ck_ok(client_submit(c, 1 << 20)); /* more than a small one has */
+        for (int i = 0; i < 300; i++, client_wait(c)) ck_ok(client_submit(c, 9000));
+        ck_ok(client_trim(c, c->last_lsn));
+        for (int n = 0; stats_of(c->w).n_segments > 1;) wait_a_moment(&n);
+        for (int i = 0; i < 100; i++, client_wait(c)) ck_ok(client_submit(c, 9000)); /* 0.9 MB: spares are reused */
+        ck_assert_uint_ge(stats_of(c->w).n_segments, 2);
+        ck_ok(client_trim(c, c->last_lsn));
+        for (int n = 0; stats_of(c->w).n_segments > 1;) wait_a_moment(&n);
+    }
+    ck_assert_uint_eq(c->n_failed, 0);
+    for (int i = 0; i < 10; i++) ck_ok(client_submit(c, 70000));
+    client_wait(c);
+    client_close(c);
+    ck_ok(client_open(c, vfs, "wal", &o, NULL));
+    ck_assert_uint_ge(c->n_replayed, 10);
+    client_close(c);
+    client_free(c);
+    vfs_mem_free(vfs);
+}
+END_TEST
+
 START_TEST(an_empty_log_keeps_its_place)
 {
     char dir[256];
@@ -354,5 +391,5 @@ END_TEST
 
 TESTS(wal, records_come_back_in_order, big_records_get_a_segment_of_their_own, replay_starts_where_asked_and_can_stop,
       positions_can_be_skipped, too_much_waiting_is_refused, waiting_records_share_a_flush, trim_bounds_the_disk,
-      a_quiet_log_gives_the_disk_back, an_empty_log_keeps_its_place, many_threads_submit_on_files,
-      many_threads_submit_in_memory)
+      a_quiet_log_gives_the_disk_back, segments_are_as_large_as_flushes_ask, an_empty_log_keeps_its_place,
+      many_threads_submit_on_files, many_threads_submit_in_memory)

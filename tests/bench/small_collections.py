@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What many small collections cost: N collections of 20 records each (384 dimensions, a document, metadata).
 
-    tests/bench/collections.py [N ...]          default 1000 5000; CHROMA_BINARY names the server
+    tests/bench/small_collections.py [N ...]          default 1000 5000; CHROMA_BINARY names the server
 
 For each N: the time to make them, then, after the server was left alone for SETTLE seconds (default 15) and again after a
 restart: start until the first correct answer, anonymous memory, resident memory, open files, mappings, disk, processor time

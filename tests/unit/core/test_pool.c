@@ -1,0 +1,154 @@
+/* test_pool.c - every job is run once, in the order in which they came; the queue is bounded; the end runs what waits. */
+#include "tests/lib/suite.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/pool.h"
+
+enum { JOBS = 2000, THREADS = 4, PUSHERS = 3 };
+
+struct counted {
+    struct pool_job job; /* first */
+    _Atomic unsigned n_runs;
+    unsigned order; /* of running, from 1 */
+};
+
+static struct counted jobs[JOBS];
+static _Atomic unsigned n_run;
+
+static void count(struct pool_job *job)
+{
+    struct counted *c = (struct counted *)job;
+    c->order = atomic_fetch_add(&n_run, 1) + 1;
+    atomic_fetch_add(&c->n_runs, 1);
+}
+
+static void reset_jobs(void)
+{
+    atomic_store(&n_run, 0);
+    for (int i = 0; i < JOBS; i++) {
+        jobs[i].job.run = count;
+        atomic_store(&jobs[i].n_runs, 0);
+    }
+}
+
+/* A job that holds its thread until the gate opens. */
+struct gate {
+    struct pool_job job; /* first */
+    pthread_mutex_t mu;
+    pthread_cond_t changed;
+    bool is_entered, is_open;
+};
+
+static void hold(struct pool_job *job)
+{
+    struct gate *g = (struct gate *)job;
+    (void)pthread_mutex_lock(&g->mu);
+    g->is_entered = true;
+    (void)pthread_cond_broadcast(&g->changed);
+    while (!g->is_open) (void)pthread_cond_wait(&g->changed, &g->mu);
+    (void)pthread_mutex_unlock(&g->mu);
+}
+
+static void gate_close(struct gate *g, struct pool *p)
+{
+    *g = (struct gate){.job.run = hold};
+    (void)pthread_mutex_init(&g->mu, NULL);
+    (void)pthread_cond_init(&g->changed, NULL);
+    ck_ok(pool_push(p, &g->job));
+    (void)pthread_mutex_lock(&g->mu);
+    while (!g->is_entered) (void)pthread_cond_wait(&g->changed, &g->mu);
+    (void)pthread_mutex_unlock(&g->mu);
+}
+
+static void gate_open(struct gate *g)
+{
+    (void)pthread_mutex_lock(&g->mu);
+    g->is_open = true;
+    (void)pthread_cond_broadcast(&g->changed);
+    (void)pthread_mutex_unlock(&g->mu);
+}
+
+START_TEST(one_thread_keeps_the_order)
+{
+    struct pool *p = NULL;
+    struct gate gate;
+    struct pool_stats s;
+    reset_jobs();
+    ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
+    gate_close(&gate, p);
+    for (int i = 0; i < JOBS; i++) ck_ok(pool_push(p, &jobs[i].job));
+    pool_stats(p, &s);
+    ck_assert_uint_eq(s.n_threads, 1);
+    ck_assert_uint_eq(s.n_busy, 1);
+    ck_assert_uint_eq(s.n_waiting, JOBS);
+    ck_assert_uint_eq(pool_waiting(p), JOBS);
+    gate_open(&gate);
+    pool_free(p); /* runs them all */
+    for (unsigned i = 0; i < JOBS; i++) ck_assert_uint_eq(jobs[i].order, i + 1);
+}
+END_TEST
+
+START_TEST(a_full_queue_refuses)
+{
+    struct pool *p = NULL;
+    struct gate gate;
+    reset_jobs();
+    ck_ok(pool_new(&p, "test", 1, 3, NULL));
+    gate_close(&gate, p);
+    for (int i = 0; i < 3; i++) ck_ok(pool_push(p, &jobs[i].job));
+    ck_assert_int_eq(pool_push(p, &jobs[3].job), ERR_BUSY);
+    gate_open(&gate);
+    pool_free(p);
+    ck_assert_uint_eq(atomic_load(&n_run), 3);
+    ck_assert_uint_eq(atomic_load(&jobs[3].n_runs), 0);
+}
+END_TEST
+
+struct pusher {
+    pthread_t thread;
+    struct pool *p;
+    int first;
+};
+
+static void *push_some(void *arg)
+{
+    const struct pusher *x = arg;
+    for (int i = x->first; i < JOBS; i += PUSHERS)
+        if (pool_push(x->p, &jobs[i].job) != ERR_OK) return arg;
+    return NULL;
+}
+
+START_TEST(many_threads_run_each_job_once)
+{
+    for (int round = 0; round < suite_share(20); round++) {
+        struct pool *p = NULL;
+        struct pusher pushers[PUSHERS];
+        reset_jobs();
+        ck_ok(pool_new(&p, "test", THREADS, JOBS, NULL));
+        for (int i = 0; i < PUSHERS; i++) {
+            pushers[i] = (struct pusher){.p = p, .first = i};
+            ck_assert_int_eq(pthread_create(&pushers[i].thread, NULL, push_some, &pushers[i]), 0);
+        }
+        for (int i = 0; i < PUSHERS; i++) {
+            void *failed = NULL;
+            ck_assert_int_eq(pthread_join(pushers[i].thread, &failed), 0);
+            ck_assert_ptr_null(failed);
+        }
+        pool_free(p); /* some threads may not have run at all, some jobs still wait */
+        for (int i = 0; i < JOBS; i++) ck_assert_uint_eq(atomic_load(&jobs[i].n_runs), 1);
+    }
+}
+END_TEST
+
+START_TEST(an_idle_pool_ends)
+{
+    struct pool *p = NULL;
+    ck_ok(pool_new(&p, "test", THREADS, 1, NULL));
+    pool_free(p);
+    pool_free(NULL);
+}
+END_TEST
+
+TESTS(pool, one_thread_keeps_the_order, a_full_queue_refuses, many_threads_run_each_job_once, an_idle_pool_ends)
