@@ -415,11 +415,7 @@ enum err flush_collection(struct store *s, const struct catalog_collection *col,
 
 bool publish_has_live_rows(const struct segment *s, uint64_t position)
 {
-    for (uint32_t row = 0; row < s->deaths.n_rows; row++) {
-        uint64_t died = deaths_at(&s->deaths, row);
-        if (died == 0 || died > position) return true;
-    }
-    return false;
+    return deaths_next_alive(&s->deaths, 0, position) < s->deaths.n_rows;
 }
 
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,

@@ -26,7 +26,13 @@ struct eval {
     struct arena *arena;
     struct errmsg *em;
     uint64_t n_documents; /* read */
+    bool is_by_rows;      /* no index is asked */
 };
+
+static bool may_use(const struct eval *ev, enum section_type index)
+{
+    return !ev->is_by_rows && section_is_good(ev->f, index);
+}
 
 static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out);
 
@@ -199,7 +205,7 @@ static enum err candidates(struct eval *ev, const struct filter *f, enum filter_
         *is_exact = true;
         return ERR_OK;
     }
-    if (!section_is_good(ev->f, SECTION_TEXT_INDEX)) return ERR_OK;
+    if (!may_use(ev, SECTION_TEXT_INDEX)) return ERR_OK;
     if (most == 0) most = (uint64_t)bitset_count(out) * DOCUMENT_COST;
     e = narrow(ev, f, kind, most, out, is_exact);
     if (e != ERR_CORRUPT) return e;
@@ -243,7 +249,7 @@ static enum err scan_meta(struct eval *ev, const struct filter *f, const struct 
 /* The clause as it is, negations too. */
 static enum err eval_meta(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
 {
-    if (!section_is_good(ev->f, SECTION_META_INDEX)) return scan_meta(ev, f, scope, out);
+    if (!may_use(ev, SECTION_META_INDEX)) return scan_meta(ev, f, scope, out);
     enum err e = meta_index_eval(&ev->f->meta_index, f, out, ev->em);
     if (e != ERR_CORRUPT) return e;
     section_condemn(ev->f, SECTION_META_INDEX, ev->em != NULL ? ev->em->text : "an entry is out of range");
@@ -404,5 +410,17 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
     errmsg_wrap(em, "%s", ev.f->path);
 out:
     arena_free(&scratch);
+    return e;
+}
+
+enum err fragment_filter_rows(const struct segment *s, const struct filter *f, struct arena *a, struct bitset *out,
+                              struct errmsg *em)
+{
+    struct eval ev = {.f = fragment_of(s), .arena = a, .em = em, .is_by_rows = true};
+    struct bitset scope;
+    if (new_bitset(&ev, &scope) != ERR_OK || new_bitset(&ev, out) != ERR_OK) return ERR_NOMEM;
+    bitset_fill(&scope);
+    enum err e = eval_node(&ev, f, &scope, out);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", ev.f->path);
     return e;
 }

@@ -220,6 +220,9 @@ void fragment_free(struct segment *s);                         /* fragment_open.
 
 enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
                          struct bitset *out, struct filter_rest *rest, struct errmsg *em); /* fragment_filter.c */
+/* The same by reading rows, without the indexes of metadata and text: what those must agree with. */
+enum err fragment_filter_rows(const struct segment *s, const struct filter *f, struct arena *a, struct bitset *out,
+                              struct errmsg *em);
 enum err fragment_settle(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
                          uint32_t to, struct errmsg *em);
 

@@ -82,6 +82,21 @@ enum err fragment_scrub(const struct vfs *vfs, const char *path, fragment_pace p
 /* What fragment_scrub has found of the file of this fragment, which was open then or was opened since. */
 void fragment_note_scrub(const struct segment *s, uint32_t damaged);
 
+/* --- agreement (fragment_agree.c) ---------------------------------------------------------------------------------- */
+
+/* Do its indexes say what its rows say? Sums. */
+struct fragment_agreement {
+    uint32_t n_probes; /* ids, values of metadata, pieces of documents, sparse indices and norms, found both ways */
+    uint32_t n_wrong;
+    char first[160]; /* the first of those, in words */
+};
+
+/* Draws n rows from `seed` and looks for what they hold through the indexes and by reading all rows; adds to *out. An index
+ * that is known to be damaged is not asked, so it agrees. Reads all metadata and documents, more than once. ERR_CORRUPT: rows
+ * cannot be read. ERR_NOMEM. */
+enum err fragment_agree(const struct segment *s, uint32_t n, uint64_t seed, struct fragment_agreement *out,
+                        struct errmsg *em);
+
 /* --- manifests ------------------------------------------------------------------------------------------------ */
 
 struct manifest_entry {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "server/check.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
 
@@ -232,6 +233,7 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"check", "[flags]", "measure how well a directory's indexes answer (exit status 0 or 1)", command_check},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

@@ -1,6 +1,7 @@
 /* test_fragment_health.c - every section of a fragment damaged in turn: without what can be made again the answers are
  * the model's; what cannot is refused where it is needed, and only there. The scrub names the same sections.
  */
+#include "core/crc32c.h"
 #include "core/logger.h"
 #include "tests/unit/index/fragment_model.h"
 
@@ -351,5 +352,74 @@ START_TEST(a_scrub_can_be_stopped)
 }
 END_TEST
 
+/* --- agreement ------------------------------------------------------------------------------------------------------ */
+
+START_TEST(good_indexes_agree)
+{
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct fixture f;
+        struct fragment_agreement out = {0};
+        setup(&f, N_ROWS, seed % 2 == 0 ? WIDE : DIM, (enum space)(seed % 3), seed);
+        for (uint32_t i = 0; i < N_ROWS; i += 7) must_ok(deaths_mark(&f.s->deaths, i, 500));
+        must_ok(fragment_agree(f.s, 80, seed, &out, NULL));
+        must_msg(out.n_wrong == 0, "seed %llu: %s", (unsigned long long)seed, out.first);
+        must(out.n_probes > 160);
+        teardown(&f);
+    }
+}
+END_TEST
+
+/* An index that was written wrong: one byte is another, and all checksums are right. */
+static void write_wrong(const struct vfs *vfs, enum section_type type, struct rng *r)
+{
+    struct vfs_file *file;
+    struct fragment_header *h = mem_alloc(sizeof *h);
+    turn_bit(vfs, type, r);
+    must_ok(vfs->open(vfs->ctx, "fragment", VFS_WRITE, &file, NULL));
+    must_ok(vfs->pread(file, h, sizeof *h, 0, NULL));
+    for (uint32_t i = 0; i < h->n_sections; i++) {
+        struct fragment_section *section = &h->sections[i];
+        if (section->type != (uint32_t)type) continue;
+        void *bytes = mem_alloc(section->length);
+        must_ok(vfs->pread(file, bytes, section->length, section->offset, NULL));
+        section->crc = crc32c(0, bytes, section->length);
+        mem_free(bytes);
+    }
+    h->crc = crc32c(0, h, offsetof(struct fragment_header, crc));
+    must_ok(vfs->pwrite(file, h, sizeof *h, 0, NULL));
+    vfs->close(file);
+    mem_free(h);
+}
+
+START_TEST(an_index_that_says_something_else_is_noticed)
+{
+    static const enum section_type types[] = {SECTION_NORMS, SECTION_ID_HASH, SECTION_META_INDEX, SECTION_TEXT_INDEX,
+                                              SECTION_SPARSE_LISTS};
+    logger_set_level(LOG_NONE);
+    for (size_t k = 0; k < sizeof types / sizeof types[0]; k++) {
+        uint32_t n_noticed = 0;
+        for (uint64_t seed = 1; seed <= 16; seed++) {
+            struct damaged d;
+            struct rng r = {seed};
+            struct fragment_agreement out = {0};
+            must_ok(vfs_mem_new(&d.vfs, NULL));
+            model_init(&d.m, N_ROWS, WIDE, &r);
+            must_ok(write_model(&d.m, d.vfs, "fragment", SPACE_COSINE));
+            write_wrong(d.vfs, types[k], &r);
+            open_damaged(&d);
+            must_ok(fragment_verify(d.s, NULL));
+            must_ok(fragment_agree(d.s, 100, seed, &out, NULL));
+            /* or it contradicts itself, and is not used any more */
+            n_noticed += out.n_wrong > 0 || fragment_wants_rebuild(d.s);
+            must((out.n_wrong > 0) == (out.first[0] != '\0'));
+            teardown_damaged(&d);
+        }
+        /* bits that mean nothing much (the low ones of a float, an empty slot's, a rare value's) are in all of them */
+        must_msg(n_noticed >= 2, "%s: %u of 16", section_name(types[k]), n_noticed);
+    }
+}
+END_TEST
+
 TESTS(fragment_health, answers_are_right_without_an_index, damage_that_comes_later_is_noted,
-      ids_are_found_without_memory, lost_rows_are_refused_where_they_are_needed, a_scrub_can_be_stopped)
+      ids_are_found_without_memory, lost_rows_are_refused_where_they_are_needed, a_scrub_can_be_stopped,
+      good_indexes_agree, an_index_that_says_something_else_is_noticed)
