@@ -2,7 +2,7 @@
  *
  * HAPPY PATH  whoever is about to use a section asks section_is_good (or section_need). The first time its checksum is
  *             compared, at the speed of memory, and the outcome kept; two readers may do it at once, and find the same.
- *             A section of more than CHECK_AT_USE_BYTES is taken as it is until the scrub has read it.
+ *             A large section is taken as it is until the scrub has read it.
  * FAILURE     a damaged section is told in the log once, and counted in the store's watch. What it means depends:
  *               derived sections (id hash, norms, codes, indexes, lists)  are done without: fragment_ops.c, fragment_filter.c
  *               documents, uris, metadata, vectors                      requests that need them get ERR_CORRUPT
@@ -14,7 +14,9 @@
 #include "core/logger.h"
 #include "index/fragment_internal.h"
 
-enum { CHECK_AT_USE_BYTES = 64 << 20 };
+/* What is read whole before its first use: some 8 GB/s from memory, but from a disk it delays the first answer. Of the second
+ * kind a request needs a few pages only. */
+enum { CHECK_AT_USE_BYTES = 64 << 20, CHECK_BULK_AT_USE_BYTES = 16 << 20 };
 
 #define BIT(type) (UINT32_C(1) << (type))
 
@@ -23,6 +25,8 @@ static const uint32_t DERIVED = BIT(SECTION_NORMS) | BIT(SECTION_ID_HASH) | BIT(
 static const uint32_t CERTAINTY = BIT(SECTION_IDS) | BIT(SECTION_ORDINALS) | BIT(SECTION_BORN);
 static const uint32_t ROWS = BIT(SECTION_VECTORS) | BIT(SECTION_ORDINALS) | BIT(SECTION_BORN) | BIT(SECTION_IDS) |
                              BIT(SECTION_URIS) | BIT(SECTION_META) | BIT(SECTION_DOCUMENTS);
+
+static const uint32_t BULK = BIT(SECTION_VECTORS) | BIT(SECTION_DOCUMENTS) | BIT(SECTION_META) | BIT(SECTION_URIS);
 
 const char *section_name(enum section_type type)
 {
@@ -95,7 +99,8 @@ bool section_is_good(const struct fragment *f, enum section_type type)
     if ((known_damage(f) & BIT(type)) != 0) return false;
     if ((atomic_load_explicit(&f->health->checked, memory_order_acquire) & BIT(type)) != 0) return true;
     const struct fragment_section *s = section_entry(f, type);
-    return s == NULL || s->length > CHECK_AT_USE_BYTES || section_check(f, type);
+    uint64_t most = (BIT(type) & BULK) != 0 ? CHECK_BULK_AT_USE_BYTES : CHECK_AT_USE_BYTES;
+    return s == NULL || s->length > most || section_check(f, type);
 }
 
 enum err section_need(const struct fragment *f, enum section_type type, struct errmsg *em)
