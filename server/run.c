@@ -200,6 +200,9 @@ static enum err open_store(struct server *s, struct errmsg *em)
                                   .memory_budget =
                                       c->memory_budget_bytes != 0 ? c->memory_budget_bytes : memory_default_budget(),
                                   .close_after_s = (uint32_t)c->close_after_s,
+                                  .scrub_bytes_per_s = c->scrub_bytes_per_s,
+                                  .scrub_interval_s = c->scrub_interval_s,
+                                  .recall_sample_s = c->recall_sample_s,
                                   .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
