@@ -12,6 +12,7 @@ JOBS    ?= $(shell nproc)
 PORT    ?= 8000
 ROUNDS  ?= 500
 SECONDS ?= 600
+CUTS    ?= 2000
 DATA    ?= ./chroma
 B       := build/$(MODE)
 ifeq ($(MODE),fuzz)
@@ -72,8 +73,9 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage check check-asan check-tsan test e2e crash steady \
-        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
+        steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -186,6 +188,17 @@ e2e: all ## tests through the real Python client
 crash: all ## kill the server at random moments and look what it kept (ROUNDS=500)
 	$(RUN_ON) CRASH_ROUNDS=$(ROUNDS) tests/tools/run-e2e.sh -s test_crash.py
 
+power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded disk (CUTS=2000 SEED=1)
+	POWER_CUTS=$(CUTS) POWER_SEED=$(SEED) $<
+
+backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
+	$(MAKE) check T=api/test_backup SHARE=500
+	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
+
+flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
+	$(RUN_ON) FLIPS=$(or $(FLIPS),2000) FLIPS_SEED=$(or $(FLIPS_SEED),1) tests/tools/run-e2e.sh -s test_flips.py
+
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
 
@@ -200,6 +213,9 @@ upstream: all ## upstream's own tests from the chromadb wheel (PART=ci; UPSTREAM
 
 differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
 	tests/tools/run-differential.sh $(SEED) $(COUNT)
+
+migrate-check: all ## migrate a directory that the real server filled, compare record by record (ROWS=60000 GETS=1200 SEED=1)
+	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/e2e/migrating.py $(or $(ROWS),60000) $(or $(GETS),1200) $(or $(SEED),1)
 
 js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh

@@ -128,10 +128,12 @@ static enum err build_fragment(struct build *b, const uint32_t *n_rows, struct e
     if (e == ERR_OK) e = fragment_writer_finish(w, em);
     fragment_writer_free(w);
     if (e == ERR_OK) e = fragment_open(&f, b->s->vfs, b->path, em);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         b->fragment = fragment_segment(f);
-    else
+        fragment_set_watch(b->fragment, &b->s->watch);
+    } else {
         remove_file(b->s, b->path);
+    }
     return e;
 }
 
@@ -242,18 +244,37 @@ static void remove_leftovers(struct store *s, struct live *live, struct leftover
     }
 }
 
+/* A file that no version names any more: while one that did is pinned, it goes with the last pin. */
+static void drop_file(struct store *s, struct live *live, const char *path)
+{
+    if (live->n_pins > 0)
+        leave_over(live, &live->unpinned, path);
+    else
+        remove_file(s, path);
+}
+
+/* The same for what was left over by versions that failed. */
+static void drop_leftovers(struct store *s, struct live *live)
+{
+    if (live->n_pins == 0) {
+        remove_leftovers(s, live, &live->leftovers);
+        return;
+    }
+    struct leftover **end = &live->unpinned;
+    while (*end != NULL) end = &(*end)->next;
+    *end = live->leftovers;
+    live->leftovers = NULL;
+}
+
 /* What only the version before named: its manifest, and the fragments that were merged. */
 static void remove_replaced(const struct build *b, const char *old_manifest)
 {
     char path[STORE_PATH_MAX];
-    if (old_manifest[0] != '\0') remove_file(b->s, old_manifest);
+    if (old_manifest[0] != '\0') drop_file(b->s, b->live, old_manifest);
     for (uint32_t i = 0; i < b->n_sources; i++) {
         if (b->sources[i].segment->is_tail) continue;
         store_fragment_path(b->s, b->live->number, fragment_id(b->sources[i].segment), path);
-        if (b->live->n_pins > 0)
-            leave_over(b->live, &b->live->unpinned, path);
-        else
-            remove_file(b->s, path);
+        drop_file(b->s, b->live, path);
     }
 }
 
@@ -334,11 +355,11 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     live->state = *state;
     atomic_store(&live->file_bytes, b->version_bytes);
     room_note_active(s);
-    remove_leftovers(s, live, &live->leftovers);
+    drop_leftovers(s, live);
     e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
     if (e != ERR_OK) {
         live->is_ahead = live->is_ahead || b->sources[0].segment->is_tail;
-        if (old_path[0] != '\0') remove_file(s, old_path);
+        if (old_path[0] != '\0') drop_file(s, live, old_path);
         return e;
     }
     b->fragment = NULL; /* the collection's now */
@@ -411,6 +432,11 @@ enum err flush_collection(struct store *s, const struct catalog_collection *col,
     return e;
 }
 
+bool publish_has_live_rows(const struct segment *s, uint64_t position)
+{
+    return deaths_next_alive(&s->deaths, 0, position) < s->deaths.n_rows;
+}
+
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
                          uint32_t n, struct errmsg *em)
 {
@@ -422,17 +448,22 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
         return errmsg_set(em, ERR_NOMEM, "merge %u fragments", n);
     }
     enum err e = ERR_OK;
+    (void)pthread_mutex_lock(&s->publish_mu);
+    uint64_t position = b.live->state.log_position;
+    (void)pthread_mutex_unlock(&s->publish_mu);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
         b.sources[i].segment = fragments[i];
         n_rows[i] = fragment_n_rows(fragments[i]);
-        e = fragment_verify(fragments[i], em); /* damage must not get a fresh checksum */
+        /* damage must not get a fresh checksum; what is not rows is made again, and of rows those that are alive count */
+        if (!fragment_has_lost_rows(fragments[i]) || publish_has_live_rows(fragments[i], position))
+            e = fragment_verify_rows(fragments[i], em);
     }
     if (e == ERR_OK) return build_and_publish(&b, n_rows, NULL, em);
     arena_free(&b.arena);
     return e;
 }
 
-/* --- for forks --------------------------------------------------------------------------------------------------- */
+/* --- for forks and backups --------------------------------------------------------------------------------------- */
 
 /* What memory holds is what the catalog names, or the same rows in the fragments that a merge put together (step 4 of it
  * failed, and their files stayed). */
@@ -449,6 +480,11 @@ enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct
     }
     (void)pthread_mutex_unlock(&s->publish_mu);
     return e;
+}
+
+void publish_pin_named(struct live *live)
+{
+    live->n_pins++;
 }
 
 void publish_unpin(struct store *s, struct live *live)

@@ -3,7 +3,7 @@
  *
  * A request may set up a collection in three ways: `configuration`, legacy `hnsw:*` metadata, `schema`. All end in two
  * documents: configuration (the member configuration_json of answers) and schema. The index parameters in them are
- * kept and answered; what this server acts on is the space.
+ * kept and answered; what this server acts on are the space and ef_search.
  * THREADS  any; everything lives in the request's arena.
  */
 #ifndef API_SETTINGS_H
@@ -83,6 +83,9 @@ bool configuration_resolve(const struct configuration *c, struct bytes metadata,
 void put_space(struct buf *b, enum space space); /* quoted */
 void put_configuration(struct buf *b, const struct hnsw_settings *h, struct str function);
 
+/* The effort (core/segment.h) that `ef_search` of a stored configuration document asks for. */
+uint32_t configuration_effort(struct str document);
+
 /* --- schema ------------------------------------------------------------------------------------------------------ */
 
 struct index_switch { /* {"enabled":bool,"config":{}} */
@@ -137,6 +140,10 @@ bool schema_check(const struct schema *s, struct arena *a, struct str *fault);
 bool settings_reconcile(struct schema *s, const struct hnsw_settings *configured, const struct embedding_function *f,
                         struct arena *a, struct hnsw_settings *h, struct buf *configuration, struct buf *schema,
                         struct str *fault);
+
+/* Both documents of a schema that was settled before (by upstream's server, which stores nothing else): its #embedding
+ * key decides about the configuration. The buffers' errors are the caller's to check. */
+void settings_restore(const struct schema *s, struct hnsw_settings *h, struct buf *configuration, struct buf *schema);
 
 /* Stored documents changed by an update: new texts appended. ERR_CORRUPT when the stored ones cannot be read. */
 enum err settings_update(struct str configuration, struct str schema, const struct configuration *change,

@@ -1,6 +1,6 @@
 /* store_internal.h - what store*.c, compactor.c and publish.c share. See store.h.
  *
- * LOCK ORDER  live.flush_mu > live.open_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held
+ * LOCK ORDER  live.flush_mu, live.merge_mu > live.open_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held
  *             while another is taken. Readers, inside an epoch, take open_mu: so nothing is retired while it is held
  *             (epoch_retire may have to wait for readers).
  */
@@ -40,12 +40,19 @@ struct live {
     _Atomic bool is_stopped;  /* the replay found its files damaged: it is not read, and takes no writes */
     bool has_told;            /* guarded by open_mu: that its files cannot be opened is in the log */
 
+    struct { /* of samples, the older ones counting less and less; written by the scrubber, read by anyone; relaxed */
+        _Atomic uint64_t n_queries, n_wanted, n_found;
+    } recall;
+
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
     struct sealed sealed;         /* guarded by it; .tail != NULL (a reference): sealed, but not published yet (a flush
                                    * failed and is tried again) */
     struct backoff flush_backoff; /* likewise */
 
+    /* Held over a whole merge: by the merger thread, or by store_compact_now. Two merges of one collection would replace
+     * the same fragments. */
+    pthread_mutex_t merge_mu;
     struct backoff merge_backoff; /* the merger thread's */
 
     /* guarded by store.publish_mu; nobody writes them while the collection is closed */
@@ -54,8 +61,8 @@ struct live {
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
     struct leftover *leftovers;
-    struct leftover *unpinned;    /* fragments that were replaced while n_pins > 0 */
-    uint32_t n_pins;              /* forks that are linking the fragments of a version: no file of one is removed */
+    struct leftover *unpinned; /* files that were replaced while n_pins > 0 */
+    uint32_t n_pins;           /* forks and backups that are linking the files of a version: none of one is removed */
     _Atomic uint32_t n_leftovers; /* of both lists; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
@@ -81,6 +88,7 @@ struct compactor {
     unsigned n_flush_all; /* calls of store_compact under way: flush and merge everything */
     uint64_t flush_rounds, merge_rounds;
     struct garbage *garbage; /* directories of deleted collections */
+    unsigned n_keeps;        /* backups that may be linking files of them: they stay */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
 
@@ -90,6 +98,8 @@ struct compactor {
     bool has_merge_failed;   /* the merger's: something is to be tried again */
     bool has_merged;         /* likewise: this round put fragments together */
     uint64_t merge_round_ns;
+    uint64_t n_damage_seen;     /* the merger's: store.watch.n_derived when its last round began */
+    _Atomic uint64_t n_rebuilt; /* fragments that were rewritten for a damaged index */
 
     struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
@@ -97,6 +107,24 @@ struct compactor {
 struct garbage {
     struct garbage *next;
     uint64_t number;
+};
+
+/* scrub.c. Counters since the start; relaxed. */
+struct scrub {
+    pthread_mutex_t mu;
+    pthread_cond_t wake; /* stopping */
+    bool is_stopping;    /* guarded by mu */
+    pthread_t thread;
+    bool has_thread;
+
+    uint64_t due_ns;            /* its thread's: no byte is read before */
+    uint64_t sampled_ns;        /* likewise: when recall was sampled last */
+    _Atomic uint64_t n_samples; /* since the start */
+
+    _Atomic uint64_t n_passes, n_files, bytes_read;
+    _Atomic uint64_t n_bad_files; /* found damaged: headers, manifests, files that are gone; sections: store.watch */
+    _Atomic uint64_t n_done, n_wanted; /* collections of the pass under way */
+    _Atomic uint64_t passed_ns;        /* when the last pass ended; 0: none did */
 };
 
 struct store {
@@ -120,6 +148,8 @@ struct store {
     _Atomic uint64_t applied_lsn; /* every durable record up to here was applied or skipped */
     pthread_mutex_t publish_mu;   /* one version is published at a time */
     struct compactor compactor;
+    struct fragment_watch watch; /* what fragments have found to be damaged */
+    struct scrub scrub;
 };
 
 enum { STORE_RECORD_BATCH = 1 }; /* wal_record.type: a write block */
@@ -176,11 +206,16 @@ enum err flush_collection(struct store *s, const struct catalog_collection *col,
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
                          uint32_t n, struct errmsg *em);
 
+/* Is a row of the fragment alive at the position? */
+bool publish_has_live_rows(const struct segment *s, uint64_t position);
+
 /* The published version as it is: its fragments with the rows dead at its position (entries and bitmaps in the arena),
  * and its state. Until publish_unpin their files stay, whatever is merged meanwhile. Not while live.is_ahead. ERR_NOMEM. */
 enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
                      struct collection_state *state);
 void publish_unpin(struct store *s, struct live *live);
+/* The same for the files that the catalog names now, manifest included, also while live.is_ahead. With publish_mu held. */
+void publish_pin_named(struct live *live);
 
 /* room.c: the memory budget. */
 uint64_t room_tail_limit(const struct store *s); /* UINT64_MAX: none */
@@ -199,12 +234,26 @@ enum err room_measure(struct store *s, struct room *r);
 /* Closes collections that nobody has used for a while, and the least recently used ones until the rest fits. */
 void room_close_unused(struct store *s);
 
+/* scrub.c */
+enum err scrub_start(struct store *s, struct errmsg *em);
+void scrub_stop(struct store *s);
+/* Reads every file once, at the rate of the options (0: as fast as it goes). ERR_BUSY: told to stop. Its thread; tests. */
+enum err scrub_pass(struct store *s);
+/* Searches for one record of each collection that was used within `within_ns`. Its thread; tests. */
+void scrub_sample_recall(struct store *s, uint64_t within_ns);
+
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
 void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
 void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
 bool compactor_is_stopping(struct store *s);
+/* Until the second is called as often as the first, files of deleted collections stay. */
+void compactor_keep_garbage(struct store *s);
+void compactor_free_garbage(struct store *s);
+/* The position from which on the log is needed: everything before is in published versions. ERR_NOMEM; ERR_BUSY: stopping. */
+enum err compactor_oldest(struct store *s, uint64_t *lsn);
+void compactor_trim_log(struct store *s); /* any thread */
 /* Writers, while a tail is far too big: waits a while. False: it is still so big that another write must be refused (flushing
  * has failed for long). */
 bool compactor_wait_for_room(struct store *s, struct live *live);

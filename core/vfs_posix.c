@@ -131,6 +131,11 @@ static enum err posix_sync(struct vfs_file *f, bool data_only, struct errmsg *em
     return rc == 0 ? ERR_OK : errmsg_errno(em, errno, "sync");
 }
 
+static void posix_forget(struct vfs_file *f, uint64_t offset, uint64_t n)
+{
+    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)n, POSIX_FADV_DONTNEED);
+}
+
 static enum err posix_map(struct vfs_file *f, struct bytes *map, struct errmsg *em)
 {
     uint64_t size = 0;
@@ -156,6 +161,15 @@ static enum err posix_rename(void *ctx, const char *from, const char *to, struct
 {
     (void)ctx;
     return rename(from, to) == 0 ? ERR_OK : not_found_or_errno(em, errno, "rename", from);
+}
+
+static enum err posix_exchange(void *ctx, const char *a, const char *b, struct errmsg *em)
+{
+    (void)ctx;
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0) return ERR_OK;
+    int err_no = errno;
+    enum err e = not_found_or_errno(em, err_no, "exchange", a);
+    return err_no == EINVAL || err_no == ENOSYS || err_no == EOPNOTSUPP ? ERR_UNSUPPORTED : e;
 }
 
 /* What file systems answer that have no hard links, have no more of them for this file, or keep the two places apart. */
@@ -276,6 +290,21 @@ static enum err posix_lock_dir(void *ctx, const char *path, struct vfs_file **lo
     return wrap_fd(fd, lock, em);
 }
 
+static enum err posix_lock(struct vfs_file *f, uint64_t offset, uint64_t n, bool wanted, struct errmsg *em)
+{
+    struct flock range = {
+        .l_type = wanted ? F_WRLCK : F_UNLCK,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)offset,
+        .l_len = (off_t)n,
+    };
+    if (fcntl(f->fd, F_OFD_SETLK, &range) == 0) return ERR_OK;
+    int err_no = errno;
+    if (err_no == EAGAIN || err_no == EACCES)
+        return errmsg_set(em, ERR_LOCKED, "the file is in use by another process");
+    return errmsg_errno(em, err_no, "lock");
+}
+
 const struct vfs *vfs_posix(void)
 {
     static const struct vfs table = {
@@ -287,9 +316,11 @@ const struct vfs *vfs_posix(void)
         .truncate = posix_truncate,
         .allocate = posix_allocate,
         .sync = posix_sync,
+        .forget = posix_forget,
         .map = posix_map,
         .unmap = posix_unmap,
         .rename = posix_rename,
+        .exchange = posix_exchange,
         .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
@@ -297,6 +328,7 @@ const struct vfs *vfs_posix(void)
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .lock_dir = posix_lock_dir,
+        .lock = posix_lock,
     };
     return &table;
 }

@@ -5,8 +5,8 @@
  *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
  *           touch the data.
  * SERVE     the loop runs until the first SIGTERM or SIGINT.
- * STOP      the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api and the store are
- *           closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever
+ * STOP      the control socket goes, the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api, what
+ *           the control socket was asked for, and the store are closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever
  *           hangs: everything acknowledged is in the log by then, so this loses no more than a crash would, which is
  *           nothing. A second signal does the same at once.
  * SIGNALS   while starting: leave at once (replay may take long, and as process 1 of a container the default action of a
@@ -25,6 +25,7 @@
 
 #include "server/access.h"
 #include "server/cli.h"
+#include "server/control.h"
 #include "server/gateway.h"
 #include "server/limits_file.h"
 #include "server/memory.h"
@@ -42,6 +43,7 @@ struct server {
     struct store *store;
     struct api *api;
     struct gateway *gateway;
+    struct control *control; /* NULL: in memory, or no socket could be made */
     struct request_log *request_log;
     struct metrics metrics;
     int listen_fd; /* -1: none, or the gateway's */
@@ -149,6 +151,7 @@ static void on_stop_signal(uv_signal_t *handle, int signal_number)
     set_handler(SIGTERM, leave_at_once);
     set_handler(SIGINT, leave_at_once);
     set_handler(SIGHUP, SIG_IGN);
+    control_stop(s->control);
     gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
 }
 
@@ -178,12 +181,13 @@ static enum err refuse_foreign_data(const struct config *c, struct errmsg *em)
     else if (e != ERR_IO)
         return errmsg_set(em, e, "open %s", path);
     if (e != ERR_OK) return ERR_OK; /* not a directory and the like: opening the store says it better */
-    return errmsg_set(
-        em, ERR_FORBIDDEN,
-        "%s holds a database of Chroma's own server (%s). This server keeps its data in another format and "
-        "cannot migrate that database yet; it has not touched it. Choose another directory (--path or "
-        "persist_path), or copy the data from one running server to the other through a client",
-        c->persist_path, c->sqlite_filename);
+    return errmsg_set(em, ERR_FORBIDDEN,
+                      "%s holds a database of Chroma's own server (%s). This server keeps its data in another format "
+                      "and has not touched "
+                      "it. Bring it over into a new directory with: chroma migrate --from %s --path NEW_DIRECTORY (and "
+                      "serve that one "
+                      "then), or choose another directory (--path or persist_path)",
+                      c->persist_path, c->sqlite_filename, c->persist_path);
 }
 
 static enum err open_store(struct server *s, struct errmsg *em)
@@ -196,6 +200,9 @@ static enum err open_store(struct server *s, struct errmsg *em)
                                   .memory_budget =
                                       c->memory_budget_bytes != 0 ? c->memory_budget_bytes : memory_default_budget(),
                                   .close_after_s = (uint32_t)c->close_after_s,
+                                  .scrub_bytes_per_s = c->scrub_bytes_per_s,
+                                  .scrub_interval_s = c->scrub_interval_s,
+                                  .recall_sample_s = c->recall_sample_s,
                                   .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
@@ -231,6 +238,15 @@ static enum err start_signals(struct server *s, struct errmsg *em)
     if (rc == 0) rc = uv_signal_start(&s->on_int, on_stop_signal, SIGINT);
     if (rc == 0) rc = uv_signal_start(&s->on_hup, on_hangup, SIGHUP);
     return rc == 0 ? ERR_OK : errmsg_set(em, ERR_IO, "watch signals: %s", uv_strerror(rc));
+}
+
+/* A server without one serves all the same: a file system may have no sockets. */
+static void start_control(struct server *s)
+{
+    struct errmsg em = {0};
+    if (s->config->ephemeral) return;
+    if (control_open(&s->control, &s->loop, s->store, s->config->persist_path, &em) != ERR_OK)
+        log_warn("chroma backup and chroma compact cannot reach this server: %s", em.text);
 }
 
 static void announce(const struct server *s)
@@ -281,6 +297,7 @@ static enum err start(struct server *s, struct errmsg *em)
         return e;
     }
     s->listen_fd = -1;
+    start_control(s);
     return ERR_OK;
 }
 
@@ -290,6 +307,8 @@ static void finish(struct server *s)
     if (s->api != NULL) api_free(s->api);
     limits_file_close(&s->limits);
     access_close(&s->access);
+    if (s->store != NULL) store_stop_work(s->store);
+    control_free(s->control);
     if (s->store != NULL) store_close(s->store);
     request_log_close(s->request_log);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);
