@@ -20,6 +20,21 @@ enum { BUSY_TIMEOUT_MS = 5000 }; /* somebody with a shell on the file; another s
 static const char *const sql_texts[] = {SQL_TABLE(SQL_TEXT_)};
 #undef SQL_TEXT_
 
+/* What the operating system said to a failing operation on a file, as far as SQLite has kept it. */
+static enum err code_of_system(sqlite3 *db)
+{
+    switch (db != NULL ? sqlite3_system_errno(db) : 0) {
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_NO_SPACE;
+    case EMFILE:
+    case ENFILE:
+        return ERR_FILES;
+    default:
+        return ERR_IO;
+    }
+}
+
 static enum err code_of(sqlite3 *db, int rc)
 {
     switch (rc) {
@@ -42,8 +57,8 @@ static enum err code_of(sqlite3 *db, int rc)
     case SQLITE_NOMEM:
         return ERR_NOMEM;
     case SQLITE_IOERR:
-        return db != NULL && sqlite3_system_errno(db) == EDQUOT ? ERR_NO_SPACE : ERR_IO;
     case SQLITE_CANTOPEN:
+        return code_of_system(db);
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return ERR_IO;

@@ -27,6 +27,7 @@
 static void drain_step(struct gateway *g);
 
 static void on_timer(uv_timer_t *t);
+static void on_poll(uv_poll_t *p, int status, int events);
 
 /* Bounded, so that other handles get their turn; a time-out of zero goes on where it stopped. */
 static void pump(struct gateway *g)
@@ -39,8 +40,13 @@ static void pump(struct gateway *g)
         (void)MHD_run(g->mhd);
         has_timeout = MHD_get_timeout(g->mhd, &ms);
     } while (has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && --budget > 0);
-    if (g->has_met_limit && (has_timeout != MHD_YES || ms < LIMIT_PAUSE_MS)) {
-        has_timeout = MHD_YES; /* it tries again at once, for ever; a descriptor does not come free by that */
+    /* With no connection that could end it tries again at once, and its descriptor stays readable: for ever. */
+    bool pauses = g->has_met_limit && g->n_connections == 0;
+    if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);
+    if (!pauses && g->is_pausing && !g->is_closing) (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
+    g->is_pausing = pauses;
+    if (pauses) {
+        has_timeout = MHD_YES;
         ms = LIMIT_PAUSE_MS;
     }
     if (has_timeout == MHD_YES)

@@ -107,6 +107,7 @@ struct gateway {
     /* owner: the loop's thread */
     struct connection *connections;
     unsigned n_connections, n_requests, n_in_flight;
+    bool is_pausing;        /* until the timer: no descriptor was left, and the daemon is not polled */
     bool has_met_limit;     /* while the daemon runs: no descriptor was left for a connection */
     uint64_t limit_told_ms; /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;

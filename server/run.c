@@ -334,8 +334,9 @@ int run_server(const struct config *c)
     set_handler(SIGPIPE, SIG_IGN);
     set_handler(SIGTERM, leave_while_starting);
     set_handler(SIGINT, leave_while_starting);
-    if (uv_loop_init(&s.loop) != 0) {
-        (void)fprintf(stderr, "chroma: the event loop cannot be made\n");
+    int rc = uv_loop_init(&s.loop);
+    if (rc != 0) {
+        (void)fprintf(stderr, "chroma: make the event loop: %s\n", uv_strerror(rc));
         return 1;
     }
     enum err e = start(&s, &em);
