@@ -65,7 +65,7 @@ BIN := $(B)/chroma
 endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash steady \
-        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
+        soak gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -155,6 +155,9 @@ crash: all ## kill the server at random moments and look what it kept (ROUNDS=50
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
+	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
 
 gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
 	python3 tests/e2e/test_gateway.py $(BIN)
