@@ -75,7 +75,7 @@ endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
         steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
-        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage clean
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -201,6 +201,9 @@ flips: all ## flip bits everywhere in a data directory: each is found, or change
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
+	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
 
 gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
 	python3 tests/e2e/test_gateway.py $(BIN)
