@@ -1,17 +1,22 @@
 #!/bin/sh
-# coverage.sh FOLDER... - runs the unit tests of these folders and all fuzz corpora, built in MODE=cov, and prints which part of the
-# lines and of the branches of each file was reached. A branch is reached when it was taken at least once. Conditions of
-# CHECK() are branches too, of which the one that panics is never taken.
+# coverage.sh [--report] FOLDER... - runs the unit tests of these folders and all fuzz corpora, built in MODE=cov, and prints
+# which part of the lines and of the branches of each file was reached. A branch is reached when it was taken at least once.
+# Conditions of CHECK() are branches too, of which the one that panics is never taken. --report: prints what former runs
+# have reached.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/tools/clean-env.sh
-find build/cov -name '*.gcda' -delete
-programs=$(for f in "$@"; do ls build/cov/unit/"$f"/test_*; done | grep -v '\.[od]$')
-SUITE_SHARE=${SUITE_SHARE:-25} tests/tools/run-unit.sh build/cov $programs || rc=1
-for target in build/cov/fuzz_*; do
-    [ -x "$target" ] || continue
-    name=${target##*/fuzz_}
-    "$target" -artifact=build/cov/input "tests/fuzz/corpus/$name" >/dev/null || { echo "FAIL fuzz_$name"; rc=1; }
-done
+if [ "$1" = --report ]; then
+    shift
+else
+    find build/cov -name '*.gcda' -delete
+    programs=$(for f in "$@"; do ls build/cov/unit/"$f"/test_*; done | grep -v '\.[od]$')
+    SUITE_SHARE=${SUITE_SHARE:-25} tests/tools/run-unit.sh build/cov $programs || rc=1
+    for target in build/cov/fuzz_*; do
+        [ -x "$target" ] || continue
+        name=${target##*/fuzz_}
+        "$target" -artifact=build/cov/input "tests/fuzz/corpus/$name" >/dev/null || { echo "FAIL fuzz_$name"; rc=1; }
+    done
+fi
 for f in "$@"; do
     for o in build/cov/"$f"/*.gcno; do
         gcov -b -n -o "${o%.gcno}.o" "$f/$(basename "$o" .gcno).c" 2>/dev/null
@@ -30,9 +35,8 @@ done | awk '
         for (f in seen) {
             split(f, part, "/"); d = part[1]
             L[d] += lines[f]; H[d] += hit[f]; B[d] += branches[f]; T[d] += taken[f]
-            row(f, lines[f], hit[f], branches[f], taken[f]) | "sort"
+            row(f, lines[f], hit[f], branches[f], taken[f])
         }
-        close("sort")
-        for (d in L) row(d "/", L[d], H[d], B[d], T[d]) | "sort"
-    }'
+        for (d in L) row(d "/", L[d], H[d], B[d], T[d])
+    }' | LC_ALL=C sort
 exit ${rc:-0}
