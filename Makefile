@@ -194,6 +194,7 @@ power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded dis
 backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
 	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(MAKE) check T=api/test_backup_power SHARE=1000
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
 
 flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
