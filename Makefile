@@ -65,8 +65,9 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips steady \
-        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
+        steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
+        migrate-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -179,6 +180,9 @@ upstream: all ## upstream's own tests from the chromadb wheel (PART=ci; UPSTREAM
 
 differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
 	tests/tools/run-differential.sh $(SEED) $(COUNT)
+
+migrate-check: all ## migrate a directory that the real server filled, compare record by record (ROWS=60000 GETS=1200 SEED=1)
+	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/e2e/migrating.py $(or $(ROWS),60000) $(or $(GETS),1200) $(or $(SEED),1)
 
 js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh

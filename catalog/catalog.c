@@ -184,33 +184,38 @@ enum err catalog_create_database(struct catalog *c, struct str tenant, struct st
     return catalog_create_database_within(c, tenant, name, 0, NULL, em);
 }
 
-enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
-                                        uint64_t *n_used, struct errmsg *em)
+struct new_database {
+    struct str tenant, name;
+    struct uuid id;
+    uint64_t max; /* databases of the tenant; 0: no quota */
+};
+
+static enum err create_database(struct catalog *c, const struct new_database *in, uint64_t *n_used, struct errmsg *em)
 {
     enum err e;
     struct view_tenant *t = NULL;
     struct view_database *d = NULL;
     catalog_lock(c);
-    if (view_find_database(&c->view, tenant, name) != NULL) {
+    if (view_find_database(&c->view, in->tenant, in->name) != NULL) {
         e = errmsg_set(em, ERR_EXISTS, "the database exists");
         goto out;
     }
-    const struct view_tenant *there = view_find_tenant(&c->view, tenant);
+    const struct view_tenant *there = view_find_tenant(&c->view, in->tenant);
     size_t n = there != NULL ? rank_tree_count(&there->databases) : 0;
-    if (max > 0 && n >= max) {
+    if (in->max > 0 && n >= in->max) {
         e = errmsg_set(em, ERR_QUOTA, "the tenant has %zu databases", n);
         if (n_used != NULL) *n_used = n + 1;
         goto out;
     }
-    struct uuid id = uuid_new();
-    t = view_tenant_new(tenant);
-    d = view_database_new(name, &id);
+    t = view_tenant_new(in->tenant);
+    d = view_database_new(in->name, &in->id);
     if (t == NULL || d == NULL) {
         e = no_memory(em);
         goto out;
     }
-    const struct sql_value v[] = {sql_blob(id.b, sizeof id.b), sql_blob(tenant.n > 0 ? tenant.p : "", tenant.n),
-                                  sql_text(str_of(name.n > 0 ? name.p : "", name.n))};
+    const struct sql_value v[] = {sql_blob(in->id.b, sizeof in->id.b),
+                                  sql_blob(in->tenant.n > 0 ? in->tenant.p : "", in->tenant.n),
+                                  sql_text(str_of(in->name.n > 0 ? in->name.p : "", in->name.n))};
     e = catalog_change_row(c, SQL_ADD_DATABASE, v, 3, em);
     if (e != ERR_OK) {
         errmsg_wrap(em, "create a database");
@@ -226,6 +231,20 @@ out:
     view_tenant_free(t);
     view_database_free(d);
     return e;
+}
+
+enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
+                                        uint64_t *n_used, struct errmsg *em)
+{
+    const struct new_database in = {tenant, name, uuid_new(), max};
+    return create_database(c, &in, n_used, em);
+}
+
+enum err catalog_restore_database(struct catalog *c, struct str tenant, struct str name, const struct uuid *id,
+                                  struct errmsg *em)
+{
+    const struct new_database in = {tenant, name, *id, 0};
+    return create_database(c, &in, NULL, em);
 }
 
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id)

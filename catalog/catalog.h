@@ -78,6 +78,9 @@ enum err catalog_create_database(struct catalog *c, struct str tenant, struct st
  * created at the same time. *n_used: how many there would have been; set with ERR_QUOTA only. */
 enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
                                         uint64_t *n_used, struct errmsg *em);
+/* The same with an id that it had elsewhere. ERR_EXISTS: the name, or the id. */
+enum err catalog_restore_database(struct catalog *c, struct str tenant, struct str name, const struct uuid *id,
+                                  struct errmsg *em);
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id);
 /* Deletes its collections too; `dropped` is called for each, on this thread, after the commit. */
 typedef void (*catalog_dropped)(void *ctx, const struct catalog_collection *col);
@@ -94,6 +97,7 @@ struct catalog_new_collection {
     struct bytes metadata;
     uint8_t space;
     bool get_or_create;
+    const struct uuid *id; /* NULL: a random one. Data that come from elsewhere keep theirs; ERR_EXISTS: it is in use */
 
     /* Makes the live object of a new collection before anyone can see the collection: called before the commit, with
      * the catalog's changes locked out, so it may look up but not change. `col` has its number and id already; what

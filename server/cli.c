@@ -9,6 +9,7 @@
 #include "server/backup.h"
 #include "server/compact.h"
 #include "server/healthcheck.h"
+#include "server/migrate.h"
 #include "server/run.h"
 #include "server/verify.h"
 
@@ -240,6 +241,7 @@ static const struct command {
     {"backup", "[flags]", "a consistent copy of a data directory, also while a server uses it", command_backup},
     {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
     {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
+    {"migrate", "[flags]", "bring the data of Chroma's own server over into a new directory", command_migrate},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

@@ -181,12 +181,13 @@ static enum err refuse_foreign_data(const struct config *c, struct errmsg *em)
     else if (e != ERR_IO)
         return errmsg_set(em, e, "open %s", path);
     if (e != ERR_OK) return ERR_OK; /* not a directory and the like: opening the store says it better */
-    return errmsg_set(
-        em, ERR_FORBIDDEN,
-        "%s holds a database of Chroma's own server (%s). This server keeps its data in another format and "
-        "cannot migrate that database yet; it has not touched it. Choose another directory (--path or "
-        "persist_path), or copy the data from one running server to the other through a client",
-        c->persist_path, c->sqlite_filename);
+    return errmsg_set(em, ERR_FORBIDDEN,
+                      "%s holds a database of Chroma's own server (%s). This server keeps its data in another format "
+                      "and has not touched "
+                      "it. Bring it over into a new directory with: chroma migrate --from %s --path NEW_DIRECTORY (and "
+                      "serve that one "
+                      "then), or choose another directory (--path or persist_path)",
+                      c->persist_path, c->sqlite_filename, c->persist_path);
 }
 
 static enum err open_store(struct server *s, struct errmsg *em)
