@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "server/backup.h"
+#include "server/check.h"
 #include "server/compact.h"
 #include "server/healthcheck.h"
 #include "server/migrate.h"
@@ -242,6 +243,7 @@ static const struct command {
     {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
     {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
     {"migrate", "[flags]", "bring the data of Chroma's own server over into a new directory", command_migrate},
+    {"check", "[flags]", "measure how well a directory's indexes answer (exit status 0 or 1)", command_check},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

@@ -134,7 +134,7 @@ enum err wal_sync_dir(const struct wal *w, struct errmsg *em);
 void *wal_flusher_main(void *wal);
 
 /* Makes the spare the active segment: header written and synced, renamed, directory synced. Takes the spare over in
- * any case. ERR_NO_SPACE and ERR_NOMEM: the log is as before; any other error: its state on disk is not known. */
+ * any case. A shortage (err_is_shortage): the log is as before; any other error: its state on disk is not known. */
 enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em);
 
 /* --- spares.c */
