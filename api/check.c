@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "api/check.h"
+#include "api/settings.h"
 #include "api/store_internal.h"
 #include "core/executor.h"
 
@@ -25,6 +26,7 @@ static enum err check_recall(struct store *s, const struct check_options *o, str
     struct exec_recall recall = {0};
     enum err e = store_snapshot(s, r->col, &a, &snapshot, &em);
     if (e == ERR_OK) {
+        snapshot.effort = configuration_effort(r->col->configuration);
         if (snapshot.dim != 0) e = exec_recall(&snapshot, o->n_samples, o->k, o->seed, &recall, &em);
         snapshot_end(&snapshot);
     }

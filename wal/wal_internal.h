@@ -5,6 +5,7 @@
  *   spares.c        the helper thread: makes, cleans and removes files ahead of and behind the log
  *   recover.c       what is in the directory at start
  *   copy.c          what a backup gets of it
+ *   scrub.c         reading what is not written any more
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
  *
