@@ -416,13 +416,23 @@ static void end_round(struct compactor *c, uint64_t *rounds)
     (void)pthread_mutex_unlock(&c->mu);
 }
 
+/* Tried again each tick until it succeeds; told once. */
+static void erase_from_catalog(struct store *s, bool *has_told)
+{
+    struct errmsg em = {{0}};
+    enum err e = catalog_erase(s->catalog, &em);
+    if (e != ERR_OK && !*has_told) log_warn("deleted names and metadata stay on disk for now: %s", em.text);
+    *has_told = e != ERR_OK;
+}
+
 static void *flusher_main(void *arg)
 {
     struct store *s = arg;
     struct compactor *c = &s->compactor;
-    bool is_wanted, flush_all;
+    bool is_wanted, flush_all, has_told = false;
     while (wait_for_work(c, &c->flush_wanted, &is_wanted, &flush_all)) {
         note_quiet(s);
+        erase_from_catalog(s, &has_told);
         if (!is_wanted && may_skip_flush(s)) continue;
         (void)pthread_mutex_lock(&c->mu);
         flush_all = flush_all || c->is_log_damaged;

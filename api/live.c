@@ -218,7 +218,7 @@ enum err live_open(struct store *s, struct live *live, struct errmsg *em)
         e = open_again(s, live, &own);
         if (e != ERR_OK && collection_is_dropped(live->collection)) {
             e = errmsg_set(&own, ERR_NOT_FOUND, "deleted meanwhile");
-        } else if (e != ERR_OK && e != ERR_NOMEM && !live->has_told) {
+        } else if (e != ERR_OK && !err_is_shortage(e) && !live->has_told) {
             log_error("collection number %llu cannot be opened: %s", (unsigned long long)live->number, own.text);
             live->has_told = true;
         }

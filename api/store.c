@@ -69,6 +69,21 @@ static enum err refuse_lost_catalog(struct store *s, const char *catalog, struct
     return ERR_OK;
 }
 
+/* What an interrupted migration has brought is not all of it: to serve it would look like a loss of data. */
+static enum err refuse_unfinished(struct store *s, struct errmsg *em)
+{
+    char name[STORE_PATH_MAX];
+    struct vfs_file *f;
+    (void)snprintf(name, sizeof name, "%s/" STORE_MIGRATION_NAME, s->path);
+    enum err e = s->vfs->open(s->vfs->ctx, name, VFS_READ, &f, em);
+    if (e == ERR_OK) s->vfs->close(f);
+    if (e != ERR_OK || s->options.is_migration) return e == ERR_NOT_FOUND ? ERR_OK : e;
+    return errmsg_set(em, ERR_FORBIDDEN,
+                      "a migration into this directory was not finished (%s is there): run `chroma migrate` with the "
+                      "same --from and --path again, it starts anew",
+                      name);
+}
+
 static enum err open_files(struct store *s, const char *path, struct errmsg *em)
 {
     char name[STORE_PATH_MAX];
@@ -84,7 +99,8 @@ static enum err open_files(struct store *s, const char *path, struct errmsg *em)
     if (e == ERR_OK) e = s->vfs->lock_dir(s->vfs->ctx, s->path, &s->lock, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/catalog.sqlite3", s->path);
-    if (path != NULL) e = refuse_lost_catalog(s, name, em);
+    if (path != NULL) e = refuse_unfinished(s, em);
+    if (e == ERR_OK && path != NULL) e = refuse_lost_catalog(s, name, em);
     if (e == ERR_OK) e = catalog_open(&s->catalog, s->vfs, path != NULL ? name : NULL, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/collections", s->path);

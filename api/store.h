@@ -5,6 +5,7 @@
  *   DIR/LOCK              held while the process lives
  *   DIR/catalog.sqlite3   catalog/
  *   DIR/wal/              wal/
+ *   DIR/MIGRATION         only while a migration fills the directory, or when one was interrupted
  *   DIR/collections/N/    fragments and manifests of collection number N (index/)
  *
  * THREADS  open, close: one. Everything else: any thread that may block for a moment; not the loop, except where said.
@@ -17,6 +18,8 @@
 #include "wal/wal.h"
 
 struct store;
+
+#define STORE_MIGRATION_NAME "MIGRATION"
 
 struct store_options {      /* zero = default */
     const char *path;       /* NULL: ephemeral, everything in memory */
@@ -33,6 +36,7 @@ struct store_options {      /* zero = default */
         recall_sample_s; /* so often one record of each collection in use is searched for, to know the recall; 0: never */
     void (*when_quiet)(
         void); /* called some seconds after the last write and after a round of merges: what was freed may be given back. NULL: nothing */
+    bool is_migration;     /* api/migrate.h fills the directory; nobody else opens one that is half filled */
     bool no_compactor;     /* tests: nothing happens in the background */
     const struct vfs *vfs; /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;
@@ -40,7 +44,8 @@ struct store_options {      /* zero = default */
 
 /* Opens or makes the directory: lock, catalog, replay of the log's rest into the collections that it is about; the others
  * stay closed until they are used. A collection whose files are damaged does not keep the store from opening.
- * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO ...: nothing was changed, `em` says why. */
+ * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO, ERR_FORBIDDEN (a migration into it was not finished) ...: nothing was
+ * changed, `em` says why. */
 enum err store_open(struct store **s, const struct store_options *o, struct errmsg *em);
 void store_close(struct store *s); /* flushes the log, stops the threads */
 /* Before store_close, when nobody writes any more: what happens in the background ends, and store_backup and
