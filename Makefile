@@ -15,6 +15,9 @@ SECONDS ?= 600
 CUTS    ?= 2000
 DATA    ?= ./chroma
 B       := build/$(MODE)
+ifeq ($(MODE),fuzz)
+CC      := clang
+endif
 
 FOLDERS := core wal catalog index api server
 # A library a folder; a folder may use those before it (tests/tools/check-includes.sh holds the rule).
@@ -31,7 +34,7 @@ PKGS     := libmicrohttpd libcjson sqlite3 libuv yaml-0.1 libpcre2-8 libzstd lib
 DEBS     := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
             libpcre2-dev libzstd-dev libxxhash-dev libcrypt-dev libgnutls28-dev
 DEBS_TEST := check python3 python3-venv openssl
-DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
+DEBS_DEV := clang libclang-rt-dev llvm clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wold-style-definition -Wformat=2 -Wcast-align -Wcast-qual -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
@@ -39,6 +42,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstric
 IS_GCC := $(shell $(CC) --version 2>/dev/null | head -1 | grep -qi clang || echo yes)
 ifeq ($(IS_GCC),yes)
 WARN += -Wimplicit-fallthrough=5 -Wduplicated-cond -Wlogical-op -Wstack-usage=32768
+endif
+ifeq ($(MODE),fuzz)
+WARN := # the gcc builds look at warnings; clang has some more about what gcc takes
 endif
 ifdef WERROR
 WARN += -Werror
@@ -49,10 +55,12 @@ CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LD_release     := -pie -Wl,-z,relro,-z,now
 LD_debug       := -pie
 LD_asan        := -fsanitize=address,undefined
 LD_tsan        := -fsanitize=thread
+LD_fuzz        := -fsanitize=address,undefined
 
 CPPFLAGS := -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   := -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
@@ -65,8 +73,9 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check steady \
-        gateway contract upstream differential migrate-check js integrations bench bench-scale format format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
+        steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -140,6 +149,31 @@ check-asan: ## unit tests under AddressSanitizer and UBSan
 check-tsan: ## unit tests under ThreadSanitizer, a quarter of the long ones' rounds (SHARE=100: all)
 	$(MAKE) MODE=tsan check
 
+# ------------------------------------------------------------------------------------------------ fuzzing
+# tests/fuzz/fuzz_<name>.c is one target and one program with everything in it. MODE=fuzz (clang) links libFuzzer, any other
+# mode tests/fuzz/driver.c.
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN := $(if $(filter fuzz,$(MODE)),,$(B)/tests/fuzz/driver.o)
+
+$(FUZZ_BIN): $(B)/%: $(B)/tests/fuzz/%.o $(B)/tests/lib/rng.o $(FUZZ_MAIN) $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
+
+fuzz-build: $(FUZZ_BIN)
+
+fuzz: ## the fuzz targets with libFuzzer, into build/fuzz (make deps-dev first)
+	$(MAKE) MODE=fuzz fuzz-build
+
+fuzz-run: fuzz ## fuzz each target, two at a time; what is found goes to build/fuzz/found (SECONDS=600 T=json)
+	@tests/tools/run-fuzz.sh run $(SECONDS) $(T)
+
+fuzz-ci: ## the targets without libFuzzer: their corpora, then random changes for a second each
+	@$(MAKE) -s MODE=asan fuzz-build
+	@JOBS=$(JOBS) tests/tools/run-fuzz.sh ci 1 $(T)
+
+fuzz-merge: fuzz ## put what fuzz-run found new into tests/fuzz/corpus, as little as keeps the coverage (T=json)
+	@tests/tools/run-fuzz.sh merge 0 $(T)
+
 # ------------------------------------------------------------------------------------------------ everything else
 # `make test` installs what it needs and tests the release build; the others need `make deps-test` once, and test that of
 # MODE.
@@ -162,8 +196,14 @@ backup-check: all ## backups and restores under load, cut off, damaged, with eve
 	$(MAKE) check T=api/test_backup_faults SHARE=200
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
 
+flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
+	$(RUN_ON) FLIPS=$(or $(FLIPS),2000) FLIPS_SEED=$(or $(FLIPS_SEED),1) tests/tools/run-e2e.sh -s test_flips.py
+
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
+	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
 
 gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
 	python3 tests/e2e/test_gateway.py $(BIN)

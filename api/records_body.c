@@ -50,6 +50,8 @@ bool body_u32_or_null(struct json_reader *j, uint32_t *v, bool *is_given)
 enum api_outcome records_fail(struct api_request *r, enum err e, const struct errmsg *em)
 {
     bool has_detail = em != NULL && em->text[0] != '\0';
+    if (e == ERR_CORRUPT && has_detail) /* the text names the file */
+        return api_fail(r, e, "Collection [%.*s]: %s", STR_ARG(r->params[2]), em->text);
     return api_fail(r, e, "%s", has_detail ? em->text : err_text(e));
 }
 

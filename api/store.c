@@ -1,8 +1,8 @@
 /* store.c - opening and closing a data directory, and the catalog changes that concern live collections. See store.h.
  *
- * ORDER OF OPENING  lock, catalog, closed collections, replay of the log (which opens some), clean-up, compactor. Nothing is changed on disk
- *                   before the lock is held; files are removed only after everything else has succeeded.
- * ORDER OF CLOSING  compactor, log (flushes what was submitted), catalog, lock.
+ * ORDER OF OPENING  lock, catalog, closed collections, replay of the log (which opens some), clean-up, compactor,
+ *                   scrub. Nothing is changed on disk before the lock is held; files are removed only after everything else has succeeded.
+ * ORDER OF CLOSING  scrub, compactor, log (flushes what was submitted), catalog, lock.
  */
 #include <stdio.h>
 #include <time.h>
@@ -179,6 +179,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
                  (unsigned long long)((clock_monotonic_ns() - s->replay_started_ns) / 1000000));
         store_clean(s);
         e = compactor_start(s, em);
+        if (e == ERR_OK) e = scrub_start(s, em);
     }
     if (e != ERR_OK) {
         store_close(s);
@@ -191,6 +192,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
 void store_close(struct store *s)
 {
     if (s == NULL) return;
+    scrub_stop(s);
     compactor_stop(s);
     wal_close(s->wal);
     catalog_close(s->catalog);

@@ -26,7 +26,7 @@ static void say_progress(struct store *s, uint64_t lsn)
 /* Its files are what is wrong, not the log: the start goes on without it. */
 static enum err stop_collection(struct live *live, uint64_t lsn, enum err why, const struct errmsg *em)
 {
-    if (why == ERR_NOMEM) return why;
+    if (err_is_shortage(why)) return why;
     log_error("collection number %llu is stopped until its files are repaired and the server is started again: %s",
               (unsigned long long)live->number, em->text);
     atomic_store(&live->is_stopped, true);

@@ -10,7 +10,9 @@
  */
 #include "catalog/internal.h"
 
+#include "catalog/digest.h"
 #include "catalog/schema.h"
+#include "catalog/sqlite_wal.h"
 #include "core/mem.h"
 
 void catalog_lock(struct catalog *c)
@@ -43,7 +45,8 @@ static enum err no_memory(struct errmsg *em)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* Readers do not wait for the writer, a commit is one flush, and damage is noticed rather than passed on. */
+/* Readers do not wait for the writer, a commit is one flush, damage is noticed rather than passed on, and what is deleted is
+ * overwritten. */
 static enum err configure(struct sql *s, const char *path, struct errmsg *em)
 {
     char mode[16];
@@ -52,7 +55,20 @@ static enum err configure(struct sql *s, const char *path, struct errmsg *em)
     if (strcmp(mode, path != NULL ? "wal" : "memory") != 0) {
         return errmsg_set(em, ERR_IO, "the file system refuses a write-ahead log (journal mode stays %s)", mode);
     }
-    return sql_exec(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON;", em);
+    return sql_exec(s,
+                    "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; "
+                    "PRAGMA secure_delete = ON;",
+                    em);
+}
+
+/* Pages and indexes are in order, and the rows are those that were written: what is read afterwards can be relied on. */
+static enum err check_rows(struct sql *s, int version, struct errmsg *em)
+{
+    char verdict[256];
+    if (version == 0) return ERR_OK; /* a new file */
+    enum err e = sql_get_text(s, "PRAGMA integrity_check(1)", verdict, sizeof verdict, em);
+    if (e == ERR_OK && strcmp(verdict, "ok") != 0) return errmsg_set(em, ERR_CORRUPT, "%s", verdict);
+    return e == ERR_OK && version >= SCHEMA_WITH_DIGESTS ? digest_compare(s, em) : e;
 }
 
 enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *path, struct errmsg *em)
@@ -67,6 +83,8 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
+    if (path != NULL) e = sqlite_wal_check(vfs, path, em);
+    if (e != ERR_OK) goto fail;
     e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = schema_identify(&c->sql, (int)schema_n_migrations, &version, em);
@@ -75,6 +93,7 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
         goto fail;
     }
     e = configure(&c->sql, path, em);
+    if (e == ERR_OK) e = check_rows(&c->sql, version, em);
     if (e == ERR_OK) e = schema_migrate(&c->sql, version, schema_migrations, schema_n_migrations, em);
     if (e == ERR_OK) e = catalog_load(c, em);
     if (e != ERR_OK) goto fail;
@@ -279,6 +298,7 @@ enum err catalog_delete_database(struct catalog *c, struct str tenant, struct st
         errmsg_wrap(em, "delete a database");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_page(d, 0, n, doomed.list);
     doomed.n = n;
     view_remove_database(&c->view, d);
@@ -360,6 +380,7 @@ enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, st
         errmsg_wrap(em, "reset");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_all(&c->view, doomed.list);
     doomed.n = n;
     d->number = (uint64_t)number;
@@ -373,6 +394,19 @@ out:
     view_tenant_free(for_database);
     view_database_free(d);
     doomed_finish(&doomed, dropped, ctx);
+    return e;
+}
+
+enum err catalog_erase(struct catalog *c, struct errmsg *em)
+{
+    int64_t is_busy = 0;
+    if (!atomic_load_explicit(&c->leaves, memory_order_relaxed)) return ERR_OK;
+    catalog_lock(c);
+    enum err e = sql_get_int(&c->sql, "PRAGMA wal_checkpoint(TRUNCATE)", &is_busy, em);
+    if (e == ERR_OK && is_busy != 0) e = errmsg_set(em, ERR_LOCKED, "somebody reads the catalog");
+    if (e == ERR_OK) atomic_store_explicit(&c->leaves, false, memory_order_relaxed);
+    catalog_unlock(c);
+    if (e != ERR_OK) errmsg_wrap(em, "empty the catalog's log");
     return e;
 }
 

@@ -221,6 +221,11 @@ void catalog_image_free(struct catalog_image *image); /* all-zero is fine */
  * above. Numbers of collections go on where they were. */
 enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, struct errmsg *em);
 
+/* What deleted and replaced rows held leaves the disk: their pages are overwritten at once, but former states of these are in
+ * the -wal file until this call empties it. Cheap when no change since the last call has left any. Any thread that may
+ * block. After an error the next call tries again. */
+enum err catalog_erase(struct catalog *c, struct errmsg *em);
+
 /* What a tenant has used since it was first seen (api/limits.h says what each number counts): a row a tenant, kept also when
  * the tenant goes. The order is that of the table's columns. */
 enum { CATALOG_USAGE_NUMBERS = 12 };

@@ -222,6 +222,7 @@ static enum err update(struct catalog *c, struct view_collection *entry, const s
         errmsg_wrap(em, "update a collection");
         return e;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_replace_state(&c->view, entry, state);
     return ERR_OK;
 }
@@ -258,6 +259,7 @@ enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct 
         errmsg_wrap(em, "delete a collection");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     if (col != NULL) *col = catalog_collection_ref(entry->state);
     view_remove_collection(&c->view, entry);
 

@@ -13,13 +13,15 @@
 
 #include "catalog/sqlite_memory.h"
 
+#include "catalog/digest.h"
+
 enum { BUSY_TIMEOUT_MS = 5000 }; /* somebody with a shell on the file; another server is kept out by the lock file */
 
 #define SQL_TEXT_(name, text) text,
 static const char *const sql_texts[] = {SQL_TABLE(SQL_TEXT_)};
 #undef SQL_TEXT_
 
-static enum err code_of(int rc)
+static enum err code_of(const struct sql *s, int rc)
 {
     switch (rc) {
     case SQLITE_CONSTRAINT_FOREIGNKEY:
@@ -41,7 +43,8 @@ static enum err code_of(int rc)
     case SQLITE_NOMEM:
         return ERR_NOMEM;
     case SQLITE_IOERR:
-    case SQLITE_CANTOPEN:
+    case SQLITE_CANTOPEN: /* no code of SQLite's says that descriptors are short */
+        return s->files != NULL && sqlite_vfs_last(s->files) == ERR_FILES ? ERR_FILES : ERR_IO;
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return ERR_IO;
@@ -68,7 +71,7 @@ static const char *why_of(const struct sql *s, int rc)
 static enum err sql_fail(struct sql *s, int rc, const char *what, struct errmsg *em)
 {
     const char *why = why_of(s, rc);
-    return errmsg_set(em, code_of(rc), "%.60s: %s (SQLite code %d)%s%.200s", what,
+    return errmsg_set(em, code_of(s, rc), "%.60s: %s (SQLite code %d)%s%.200s", what,
                       s->db != NULL ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc), rc, why[0] != '\0' ? ": " : "", why);
 }
 
@@ -98,6 +101,8 @@ enum err sql_open(struct sql *s, const struct vfs *vfs, const char *path, struct
         e = sql_fail(&fresh, rc, "configure", em);
         goto fail;
     }
+    e = digest_register(fresh.db, em);
+    if (e != ERR_OK) goto fail;
     *s = fresh;
     return ERR_OK;
 

@@ -28,6 +28,7 @@ struct sqlite_vfs {
     sqlite3_vfs *system; /* for time and randomness */
     char name[NAME_CAP];
     struct errmsg why;
+    enum err last; /* with it */
 };
 
 struct catalog_file {
@@ -50,8 +51,9 @@ static struct catalog_file *file_of(sqlite3_file *base)
 }
 
 /* `otherwise`: for what SQLite has no code of its own. */
-static int code_of(enum err e, int otherwise)
+static int code_of(struct sqlite_vfs *v, enum err e, int otherwise)
 {
+    if (e != ERR_OK) v->last = e;
     switch (e) {
     case ERR_OK:
         return SQLITE_OK;
@@ -106,12 +108,12 @@ static int file_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
     const struct vfs *files = f->v->files;
     uint64_t size = 0;
     enum err e = files->pread(f->file, p, (size_t)n, (uint64_t)at, &f->v->why);
-    if (e != ERR_CORRUPT) return code_of(e, SQLITE_IOERR_READ);
+    if (e != ERR_CORRUPT) return code_of(f->v, e, SQLITE_IOERR_READ);
     e = files->size(f->file, &size, &f->v->why);
     size_t there = (uint64_t)at < size ? (size_t)(size - (uint64_t)at) : 0;
     if (there > (size_t)n) there = (size_t)n;
     if (e == ERR_OK && there > 0) e = files->pread(f->file, p, there, (uint64_t)at, &f->v->why);
-    if (e != ERR_OK) return code_of(e, SQLITE_IOERR_READ);
+    if (e != ERR_OK) return code_of(f->v, e, SQLITE_IOERR_READ);
     memset((char *)p + there, 0, (size_t)n - there);
     return SQLITE_IOERR_SHORT_READ;
 }
@@ -119,13 +121,13 @@ static int file_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
 static int file_write(sqlite3_file *base, const void *p, int n, sqlite3_int64 at)
 {
     struct catalog_file *f = file_of(base);
-    return code_of(f->v->files->pwrite(f->file, p, (size_t)n, (uint64_t)at, &f->v->why), SQLITE_IOERR_WRITE);
+    return code_of(f->v, f->v->files->pwrite(f->file, p, (size_t)n, (uint64_t)at, &f->v->why), SQLITE_IOERR_WRITE);
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
     struct catalog_file *f = file_of(base);
-    return code_of(f->v->files->truncate(f->file, (uint64_t)size, &f->v->why), SQLITE_IOERR_TRUNCATE);
+    return code_of(f->v, f->v->files->truncate(f->file, (uint64_t)size, &f->v->why), SQLITE_IOERR_TRUNCATE);
 }
 
 static int file_sync(sqlite3_file *base, int flags)
@@ -133,11 +135,11 @@ static int file_sync(sqlite3_file *base, int flags)
     struct catalog_file *f = file_of(base);
     (void)flags; /* the size is among what a sync of the data makes durable */
     enum err e = f->v->files->sync(f->file, true, &f->v->why);
-    if (e != ERR_OK) return code_of(e, SQLITE_IOERR_FSYNC);
+    if (e != ERR_OK) return code_of(f->v, e, SQLITE_IOERR_FSYNC);
     if (!f->is_new) return SQLITE_OK;
     e = sync_parent(f->v, f->path);
     if (e == ERR_OK) f->is_new = false;
-    return code_of(e, SQLITE_IOERR_DIR_FSYNC);
+    return code_of(f->v, e, SQLITE_IOERR_DIR_FSYNC);
 }
 
 static int file_size(sqlite3_file *base, sqlite3_int64 *out)
@@ -146,17 +148,19 @@ static int file_size(sqlite3_file *base, sqlite3_int64 *out)
     uint64_t size = 0;
     enum err e = f->v->files->size(f->file, &size, &f->v->why);
     if (e == ERR_OK) *out = (sqlite3_int64)size;
-    return code_of(e, SQLITE_IOERR_FSTAT);
+    return code_of(f->v, e, SQLITE_IOERR_FSTAT);
 }
 
 static int file_lock(sqlite3_file *base, int level)
 {
-    return level == SQLITE_LOCK_NONE ? SQLITE_OK : code_of(set_lock(file_of(base), true), SQLITE_IOERR_LOCK);
+    return level == SQLITE_LOCK_NONE ? SQLITE_OK
+                                     : code_of(file_of(base)->v, set_lock(file_of(base), true), SQLITE_IOERR_LOCK);
 }
 
 static int file_unlock(sqlite3_file *base, int level)
 {
-    return level != SQLITE_LOCK_NONE ? SQLITE_OK : code_of(set_lock(file_of(base), false), SQLITE_IOERR_UNLOCK);
+    return level != SQLITE_LOCK_NONE ? SQLITE_OK
+                                     : code_of(file_of(base)->v, set_lock(file_of(base), false), SQLITE_IOERR_UNLOCK);
 }
 
 /* Asked by one who has a lock, and then nobody else has any. */
@@ -221,7 +225,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
         e = v->files->open(v->files->ctx, path, VFS_WRITE | VFS_CREATE, &f->file, &v->why);
         f->is_new = true;
     }
-    if (e != ERR_OK) return e == ERR_NOMEM ? SQLITE_NOMEM : code_of(e, SQLITE_CANTOPEN);
+    if (e != ERR_OK) return e == ERR_NOMEM ? SQLITE_NOMEM : code_of(v, e, SQLITE_CANTOPEN);
     if (out_flags != NULL) *out_flags = flags;
     f->base.pMethods = &file_methods;
     return SQLITE_OK;
@@ -232,8 +236,8 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
     struct sqlite_vfs *v = vfs_of(base);
     enum err e = v->files->remove(v->files->ctx, path, &v->why);
     if (e == ERR_NOT_FOUND) return SQLITE_IOERR_DELETE_NOENT;
-    if (e != ERR_OK) return code_of(e, SQLITE_IOERR_DELETE);
-    return sync_dir != 0 ? code_of(sync_parent(v, path), SQLITE_IOERR_DIR_FSYNC) : SQLITE_OK;
+    if (e != ERR_OK) return code_of(v, e, SQLITE_IOERR_DELETE);
+    return sync_dir != 0 ? code_of(v, sync_parent(v, path), SQLITE_IOERR_DIR_FSYNC) : SQLITE_OK;
 }
 
 /* A file of no bytes is as good as none, for SQLite's own functions too. */
@@ -248,7 +252,7 @@ static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *is_th
         e = v->files->size(f, &size, &v->why);
         v->files->close(f);
     }
-    if (e != ERR_OK && e != ERR_NOT_FOUND) return code_of(e, SQLITE_IOERR_ACCESS);
+    if (e != ERR_OK && e != ERR_NOT_FOUND) return code_of(v, e, SQLITE_IOERR_ACCESS);
     *is_there = e == ERR_OK && size > 0;
     return SQLITE_OK;
 }
@@ -330,6 +334,11 @@ void sqlite_vfs_free(struct sqlite_vfs *v)
 const char *sqlite_vfs_name(const struct sqlite_vfs *v)
 {
     return v->name;
+}
+
+enum err sqlite_vfs_last(const struct sqlite_vfs *v)
+{
+    return v->last;
 }
 
 const char *sqlite_vfs_why(const struct sqlite_vfs *v)

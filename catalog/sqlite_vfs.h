@@ -25,5 +25,6 @@ void sqlite_vfs_free(struct sqlite_vfs *v);
 const char *sqlite_vfs_name(const struct sqlite_vfs *v); /* for sqlite3_open_v2 */
 /* What the table said when it last failed; "" when it never did. Lives as long as `v`, changes with the next failure. */
 const char *sqlite_vfs_why(const struct sqlite_vfs *v);
+enum err sqlite_vfs_last(const struct sqlite_vfs *v); /* the kind of it; ERR_OK: it never did */
 
 #endif

@@ -57,6 +57,7 @@ enum err(errmsg_errno)(struct errmsg *em, int err_no, const char *fmt, ...)
         }
     }
     if (err_no == ENOSPC || err_no == EDQUOT) return ERR_NO_SPACE;
+    if (err_no == EMFILE || err_no == ENFILE) return ERR_FILES;
     return err_no == ENOMEM ? ERR_NOMEM : ERR_IO;
 }
 

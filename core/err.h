@@ -5,13 +5,14 @@
  * ("open segment 12: No space left on device"), so that the outermost caller prints one full sentence.
  *
  * Four kinds of failure, four treatments: a bad request is ERR_INVALID and its neighbours (the caller's fault, nothing
- * changed); the environment (ERR_IO, ERR_NOMEM, ERR_NO_SPACE) travels up; damaged data is ERR_CORRUPT, and the object
+ * changed); the environment (ERR_IO, ERR_NOMEM, ERR_NO_SPACE, ERR_FILES) travels up; damaged data is ERR_CORRUPT, and the object
  * that found it refuses writes; a broken invariant is a bug and ends in panic().
  */
 #ifndef CORE_ERR_H
 #define CORE_ERR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 /* code, HTTP status, Chroma's error name (what clients map to an exception class), text for logs */
 #define ERR_TABLE(X)                                                                                                   \
@@ -30,6 +31,7 @@
     X(UNSUPPORTED, 501, "ChromaError", "unsupported")                                                                  \
     X(NO_SPACE, 507, "ChromaError", "no space left")                                                                   \
     X(NOMEM, 503, "ChromaError", "out of memory")                                                                      \
+    X(FILES, 503, "ChromaError", "too many open files")                                                                \
     X(IO, 500, "InternalError", "input/output error")                                                                  \
     X(CORRUPT, 500, "InternalError", "data are damaged")                                                               \
     X(NEWER, 500, "InternalError", "format is newer than this program")                                                \
@@ -53,7 +55,8 @@ struct errmsg {
 /* Sets the detail and returns `e`, so that `return errmsg_set(em, ERR_IO, ...)` is one line. `em` may be NULL. */
 enum err errmsg_set(struct errmsg *em, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Sets "<fmt>: <strerror(err_no)>" and returns ERR_NO_SPACE for ENOSPC/EDQUOT, ERR_NOMEM for ENOMEM, else ERR_IO. */
+/* Sets "<fmt>: <strerror(err_no)>" and returns ERR_NO_SPACE for ENOSPC/EDQUOT, ERR_NOMEM for ENOMEM, ERR_FILES for
+ * EMFILE/ENFILE, else ERR_IO. */
 enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #ifdef __clang_analyzer__ /* lets clang-tidy see that these never return ERR_OK */
@@ -63,6 +66,12 @@ enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...) PRINT
 
 /* Puts "<fmt>: " in front of what is there. `em` may be NULL. */
 void errmsg_wrap(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Something was short that others may give back: what failed left no doubt about the state of a file, and may be tried again. */
+static inline bool err_is_shortage(enum err e)
+{
+    return e == ERR_NO_SPACE || e == ERR_NOMEM || e == ERR_FILES;
+}
 
 const char *err_text(enum err e); /* for logs */
 const char *err_name(enum err e); /* Chroma's name: the "error" member of an answer */

@@ -31,6 +31,7 @@ struct config {
     uint64_t body_memory_bytes;
     uint64_t flush_rows, flush_bytes, log_bytes;
     uint64_t memory_budget_bytes, close_after_s;
+    uint64_t scrub_bytes_per_s, scrub_interval_s, recall_sample_s;
     enum log_level log_level;
     bool metrics;
     const char *request_log; /* "none", "-" or a path */

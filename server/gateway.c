@@ -27,6 +27,7 @@
 static void drain_step(struct gateway *g);
 
 static void on_timer(uv_timer_t *t);
+static void on_poll(uv_poll_t *p, int status, int events);
 
 /* Bounded, so that other handles get their turn; a time-out of zero goes on where it stopped. */
 static void pump(struct gateway *g)
@@ -34,10 +35,20 @@ static void pump(struct gateway *g)
     MHD_UNSIGNED_LONG_LONG ms = 0;
     enum MHD_Result has_timeout;
     int budget = PUMP_BUDGET;
+    g->has_met_limit = false;
     do {
         (void)MHD_run(g->mhd);
         has_timeout = MHD_get_timeout(g->mhd, &ms);
-    } while (has_timeout == MHD_YES && ms == 0 && --budget > 0);
+    } while (has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && --budget > 0);
+    /* With no connection that could end it tries again at once, and its descriptor stays readable: for ever. */
+    bool pauses = g->has_met_limit && g->n_connections == 0;
+    if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);
+    if (!pauses && g->is_pausing && !g->is_closing) (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
+    g->is_pausing = pauses;
+    if (pauses) {
+        has_timeout = MHD_YES;
+        ms = LIMIT_PAUSE_MS;
+    }
     if (has_timeout == MHD_YES)
         (void)uv_timer_start(&g->timer, on_timer, ms, 0);
     else
@@ -102,10 +113,21 @@ static void on_wake(uv_poll_t *p, int status, int events)
     pump(g);
 }
 
+/* Clients wait until a descriptor is free again. Told now and then. */
+static void note_limit(struct gateway *g)
+{
+    uint64_t now = uv_now(g->loop);
+    g->has_met_limit = true;
+    if (g->limit_told_ms != 0 && now - g->limit_told_ms < LIMIT_TOLD_EVERY_MS) return;
+    g->limit_told_ms = now;
+    log_warn("a connection cannot be accepted: no file descriptor or no memory for it is left; open=%u",
+             g->n_connections);
+}
+
 static void on_daemon_log(void *ctx, const char *fmt, va_list ap)
 {
     char text[512];
-    (void)ctx;
+    if (strstr(fmt, "resource limit") != NULL) note_limit(ctx); /* libmicrohttpd tells its failing accept only here */
     int n = vsnprintf(text, sizeof text, fmt, ap);
     while (n > 0 && (size_t)n < sizeof text && text[n - 1] == '\n') text[--n] = '\0';
     log_debug("http: %s", text); /* nearly all of it is told about clients' mistakes */
@@ -145,7 +167,7 @@ static struct MHD_Daemon *start_daemon(struct gateway *g)
     MHD_set_panic_func(on_daemon_panic, NULL);
     /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, g,
-                            MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
+                            MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, g,
                             MHD_OPTION_LISTEN_SOCKET, o->listen_fd,
                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, g,
                             MHD_OPTION_NOTIFY_COMPLETED, on_completed, g,

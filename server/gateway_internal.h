@@ -16,7 +16,14 @@
 #include "core/clock.h"
 #include "server/gateway.h"
 
-enum { CONNECTION_MEMORY_BYTES = 128 << 10, PUMP_BUDGET = 16, SWEEP_MS = 1000, SWEEP_DRAINING_MS = 50 };
+enum {
+    CONNECTION_MEMORY_BYTES = 128 << 10,
+    PUMP_BUDGET = 16,
+    SWEEP_MS = 1000,
+    SWEEP_DRAINING_MS = 50,
+    LIMIT_PAUSE_MS = 100,
+    LIMIT_TOLD_EVERY_MS = 60000
+};
 
 enum stage {
     STAGE_IDLE,
@@ -100,6 +107,9 @@ struct gateway {
     /* owner: the loop's thread */
     struct connection *connections;
     unsigned n_connections, n_requests, n_in_flight;
+    bool is_pausing;        /* until the timer: no descriptor was left, and the daemon is not polled */
+    bool has_met_limit;     /* while the daemon runs: no descriptor was left for a connection */
+    uint64_t limit_told_ms; /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;
     uint64_t trace_state[4]; /* of the generator of trace ids */
     bool is_sweeping, is_draining, is_closing;

@@ -31,7 +31,7 @@
 #include "server/memory.h"
 #include "server/listen.h"
 
-enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512 };
+enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512, FILES_MIN = 16 };
 
 struct server {
     const struct config *config;
@@ -61,19 +61,45 @@ static bool keep_standard_descriptors(void)
     return true;
 }
 
-/* Returns how many connections may be open at a time. */
-static unsigned raise_file_limit(uint64_t wanted)
+static void raise_file_limit(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return (unsigned)wanted;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    (void)getrlimit(RLIMIT_NOFILE, &limit);
-    uint64_t can = limit.rlim_cur > 2 * SPARE_FILES ? limit.rlim_cur - SPARE_FILES : limit.rlim_cur / 2;
-    if (wanted <= can) return (unsigned)wanted;
+}
+
+static enum err count_entry(void *ctx, struct str name, bool is_dir)
+{
+    (void)name, (void)is_dir;
+    ++*(uint64_t *)ctx;
+    return ERR_OK;
+}
+
+/* How many connections may be open at a time, so that the files of flushes, merges and the catalog can always be opened beside
+ * them. Called when everything else of the start is open. A server that could hardly open a file more does not start. */
+static enum err limit_connections(uint64_t wanted, unsigned *connections, struct errmsg *em)
+{
+    struct rlimit limit;
+    uint64_t n_open = 0;
+    *connections = (unsigned)wanted;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return ERR_OK;
+    enum err e = vfs_posix()->list(NULL, "/proc/self/fd", count_entry, &n_open, NULL);
+    if (e == ERR_NOT_FOUND)
+        n_open = 0; /* no /proc here: what fails later says so */
+    else if (e != ERR_OK)
+        n_open = limit.rlim_cur; /* no descriptor is left to look into it */
+    uint64_t left = limit.rlim_cur > n_open ? limit.rlim_cur - n_open : 0;
+    uint64_t can = left >= 2 * SPARE_FILES ? left - SPARE_FILES : left / 2;
+    if (left < FILES_MIN)
+        return errmsg_set(
+            em, ERR_IO, "the process may open only %llu files, and %llu are open already: raise its limit (ulimit -n)",
+            (unsigned long long)limit.rlim_cur, (unsigned long long)n_open);
+    if (wanted <= can) return ERR_OK;
+    *connections = (unsigned)can;
     log_warn("connection_limit is lowered from %llu to %llu: the process may open only %llu files",
              (unsigned long long)wanted, (unsigned long long)can, (unsigned long long)limit.rlim_cur);
-    return can > 0 ? (unsigned)can : 1;
+    return ERR_OK;
 }
 
 static unsigned thread_count(uint64_t wanted)
@@ -200,6 +226,9 @@ static enum err open_store(struct server *s, struct errmsg *em)
                                   .memory_budget =
                                       c->memory_budget_bytes != 0 ? c->memory_budget_bytes : memory_default_budget(),
                                   .close_after_s = (uint32_t)c->close_after_s,
+                                  .scrub_bytes_per_s = c->scrub_bytes_per_s,
+                                  .scrub_interval_s = c->scrub_interval_s,
+                                  .recall_sample_s = c->recall_sample_s,
                                   .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
@@ -276,9 +305,9 @@ static enum err start(struct server *s, struct errmsg *em)
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
     if (e == ERR_OK) e = open_request_log(s, em);
     if (e == ERR_OK) e = open_store(s, em);
+    if (e == ERR_OK) e = limit_connections(c->connection_limit, &gateway.connection_limit, em);
     if (e == ERR_OK) e = listen_start(s->listen_fd, em);
     if (e != ERR_OK) return e;
-    gateway.connection_limit = raise_file_limit(c->connection_limit);
     gateway.api = s->api;
     gateway.pool = s->pool;
     gateway.listen_fd = s->listen_fd;
@@ -318,13 +347,15 @@ int run_server(const struct config *c)
     struct server s = {.config = c, .listen_fd = -1};
     struct errmsg em = {0};
     if (!keep_standard_descriptors()) return 1;
+    raise_file_limit();
     memory_init();
     metrics_init(&s.metrics);
     set_handler(SIGPIPE, SIG_IGN);
     set_handler(SIGTERM, leave_while_starting);
     set_handler(SIGINT, leave_while_starting);
-    if (uv_loop_init(&s.loop) != 0) {
-        (void)fprintf(stderr, "chroma: the event loop cannot be made\n");
+    int rc = uv_loop_init(&s.loop);
+    if (rc != 0) {
+        (void)fprintf(stderr, "chroma: make the event loop: %s\n", uv_strerror(rc));
         return 1;
     }
     enum err e = start(&s, &em);

@@ -8,7 +8,7 @@
  *             5. nothing waiting? write a mark behind the batch (log_format.h), unsynced; sleep
  *             There is no timer: while one fdatasync runs the next batch collects itself.
  * FAILURE     a write or sync of the log fails: the log is failed for good, and every record taken or waiting gets the
- *             error. No next segment for want of space or memory (ERR_NO_SPACE, ERR_NOMEM): the records taken get the
+ *             error. No next segment for want of space, memory or descriptors (err_is_shortage): the records taken get the
  *             error, positions are not used up, the next batch tries again. Anything else about the next segment counts
  *             as a failed write: a rename that may or may not be on disk must not be followed by records.
  * INVARIANTS  F1 a batch never spans segments, and each is synced before the next byte of a record is written anywhere.
@@ -141,10 +141,17 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em)
     CHECK(wal_path(w, from, s->number, true) && wal_path(w, to, g->number, false) && "checked when opening");
     e = w->vfs->rename(w->vfs->ctx, from, to, em);
     if (e == ERR_OK) e = wal_sync_dir(w, em);
+    if (e == ERR_FILES && w->vfs->rename(w->vfs->ctx, to, from, NULL) == ERR_OK) {
+        /* No descriptor for the directory, so nothing was synced. The next sync of it makes both renames durable; a crash
+         * before may leave the new name, of a segment without records, as a crash after the first rename may. */
+        wal_spare_discard(w, s);
+        mem_free(g);
+        return e;
+    }
     if (e != ERR_OK) {
         wal_spare_free(w, s);
         mem_free(g);
-        return e == ERR_NO_SPACE || e == ERR_NOMEM ? ERR_IO : e; /* not of the kind that clears by itself */
+        return err_is_shortage(e) ? ERR_IO : e; /* not of the kind that clears by itself */
     }
 
     if (w->file != NULL) w->vfs->close(w->file);
@@ -276,7 +283,7 @@ static void write_list(struct wal *w, struct wal_record *list)
         uint64_t need = room_for(list);
         if (w->file == NULL || need > w->size - w->at) {
             enum err e = roll(w, need, &em);
-            if (e == ERR_NO_SPACE || e == ERR_NOMEM) {
+            if (err_is_shortage(e)) {
                 log_warn("a write is refused, there is no next log segment: %s", em.text);
                 refuse(w, list, e);
                 return;
@@ -344,7 +351,7 @@ void *wal_flusher_main(void *arg)
         } else if (rolls) {
             struct errmsg em = {{0}};
             enum err e = shrinks ? move_to_small(w, &em) : roll(w, 0, &em);
-            if (e != ERR_OK && e != ERR_NO_SPACE && e != ERR_NOMEM) fail_log(w, NULL, e, &em);
+            if (e != ERR_OK && !err_is_shortage(e)) fail_log(w, NULL, e, &em);
         } else {
             write_mark(w);
         }

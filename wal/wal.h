@@ -9,8 +9,8 @@
  * INVARIANTS durable <= written <= submitted; all only grow. Records become durable, and their callbacks run, in
  *            ascending order of their log position (lsn: 1, 2, 3 ... one a record).
  * FAILURE    a failed write or sync is never retried (the kernel may have dropped the pages): every waiter gets the
- *            error, and from then on wal_submit answers ERR_READ_ONLY until the next start. ERR_NO_SPACE while preparing
- *            a segment is not of that kind: the waiting records fail and writing resumes when space is there.
+ *            error, and from then on wal_submit answers ERR_READ_ONLY until the next start. A shortage while preparing
+ *            a segment (err_is_shortage) is not of that kind: the waiting records fail and writing resumes when space is there.
  */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H

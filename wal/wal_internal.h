@@ -4,6 +4,7 @@
  *   flusher.c       the flusher thread: batches, marks, moving to the next segment
  *   spares.c        the helper thread: makes, cleans and removes files ahead of and behind the log
  *   recover.c       what is in the directory at start
+ *   check.c         the same without changing anything, and on beyond damage (wal/check.h)
  *   copy.c          what a backup gets of it
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
@@ -133,7 +134,7 @@ enum err wal_sync_dir(const struct wal *w, struct errmsg *em);
 void *wal_flusher_main(void *wal);
 
 /* Makes the spare the active segment: header written and synced, renamed, directory synced. Takes the spare over in
- * any case. ERR_NO_SPACE and ERR_NOMEM: the log is as before; any other error: its state on disk is not known. */
+ * any case. A shortage (err_is_shortage): the log is as before; any other error: its state on disk is not known. */
 enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em);
 
 /* --- spares.c */
@@ -155,6 +156,26 @@ struct wal_recovery {
     wal_replay replay;
     void *ctx;
 };
+
+/* A walk over the records, segment by segment; what it finds of the last one. */
+struct wal_walk {
+    struct wal *w;
+    const struct wal_recovery *r;
+    uint64_t last_lsn; /* of the last record accepted */
+    /* of the last segment: */
+    uint64_t end;      /* behind the last record: where the next one goes */
+    uint64_t mark_at;  /* of the mark, if is_marked */
+    uint64_t batch_at; /* where the last batch begins that nothing says to have been durable; == end: none */
+    bool is_marked;    /* a mark follows the last record */
+    bool is_torn;      /* there is something else behind the last record */
+};
+
+/* Reading only, the steps of wal_recover; for wal_check too. Errors name the file and the byte. */
+enum err wal_list_files(struct wal *w, struct errmsg *em);                               /* fills both lists */
+enum err wal_read_header(const struct wal *w, struct wal_segment *g, struct errmsg *em); /* g->next: is there one? */
+/* Does g go on where `before` ends? Then before->last_lsn is known. */
+enum err wal_check_order(const struct wal *w, struct wal_segment *before, struct wal_segment *g, struct errmsg *em);
+enum err wal_read_segment(struct wal_walk *k, struct wal_segment *g, struct errmsg *em);
 
 /* Reads the directory: fills the lists, replays, makes the tail durable, and opens the last segment if it can be
  * continued. Nothing is written before everything has been read and found good. */
