@@ -12,6 +12,7 @@ JOBS    ?= $(shell nproc)
 PORT    ?= 8000
 ROUNDS  ?= 500
 SECONDS ?= 600
+CUTS    ?= 2000
 DATA    ?= ./chroma
 B       := build/$(MODE)
 
@@ -64,8 +65,8 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash steady \
-        soak gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check steady \
+        soak hostile gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -153,8 +154,20 @@ e2e: all ## tests through the real Python client
 crash: all ## kill the server at random moments and look what it kept (ROUNDS=500)
 	$(RUN_ON) CRASH_ROUNDS=$(ROUNDS) tests/tools/run-e2e.sh -s test_crash.py
 
+power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded disk (CUTS=2000 SEED=1)
+	POWER_CUTS=$(CUTS) POWER_SEED=$(SEED) $<
+
+backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
+	$(MAKE) check T=api/test_backup SHARE=500
+	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
+
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+hostile: all ## hostile clients, larger than in CI, the harmless one's median at most twice its quiet value (SCALE=4)
+	$(RUN_ON) HOSTILE_SCALE=$(or $(SCALE),4) HOSTILE_RATIO=2 HOSTILE_REQUESTS=20000 \
+	  tests/tools/run-e2e.sh -s test_hostile_clients.py test_hostile.py
 
 soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
 	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)

@@ -209,24 +209,48 @@ static void find_oldest(struct store *s, const struct catalog_collection *col, v
     if (p.first_lsn != 0 && p.first_lsn < r->oldest) r->oldest = p.first_lsn;
 }
 
-/* The log may forget what every collection has in a published version. applied_lsn is read first: a record that is
- * durable but not applied yet is in no collection's pressure. */
-static void trim_log(struct store *s)
+/* applied_lsn is read first: a record that is durable but not applied yet is in no collection's pressure. */
+enum err compactor_oldest(struct store *s, uint64_t *lsn)
+{
+    struct flush_round r = {.oldest = atomic_load(&s->applied_lsn) + 1};
+    if (!each_collection(s, find_oldest, &r)) return compactor_is_stopping(s) ? ERR_BUSY : ERR_NOMEM;
+    *lsn = r.oldest;
+    return ERR_OK;
+}
+
+/* The log may forget what every collection has in a published version. */
+void compactor_trim_log(struct store *s)
 {
     struct errmsg em = {{0}};
-    struct flush_round r = {.oldest = atomic_load(&s->applied_lsn) + 1};
-    if (!each_collection(s, find_oldest, &r)) return;
     struct wal_stats stats;
+    uint64_t oldest;
+    if (compactor_oldest(s, &oldest) != ERR_OK) return;
     wal_stats(s->wal, &stats);
-    if (r.oldest <= stats.first_lsn) return;
-    if (wal_trim(s->wal, r.oldest - 1, &em) != ERR_OK) log_warn("trim the log: %s", em.text);
+    if (oldest <= stats.first_lsn) return;
+    if (wal_trim(s->wal, oldest - 1, &em) != ERR_OK) log_warn("trim the log: %s", em.text);
+}
+
+void compactor_keep_garbage(struct store *s)
+{
+    (void)pthread_mutex_lock(&s->compactor.mu);
+    s->compactor.n_keeps++;
+    (void)pthread_mutex_unlock(&s->compactor.mu);
+}
+
+void compactor_free_garbage(struct store *s)
+{
+    (void)pthread_mutex_lock(&s->compactor.mu);
+    CHECK(s->compactor.n_keeps > 0 && "freed as often as kept");
+    s->compactor.n_keeps--;
+    (void)pthread_mutex_unlock(&s->compactor.mu);
+    compactor_wake(s, true, false);
 }
 
 static void remove_garbage(struct store *s)
 {
     for (;;) {
         (void)pthread_mutex_lock(&s->compactor.mu);
-        struct garbage *g = s->compactor.garbage;
+        struct garbage *g = s->compactor.n_keeps == 0 ? s->compactor.garbage : NULL;
         if (g != NULL) s->compactor.garbage = g->next;
         (void)pthread_mutex_unlock(&s->compactor.mu);
         if (g == NULL) return;
@@ -247,7 +271,7 @@ static void flush_round(struct store *s, bool flush_all)
     if (stats.live_bytes > s->options.log_bytes) /* free the older half of what is pinned */
         r.pinned_below = stats.first_lsn + (stats.durable_lsn - stats.first_lsn) / 2;
     (void)each_collection(s, flush_one, &r);
-    trim_log(s);
+    compactor_trim_log(s);
     room_close_unused(s);
     remove_garbage(s);
     (void)epoch_reclaim();
@@ -270,7 +294,11 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
     struct live *live = live_of(col);
     if (is_backing_off(&live->merge_backoff)) s->compactor.has_merge_failed = true;
     if (!*merge_all && (is_backing_off(&live->merge_backoff) || collection_is_closed(live->collection))) return;
-    if (live_hold(s, live, NULL) != ERR_OK) return; /* live_open has told why */
+    if (pthread_mutex_trylock(&live->merge_mu) != 0) return; /* it is being merged */
+    if (live_hold(s, live, NULL) != ERR_OK) {                /* live_open has told why */
+        (void)pthread_mutex_unlock(&live->merge_mu);
+        return;
+    }
     for (bool again = true; again && !compactor_is_stopping(s);) {
         struct arena a = {0};
         struct errmsg em = {{0}};
@@ -301,6 +329,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         arena_free(&a);
     }
     live_release(live);
+    (void)pthread_mutex_unlock(&live->merge_mu);
 }
 
 static void merge_round(struct store *s, bool merge_all)
@@ -404,7 +433,7 @@ enum err compactor_start(struct store *s, struct errmsg *em)
     return ERR_OK;
 }
 
-void compactor_stop(struct store *s)
+void store_stop_work(struct store *s)
 {
     struct compactor *c = &s->compactor;
     (void)pthread_mutex_lock(&c->mu);
@@ -412,6 +441,12 @@ void compactor_stop(struct store *s)
     (void)pthread_cond_broadcast(&c->wake);
     (void)pthread_cond_broadcast(&c->progress);
     (void)pthread_mutex_unlock(&c->mu);
+}
+
+void compactor_stop(struct store *s)
+{
+    struct compactor *c = &s->compactor;
+    store_stop_work(s);
     if (c->has_flusher) (void)pthread_join(c->flusher, NULL);
     if (c->has_merger) (void)pthread_join(c->merger, NULL);
     while (c->garbage != NULL) { /* left for the clean-up of the next start */

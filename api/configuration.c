@@ -1,7 +1,7 @@
 /* configuration.c - `configuration` of a request, legacy hnsw:* metadata, and the configuration document.
  *
  * HAPPY PATH  parse_configuration reads what was sent; configuration_resolve makes settings of it and of the metadata;
- *             put_configuration writes the document.
+ *             put_configuration writes the document; configuration_effort looks into it, once a search.
  * FAILURE     wrong types and unknown members fail the reader (422); contradictions are messages for a 400.
  * RULE        legacy metadata count only when the configuration amounts to the defaults: it wins as a whole otherwise.
  */
@@ -429,4 +429,17 @@ void put_configuration(struct buf *b, const struct hnsw_settings *h, struct str 
     buf_printf(b, ",\"sync_threshold\":%" PRIu64 "},\"spann\":null,\"embedding_function\":", h->sync_threshold);
     buf_str(b, function.p != NULL ? function : STR("null"));
     buf_char(b, '}');
+}
+
+uint32_t configuration_effort(struct str document)
+{
+    /* No parsing: every search asks. Documents begin with their `hnsw` and end with what the client has named, so the first
+     * member of that name is the one. */
+    const struct str name = STR("\"ef_search\":");
+    const char *at = document.n == 0 ? NULL : memmem(document.p, document.n, name.p, name.n);
+    if (at == NULL) return EFFORT_DEFAULT;
+    uint64_t ef = 0;
+    for (at += name.n; at < document.p + document.n && *at >= '0' && *at <= '9' && ef < EFFORT_MAX; at++)
+        ef = 10 * ef + (uint64_t)(*at - '0');
+    return ef < EFFORT_MIN ? EFFORT_MIN : ef > EFFORT_MAX ? EFFORT_MAX : (uint32_t)ef;
 }

@@ -38,6 +38,7 @@ static struct live *live_alloc(const struct catalog_version *v, struct errmsg *e
         return NULL;
     }
     (void)pthread_mutex_init(&live->flush_mu, NULL);
+    (void)pthread_mutex_init(&live->merge_mu, NULL);
     (void)pthread_mutex_init(&live->open_mu, NULL);
     live->runtime.free_runtime = live_free;
     live->number = v->number;
@@ -56,6 +57,7 @@ void live_free(struct catalog_runtime *p)
     segment_unref(live->sealed.tail);
     collection_retire(live->collection);
     (void)pthread_mutex_destroy(&live->flush_mu);
+    (void)pthread_mutex_destroy(&live->merge_mu);
     (void)pthread_mutex_destroy(&live->open_mu);
     mem_free(live);
 }

@@ -242,18 +242,37 @@ static void remove_leftovers(struct store *s, struct live *live, struct leftover
     }
 }
 
+/* A file that no version names any more: while one that did is pinned, it goes with the last pin. */
+static void drop_file(struct store *s, struct live *live, const char *path)
+{
+    if (live->n_pins > 0)
+        leave_over(live, &live->unpinned, path);
+    else
+        remove_file(s, path);
+}
+
+/* The same for what was left over by versions that failed. */
+static void drop_leftovers(struct store *s, struct live *live)
+{
+    if (live->n_pins == 0) {
+        remove_leftovers(s, live, &live->leftovers);
+        return;
+    }
+    struct leftover **end = &live->unpinned;
+    while (*end != NULL) end = &(*end)->next;
+    *end = live->leftovers;
+    live->leftovers = NULL;
+}
+
 /* What only the version before named: its manifest, and the fragments that were merged. */
 static void remove_replaced(const struct build *b, const char *old_manifest)
 {
     char path[STORE_PATH_MAX];
-    if (old_manifest[0] != '\0') remove_file(b->s, old_manifest);
+    if (old_manifest[0] != '\0') drop_file(b->s, b->live, old_manifest);
     for (uint32_t i = 0; i < b->n_sources; i++) {
         if (b->sources[i].segment->is_tail) continue;
         store_fragment_path(b->s, b->live->number, fragment_id(b->sources[i].segment), path);
-        if (b->live->n_pins > 0)
-            leave_over(b->live, &b->live->unpinned, path);
-        else
-            remove_file(b->s, path);
+        drop_file(b->s, b->live, path);
     }
 }
 
@@ -334,11 +353,11 @@ static enum err publish(struct build *b, const struct collection_state *state, s
     live->state = *state;
     atomic_store(&live->file_bytes, b->version_bytes);
     room_note_active(s);
-    remove_leftovers(s, live, &live->leftovers);
+    drop_leftovers(s, live);
     e = collection_install(live->collection, b->sources, b->n_sources, b->fragment, em);
     if (e != ERR_OK) {
         live->is_ahead = live->is_ahead || b->sources[0].segment->is_tail;
-        if (old_path[0] != '\0') remove_file(s, old_path);
+        if (old_path[0] != '\0') drop_file(s, live, old_path);
         return e;
     }
     b->fragment = NULL; /* the collection's now */
@@ -432,7 +451,7 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
     return e;
 }
 
-/* --- for forks --------------------------------------------------------------------------------------------------- */
+/* --- for forks and backups --------------------------------------------------------------------------------------- */
 
 /* What memory holds is what the catalog names, or the same rows in the fragments that a merge put together (step 4 of it
  * failed, and their files stayed). */
@@ -449,6 +468,11 @@ enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct
     }
     (void)pthread_mutex_unlock(&s->publish_mu);
     return e;
+}
+
+void publish_pin_named(struct live *live)
+{
+    live->n_pins++;
 }
 
 void publish_unpin(struct store *s, struct live *live)

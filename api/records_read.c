@@ -9,6 +9,7 @@
 
 #include "api/explain.h"
 #include "api/quota.h"
+#include "api/settings.h"
 #include "core/epoch.h"
 
 enum { DEFAULT_RESULTS = 10 };
@@ -179,6 +180,7 @@ static enum api_outcome query_checked(struct api_request *r, struct read_in *in,
     if (!selection_check(r, &in->selection)) return API_DONE;
     enum err e = store_snapshot(r->api->store, col, &r->arena, &s, &em);
     if (e != ERR_OK) return records_fail(r, e, &em);
+    s.effort = configuration_effort(col->configuration);
     s.stats = &r->did;
     s.explain = explain_of(r);
     enum api_outcome outcome = API_DONE;

@@ -9,6 +9,7 @@
 
 #include "api/explain.h"
 #include "api/quota.h"
+#include "api/settings.h"
 #include "core/epoch.h"
 
 /* A clause on ids that all rows must meet becomes a lookup: a list of ids, and what is left as filter. */
@@ -83,6 +84,7 @@ static enum api_outcome search_collection(struct api_request *r, struct search_r
     if (!search_check_values(r, in) || !search_check_indexes(r, in, col->schema)) return API_DONE;
     enum err e = store_snapshot(r->api->store, col, &r->arena, &s, &em);
     if (e != ERR_OK) return records_fail(r, e, &em);
+    s.effort = configuration_effort(col->configuration);
     s.stats = &r->did;
     s.explain = explain_of(r);
     enum api_outcome outcome = search_check_dims(r, in, s.dim) ? answer_pages(r, &s, in, &em) : API_DONE;

@@ -3,7 +3,7 @@
  *
  * A request may set up a collection in three ways: `configuration`, legacy `hnsw:*` metadata, `schema`. All end in two
  * documents: configuration (the member configuration_json of answers) and schema. The index parameters in them are
- * kept and answered; what this server acts on is the space.
+ * kept and answered; what this server acts on are the space and ef_search.
  * THREADS  any; everything lives in the request's arena.
  */
 #ifndef API_SETTINGS_H
@@ -82,6 +82,9 @@ bool configuration_resolve(const struct configuration *c, struct bytes metadata,
 
 void put_space(struct buf *b, enum space space); /* quoted */
 void put_configuration(struct buf *b, const struct hnsw_settings *h, struct str function);
+
+/* The effort (core/segment.h) that `ef_search` of a stored configuration document asks for. */
+uint32_t configuration_effort(struct str document);
 
 /* --- schema ------------------------------------------------------------------------------------------------------ */
 

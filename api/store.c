@@ -85,7 +85,7 @@ static enum err open_files(struct store *s, const char *path, struct errmsg *em)
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/catalog.sqlite3", s->path);
     if (path != NULL) e = refuse_lost_catalog(s, name, em);
-    if (e == ERR_OK) e = catalog_open(&s->catalog, path != NULL ? name : NULL, em);
+    if (e == ERR_OK) e = catalog_open(&s->catalog, s->vfs, path != NULL ? name : NULL, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/collections", s->path);
     e = s->vfs->make_dir(s->vfs->ctx, name, em);

@@ -37,6 +37,9 @@ struct store_options {      /* zero = default */
  * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO ...: nothing was changed, `em` says why. */
 enum err store_open(struct store **s, const struct store_options *o, struct errmsg *em);
 void store_close(struct store *s); /* flushes the log, stops the threads */
+/* Before store_close, when nobody writes any more: what happens in the background ends, and store_backup and
+ * store_compact_now, wherever they are called, return ERR_BUSY soon. */
+void store_stop_work(struct store *s);
 
 struct catalog *store_catalog(struct store *s); /* lookups may be made on it directly, also from the loop */
 
@@ -92,7 +95,8 @@ enum err store_submit(struct store *s, struct store_write *w);
 bool store_reserve_rows(const struct catalog_collection *col, uint32_t n, uint64_t max, uint64_t *total);
 void store_release_rows(const struct catalog_collection *col, uint32_t n);
 
-/* Blocks until everything acknowledged is in fragments and merging has nothing left to do. Tests, `chroma compact`. */
+/* Blocks until everything acknowledged is in fragments and merging, as its policy is, has nothing left to do. Tests.
+ * store_compact_now (api/backup.h) goes further. */
 enum err store_compact(struct store *s, struct errmsg *em);
 
 struct store_health {

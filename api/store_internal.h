@@ -1,6 +1,6 @@
 /* store_internal.h - what store*.c, compactor.c and publish.c share. See store.h.
  *
- * LOCK ORDER  live.flush_mu > live.open_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held
+ * LOCK ORDER  live.flush_mu, live.merge_mu > live.open_mu > store.publish_mu > collection.mu (inside core). compactor.mu is never held
  *             while another is taken. Readers, inside an epoch, take open_mu: so nothing is retired while it is held
  *             (epoch_retire may have to wait for readers).
  */
@@ -46,6 +46,9 @@ struct live {
                                    * failed and is tried again) */
     struct backoff flush_backoff; /* likewise */
 
+    /* Held over a whole merge: by the merger thread, or by store_compact_now. Two merges of one collection would replace
+     * the same fragments. */
+    pthread_mutex_t merge_mu;
     struct backoff merge_backoff; /* the merger thread's */
 
     /* guarded by store.publish_mu; nobody writes them while the collection is closed */
@@ -54,8 +57,8 @@ struct live {
     uint64_t next_fragment_id;
     struct collection_state state; /* of the published version */
     struct leftover *leftovers;
-    struct leftover *unpinned;    /* fragments that were replaced while n_pins > 0 */
-    uint32_t n_pins;              /* forks that are linking the fragments of a version: no file of one is removed */
+    struct leftover *unpinned; /* files that were replaced while n_pins > 0 */
+    uint32_t n_pins;           /* forks and backups that are linking the files of a version: none of one is removed */
     _Atomic uint32_t n_leftovers; /* of both lists; read without the lock */
     bool is_ahead; /* the version has rows that are in a sealed tail here: no merge before the flush is repeated */
 };
@@ -81,6 +84,7 @@ struct compactor {
     unsigned n_flush_all; /* calls of store_compact under way: flush and merge everything */
     uint64_t flush_rounds, merge_rounds;
     struct garbage *garbage; /* directories of deleted collections */
+    unsigned n_keeps;        /* backups that may be linking files of them: they stay */
     pthread_t flusher, merger;
     bool has_flusher, has_merger;
 
@@ -181,6 +185,8 @@ enum err merge_fragments(struct store *s, const struct catalog_collection *col, 
 enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
                      struct collection_state *state);
 void publish_unpin(struct store *s, struct live *live);
+/* The same for the files that the catalog names now, manifest included, also while live.is_ahead. With publish_mu held. */
+void publish_pin_named(struct live *live);
 
 /* room.c: the memory budget. */
 uint64_t room_tail_limit(const struct store *s); /* UINT64_MAX: none */
@@ -205,6 +211,12 @@ void compactor_stop(struct store *s);
 void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
 void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
 bool compactor_is_stopping(struct store *s);
+/* Until the second is called as often as the first, files of deleted collections stay. */
+void compactor_keep_garbage(struct store *s);
+void compactor_free_garbage(struct store *s);
+/* The position from which on the log is needed: everything before is in published versions. ERR_NOMEM; ERR_BUSY: stopping. */
+enum err compactor_oldest(struct store *s, uint64_t *lsn);
+void compactor_trim_log(struct store *s); /* any thread */
 /* Writers, while a tail is far too big: waits a while. False: it is still so big that another write must be refused (flushing
  * has failed for long). */
 bool compactor_wait_for_room(struct store *s, struct live *live);

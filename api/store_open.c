@@ -60,6 +60,8 @@ static enum err replay_block(struct store *s, struct live *live, uint64_t lsn, s
 enum err store_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t number, struct bytes payload, struct errmsg *em)
 {
     struct store *s = ctx;
+    struct errmsg own = {{0}};
+    if (em == NULL) em = &own; /* a collection that is stopped says why in the log */
     if (type != STORE_RECORD_BATCH)
         return errmsg_set(em, ERR_NEWER, "log record %llu is of a kind that this version does not know",
                           (unsigned long long)lsn);

@@ -55,7 +55,7 @@ static enum err configure(struct sql *s, const char *path, struct errmsg *em)
     return sql_exec(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON;", em);
 }
 
-enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
+enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *path, struct errmsg *em)
 {
     int version = 0;
     struct catalog *c = mem_zalloc(sizeof *c);
@@ -67,7 +67,7 @@ enum err catalog_open(struct catalog **out, const char *path, struct errmsg *em)
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
-    e = sql_open(&c->sql, path, em);
+    e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = schema_identify(&c->sql, (int)schema_n_migrations, &version, em);
     if (e != ERR_OK) {

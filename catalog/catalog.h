@@ -53,10 +53,11 @@ struct catalog_database {
     struct str name, tenant;
 };
 
-/* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory.
+/* Opens or makes the catalog; applies migrations in one transaction each. path NULL: in memory, and `vfs` is not looked
+ * at; else all files are reached through `vfs`, which must live until the close. Nobody else can use the file meanwhile.
  * A fresh catalog has tenant `default_tenant` and database `default_database` (id all zeros).
  * ERR_CORRUPT: damaged, no SQLite file, or another program's. A file that is refused is left as it was. */
-enum err catalog_open(struct catalog **c, const char *path, struct errmsg *em);
+enum err catalog_open(struct catalog **c, const struct vfs *vfs, const char *path, struct errmsg *em);
 void catalog_close(struct catalog *c); /* NULL is fine. References handed out stay valid. */
 
 /* --- tenants and databases ------------------------------------------------------------------------------------ */
@@ -195,6 +196,20 @@ enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a
  * The list lies in the arena. Reads SQLite. ERR_NOMEM, ERR_CORRUPT. */
 enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
                               struct errmsg *em);
+
+/* --- a copy of it ---------------------------------------------------------------------------------------------- */
+
+/* The whole catalog as it was at one moment, for a backup. */
+struct catalog_image {
+    struct bytes file;                /* what a file catalog.sqlite3 is to hold; freed by catalog_image_free */
+    struct catalog_version *versions; /* the versions in it, as of catalog_all_versions; in the arena given */
+    size_t n_versions;
+    uint64_t n_collections;
+};
+/* Takes it, in memory: changes wait while the pages are copied, not while the copy is checked. ERR_CORRUPT: the copy, and so
+ * the catalog, is damaged. ERR_NOMEM. */
+enum err catalog_copy(struct catalog *c, struct arena *a, struct catalog_image *image, struct errmsg *em);
+void catalog_image_free(struct catalog_image *image); /* all-zero is fine */
 
 /* --- all of it ------------------------------------------------------------------------------------------------ */
 

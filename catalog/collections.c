@@ -344,13 +344,11 @@ static enum err keep_version(void *ctx, sqlite3_stmt *row, struct errmsg *em)
     return ERR_OK;
 }
 
-enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
-                              struct errmsg *em)
+enum err catalog_read_versions(struct sql *s, struct arena *a, struct catalog_version **list, size_t *n,
+                               struct errmsg *em)
 {
     struct version_reader r = {.arena = a};
-    catalog_lock(c);
-    enum err e = sql_query(&c->sql, SQL_ALL_VERSIONS, NULL, 0, keep_version, &r, em);
-    catalog_unlock(c);
+    enum err e = sql_query(s, SQL_ALL_VERSIONS, NULL, 0, keep_version, &r, em);
     if (e != ERR_OK) {
         errmsg_wrap(em, "read the versions of all collections");
         return e;
@@ -358,6 +356,15 @@ enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog
     *list = r.list;
     *n = r.n;
     return ERR_OK;
+}
+
+enum err catalog_all_versions(struct catalog *c, struct arena *a, struct catalog_version **list, size_t *n,
+                              struct errmsg *em)
+{
+    catalog_lock(c);
+    enum err e = catalog_read_versions(&c->sql, a, list, n, em);
+    catalog_unlock(c);
+    return e;
 }
 
 enum err catalog_get_version(struct catalog *c, uint64_t number, struct arena *a, struct catalog_version *v,

@@ -11,8 +11,7 @@
  */
 #include "catalog/sql.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include "catalog/sqlite_memory.h"
 
 enum { BUSY_TIMEOUT_MS = 5000 }; /* somebody with a shell on the file; another server is kept out by the lock file */
 
@@ -20,7 +19,7 @@ enum { BUSY_TIMEOUT_MS = 5000 }; /* somebody with a shell on the file; another s
 static const char *const sql_texts[] = {SQL_TABLE(SQL_TEXT_)};
 #undef SQL_TEXT_
 
-static enum err code_of(sqlite3 *db, int rc)
+static enum err code_of(int rc)
 {
     switch (rc) {
     case SQLITE_CONSTRAINT_FOREIGNKEY:
@@ -42,7 +41,6 @@ static enum err code_of(sqlite3 *db, int rc)
     case SQLITE_NOMEM:
         return ERR_NOMEM;
     case SQLITE_IOERR:
-        return db != NULL && sqlite3_system_errno(db) == EDQUOT ? ERR_NO_SPACE : ERR_IO;
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
@@ -59,20 +57,32 @@ static enum err code_of(sqlite3 *db, int rc)
     }
 }
 
+/* What the file said, where a file is what has failed. */
+static const char *why_of(const struct sql *s, int rc)
+{
+    int code = rc & 0xff;
+    bool is_file = code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_FULL || code == SQLITE_BUSY;
+    return is_file && s->files != NULL ? sqlite_vfs_why(s->files) : "";
+}
+
 static enum err sql_fail(struct sql *s, int rc, const char *what, struct errmsg *em)
 {
-    return errmsg_set(em, code_of(s->db, rc), "%.60s: %s (SQLite code %d)", what,
-                      s->db != NULL ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc), rc);
+    const char *why = why_of(s, rc);
+    return errmsg_set(em, code_of(rc), "%.60s: %s (SQLite code %d)%s%.200s", what,
+                      s->db != NULL ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc), rc, why[0] != '\0' ? ": " : "", why);
 }
 
 /* --- the connection ------------------------------------------------------------------------------------------- */
 
-enum err sql_open(struct sql *s, const char *path, struct errmsg *em)
+enum err sql_open(struct sql *s, const struct vfs *vfs, const char *path, struct errmsg *em)
 {
     struct sql fresh = {0};
-    enum err e;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int rc = sqlite3_open_v2(path != NULL ? path : ":memory:", &fresh.db, flags, NULL);
+    sqlite_memory_use();
+    enum err e = path != NULL ? sqlite_vfs_new(&fresh.files, vfs, em) : ERR_OK;
+    if (e != ERR_OK) return e;
+    int rc = path != NULL ? sqlite3_open_v2(path, &fresh.db, flags, sqlite_vfs_name(fresh.files))
+                          : sqlite3_open_v2(":memory:", &fresh.db, flags, NULL);
     if (rc != SQLITE_OK) {
         e = sql_fail(&fresh, rc, "open", em);
         goto fail;
@@ -81,6 +91,9 @@ enum err sql_open(struct sql *s, const char *path, struct errmsg *em)
     /* a damaged or doctored file must not run functions or be written through its own tables */
     if (rc == SQLITE_OK) rc = sqlite3_db_config(fresh.db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_db_config(fresh.db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    /* sqlite_vfs.h has neither shared memory nor temporary files */
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(fresh.db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = MEMORY;", NULL, NULL, NULL);
     if (rc != SQLITE_OK) {
         e = sql_fail(&fresh, rc, "configure", em);
         goto fail;
@@ -103,6 +116,7 @@ void sql_close(struct sql *s)
     for (int i = 0; i < SQL_COUNT_; i++) (void)sqlite3_finalize(s->cached[i]);
     int rc = sqlite3_close(s->db);
     CHECK(rc == SQLITE_OK && "no statement outlives the connection");
+    sqlite_vfs_free(s->files);
     *s = (struct sql){0};
 }
 

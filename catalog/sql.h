@@ -2,6 +2,7 @@
  *
  * Every statement of the catalog stands in SQL_TABLE, is prepared on first use and kept. A change outside a transaction
  * is a transaction by itself; either kind is on disk when it has returned ERR_OK (write-ahead log, synchronous=FULL).
+ * SQLite's files are those of a `struct vfs` (sqlite_vfs.h), its memory that of core/mem.h (sqlite_memory.h).
  *
  * THREADS  one at a time: the holder of the catalog's change mutex.
  * ERRORS   SQLite's result codes become enum err in one place (sql_fail); texts name what was tried.
@@ -11,8 +12,8 @@
 
 #include <sqlite3.h>
 
+#include "catalog/sqlite_vfs.h"
 #include "core/bytes.h"
-#include "core/err.h"
 
 #define SQL_TABLE(X)                                                                                                   \
     X(BEGIN, "BEGIN IMMEDIATE")                                                                                        \
@@ -63,6 +64,7 @@ enum sql_statement { SQL_TABLE(SQL_ENUM_) SQL_COUNT_ };
 /* All-zero is a closed connection. */
 struct sql {
     sqlite3 *db;
+    struct sqlite_vfs *files; /* NULL: in memory */
     sqlite3_stmt *cached[SQL_COUNT_];
 };
 
@@ -89,8 +91,9 @@ static inline struct sql_value sql_blob(const void *p, size_t n)
     return (struct sql_value){.type = p != NULL ? SQL_BLOB : SQL_NULL, .b = {p, n}};
 }
 
-/* Opens or makes the file (path NULL: in memory) without reading or changing anything in it. */
-enum err sql_open(struct sql *s, const char *path, struct errmsg *em);
+/* Opens or makes the file (path NULL: in memory, `vfs` is not looked at) without reading or changing anything in it. From
+ * the first look at it until the close nobody else can use it. `vfs` must live until then. */
+enum err sql_open(struct sql *s, const struct vfs *vfs, const char *path, struct errmsg *em);
 /* The last thing before sql_close on a file that was found to be somebody else's: SQLite must not tidy it up either. */
 void sql_leave_alone(struct sql *s);
 void sql_close(struct sql *s);

@@ -241,6 +241,7 @@ enum err snapshot_begin(const struct collection *c, struct arena *a, struct snap
         .lsn = lsn,
         .dim = atomic_load(&c->dim),
         .space = c->space,
+        .effort = EFFORT_DEFAULT,
         .n_segments = n,
         .segments = segments,
     };

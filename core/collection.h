@@ -92,6 +92,7 @@ struct snapshot {
     uint64_t lsn;
     uint32_t dim; /* 0: no vectors yet */
     enum space space;
+    uint32_t effort; /* of searches for nearest rows (segment.h): the default, or what the reader sets */
     uint32_t n_segments;
     const struct snapshot_segment *segments; /* oldest first: fragments, then tails */
     struct exec_stats *stats;                /* executor.h; the reader's, set after snapshot_begin. NULL: not wanted */

@@ -158,6 +158,10 @@ float distance_exact(const struct query_vector *q, const float *v, float norm2)
 
 void query_vector_init(struct query_vector *q, const float *v, uint32_t dim, enum space space, struct arena *a)
 {
-    *q = (struct query_vector){
-        .v = v, .dim = dim, .space = space, .norm2 = distance_ops()->dot(v, v, dim), .rotated = NULL, .arena = a};
+    *q = (struct query_vector){.v = v,
+                               .dim = dim,
+                               .space = space,
+                               .norm2 = distance_ops()->dot(v, v, dim),
+                               .effort = EFFORT_DEFAULT,
+                               .arena = a};
 }

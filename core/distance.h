@@ -27,7 +27,7 @@ const struct distance_ops *distance_ops_at(enum simd_level level); /* NULL where
  * `norm2` is the squared length of v (used by cosine only). */
 float distance_exact(const struct query_vector *q, const float *v, float norm2);
 
-/* Prepares a query: computes norm2. `v` must outlive it. */
+/* Prepares a query of the default effort: computes norm2. `v` must outlive it. */
 void query_vector_init(struct query_vector *q, const float *v, uint32_t dim, enum space space, struct arena *a);
 
 #endif

@@ -121,6 +121,7 @@ enum err exec_nearest(const struct snapshot *s, struct segment_rows *rows, const
     struct query_vector q;
     struct exec_explain_query note = {.n_selected = count_rows(s, rows)};
     query_vector_init(&q, v, s->dim, s->space, a);
+    q.effort = s->effort;
     enum err e = nearest_settled(s, rows, &q, k, a, top, &note, em);
     if (e == ERR_OK) exec_note_query(s, &note);
     return e;

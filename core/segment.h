@@ -99,12 +99,17 @@ enum space { SPACE_L2 = 0, SPACE_COSINE = 1, SPACE_IP = 2 }; /* numbers are part
 struct filter;
 struct topk;
 
+/* How hard to look for the nearest rows where not all of them are measured: what clients know as `ef_search`, within these
+ * limits. More finds more and takes longer; what is answered has its exact distance whatever the effort. */
+enum { EFFORT_MIN = 10, EFFORT_DEFAULT = 100, EFFORT_MAX = 10000 };
+
 /* One vector to search for, prepared once a request (distance.h). */
 struct query_vector {
     const float *v; /* dim floats */
     uint32_t dim;
     enum space space;
     float norm2;         /* squared length of v */
+    uint32_t effort;     /* EFFORT_MIN to EFFORT_MAX */
     bool is_exact;       /* few candidates in all: no estimate may leave out a row */
     void *rotated;       /* owned by index/: the rotated vector and its tables, made on first use; NULL at first */
     struct arena *arena; /* of the request: where `rotated` lives */

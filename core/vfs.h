@@ -44,6 +44,8 @@ struct vfs {
     enum err (*map)(struct vfs_file *f, struct bytes *map, struct errmsg *em);
     void (*unmap)(void *ctx, struct bytes map);
     enum err (*rename)(void *ctx, const char *from, const char *to, struct errmsg *em);
+    /* Two names change what they name, in one step. ERR_UNSUPPORTED: not on this file system. */
+    enum err (*exchange)(void *ctx, const char *a, const char *b, struct errmsg *em);
     /* A second name for a file; its bytes stay until the last name is removed. ERR_EXISTS: `to` is there.
      * ERR_UNSUPPORTED: this file can have no second name there (vfs_link_or_copy copies then). */
     enum err (*link)(void *ctx, const char *from, const char *to, struct errmsg *em);
@@ -55,6 +57,9 @@ struct vfs {
     enum err (*list)(void *ctx, const char *path, vfs_visit visit, void *visit_ctx, struct errmsg *em);
     /* Takes the directory for this process by a lock on path/LOCK that dies with it. ERR_LOCKED if another one has it. */
     enum err (*lock_dir)(void *ctx, const char *path, struct vfs_file **lock, struct errmsg *em);
+    /* Takes n bytes of a file that is open for writing, there or not, for this handle alone, or gives them up. Other
+     * handles and processes that ask for them meet it; reading and writing do not. Dies with the handle. ERR_LOCKED. */
+    enum err (*lock)(struct vfs_file *f, uint64_t offset, uint64_t n, bool wanted, struct errmsg *em);
 };
 
 const struct vfs *vfs_posix(void);
@@ -67,6 +72,13 @@ void vfs_mem_free(struct vfs *v);
  * table can link, else a copy, synced. The name is durable after sync_dir. After a failure part of a copy may be left
  * under `to`. Errors of link, and of reading and writing. */
 enum err vfs_link_or_copy(const struct vfs *v, const char *from, const char *to, struct errmsg *em);
+
+/* Removes a directory with all that is in it, at most 16 levels; what cannot be removed stays, and the first error is
+ * returned. An absent one is fine. */
+enum err vfs_remove_tree(const struct vfs *v, const char *path, struct errmsg *em);
+
+/* Is it absent (*is_there false), or else without an entry? Other errors as list. */
+enum err vfs_look_at_dir(const struct vfs *v, const char *path, bool *is_there, bool *is_empty, struct errmsg *em);
 
 /* "dir/name" in a caller's buffer; false when it does not fit. */
 bool vfs_join(char *out, size_t cap, const char *dir, const char *name);

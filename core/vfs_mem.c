@@ -112,6 +112,13 @@ static enum err mem_rename(void *ctx, const char *from, const char *to, struct e
     return e;
 }
 
+/* Nobody who keeps files in memory replaces a directory. */
+static enum err mem_exchange(void *ctx, const char *a, const char *b, struct errmsg *em)
+{
+    (void)ctx;
+    return errmsg_set(em, ERR_UNSUPPORTED, "exchange %s and %s: not in memory", a, b);
+}
+
 /* The second name has a descriptor of its own of the same memfd. */
 static enum err mem_link(void *ctx, const char *from, const char *to, struct errmsg *em)
 {
@@ -216,6 +223,7 @@ enum err vfs_mem_new(struct vfs **out, struct errmsg *em)
     v->table.allocate = mem_allocate;
     v->table.sync = mem_sync;
     v->table.rename = mem_rename;
+    v->table.exchange = mem_exchange;
     v->table.link = mem_link;
     v->table.remove = mem_remove;
     v->table.make_dir = mem_make_dir;

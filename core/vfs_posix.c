@@ -158,6 +158,15 @@ static enum err posix_rename(void *ctx, const char *from, const char *to, struct
     return rename(from, to) == 0 ? ERR_OK : not_found_or_errno(em, errno, "rename", from);
 }
 
+static enum err posix_exchange(void *ctx, const char *a, const char *b, struct errmsg *em)
+{
+    (void)ctx;
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0) return ERR_OK;
+    int err_no = errno;
+    enum err e = not_found_or_errno(em, err_no, "exchange", a);
+    return err_no == EINVAL || err_no == ENOSYS || err_no == EOPNOTSUPP ? ERR_UNSUPPORTED : e;
+}
+
 /* What file systems answer that have no hard links, have no more of them for this file, or keep the two places apart. */
 static bool cannot_link(int err_no)
 {
@@ -276,6 +285,21 @@ static enum err posix_lock_dir(void *ctx, const char *path, struct vfs_file **lo
     return wrap_fd(fd, lock, em);
 }
 
+static enum err posix_lock(struct vfs_file *f, uint64_t offset, uint64_t n, bool wanted, struct errmsg *em)
+{
+    struct flock range = {
+        .l_type = wanted ? F_WRLCK : F_UNLCK,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)offset,
+        .l_len = (off_t)n,
+    };
+    if (fcntl(f->fd, F_OFD_SETLK, &range) == 0) return ERR_OK;
+    int err_no = errno;
+    if (err_no == EAGAIN || err_no == EACCES)
+        return errmsg_set(em, ERR_LOCKED, "the file is in use by another process");
+    return errmsg_errno(em, err_no, "lock");
+}
+
 const struct vfs *vfs_posix(void)
 {
     static const struct vfs table = {
@@ -290,6 +314,7 @@ const struct vfs *vfs_posix(void)
         .map = posix_map,
         .unmap = posix_unmap,
         .rename = posix_rename,
+        .exchange = posix_exchange,
         .link = posix_link,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
@@ -297,6 +322,7 @@ const struct vfs *vfs_posix(void)
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .lock_dir = posix_lock_dir,
+        .lock = posix_lock,
     };
     return &table;
 }

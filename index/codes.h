@@ -29,6 +29,17 @@
 
 enum { CODES_MIN_DIM = 32, CODES_LISTS_MIN_ROWS = 1 << 17 };
 
+/* EFFORT  One number, epsilon, says how sure a search has to be: the margin below estimates in deviations, and with it how
+ *         soon the search of lists stops. The default is 2.2; ten times the effort are 0.5 more. At 1.7 (EFFORT_MIN)
+ *         searches lose about 0.005 of the neighbours to the margin and 0.04 to lists, at 2.2 0.001 and 0.004, and beyond
+ *         ever less. Lists lose more because they are where the time goes. */
+#define CODES_EPSILON     2.2F
+#define CODES_EPSILON_FEW 1.7F
+
+/* The epsilon for `effort` (core/segment.h) and k neighbours; grows with both. Below the default a search for k has at
+ * least effort k, as in a graph, whose candidates are never fewer than k. */
+float codes_epsilon(uint32_t effort, uint32_t k);
+
 /* Appends the section for n rows (rows: n x dim f32, row-major, of any alignment) to `out`, 64-byte aligned from the
  * start of `out`. The section is empty, which tells to scan exactly, for n == 0, for dim < CODES_MIN_DIM and for rows
  * whose squared distances to their mean do not fit the arithmetic of float32. On failure `out` is as before, except for
@@ -51,6 +62,7 @@ struct codes {
     /* lists; n_lists is 0 when there are none, and then rows lie in their order */
     uint32_t n_lists;
     float stop, lean;           /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
+    float stop_few;             /* at CODES_EPSILON_FEW; stop: at CODES_EPSILON; between and beyond on a straight line */
     float lift;                 /* ip: the largest squared length of a row; else 0 */
     const uint32_t *starts;     /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
     const float *centroids;     /* n_lists x padded_dim: P c_l - P c */
@@ -73,9 +85,8 @@ struct codes_rows {
     const void *ctx;
 };
 
-/* Offers the nearest visible rows to `top` (exact distances), those in `mask` only if it is not NULL. `epsilon`: margin
- * in standard deviations (2.5 finds 0.999 of the true neighbours on text; lists lose 0.003 more). c->n must not be 0, the query's dim and space
- * are the section's, mask->n_bits is c->n. Scans exactly where that is cheaper: few rows in the mask, or many wanted.
+/* Offers the nearest visible rows to `top` (exact distances), those in `mask` only if it is not NULL. `epsilon`: see
+ * EFFORT. c->n must not be 0, the query's dim and space are the section's, mask->n_bits is c->n. Scans exactly where that is cheaper: few rows in the mask, or many wanted.
  * The rotated query is kept in q->rotated (in q->arena) for the next section. ERR_NOMEM. */
 enum err codes_search(const struct codes *c, const struct codes_rows *rows, struct query_vector *q,
                       const struct bitset *mask, float epsilon, struct topk *top, struct arena *a, struct errmsg *em);

@@ -29,14 +29,14 @@ struct codes_header {
     uint32_t n_lists;    /* from here on: zero in version 1 */
     uint32_t first_dims;
     float stop, lean, lift;
-    uint32_t zero;
+    float stop_few; /* zero in sections of before 2026-11-25 */
 };
 _Static_assert(sizeof(struct codes_header) == 64, "format");
 _Static_assert(offsetof(struct codes_header, seed) == 24 && offsetof(struct codes_header, size_bytes) == 32, "format");
 _Static_assert(offsetof(struct codes_header, n_lists) == 40 && offsetof(struct codes_header, first_dims) == 44,
                "format");
 _Static_assert(offsetof(struct codes_header, stop) == 48 && offsetof(struct codes_header, lean) == 52, "format");
-_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, zero) == 60, "format");
+_Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, stop_few) == 60, "format");
 
 static inline uint32_t codes_n_blocks(uint32_t n_rows)
 {
@@ -190,8 +190,8 @@ struct codes_target {
 /* Makes the table. False when the query is too far away for estimates. */
 bool codes_target_init(struct codes_target *t, const struct codes *c, struct codes_prepared *p, float epsilon);
 
-/* Turns to one list. */
-void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list);
+/* Turns to one list. list_square: |w - c_l|^2. */
+void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list, float list_square);
 
 /* A distance as the API answers it in the unit of estimates. */
 static inline float codes_in_estimates(enum space space, float distance)
@@ -228,21 +228,36 @@ uint32_t codes_lists_first_dims(uint32_t padded_dim);
 enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
                            bool *is_in_range, float *share, struct errmsg *em);
 
-/* A query's lists, nearest first. */
+/* The rule's `stop` for a search of this epsilon. */
+float codes_stop(const struct codes *c, float epsilon);
+
+/* A query's lists, the nearest first as far as codes tell. */
 struct codes_ranked {
-    float distance; /* estimated */
+    float lower; /* bound of its distance */
     uint32_t list;
 };
+struct codes_near {
+    float distance; /* ip: with the lift */
+    float square;   /* |w - c_l|^2 */
+    uint32_t list;
+};
+enum { CODES_LISTS_FIRST = 8 };
 struct codes_lists_iter {
-    struct codes_ranked *heap; /* the nearest on top */
+    const struct codes *codes;
+    const struct codes_target *target;
+    struct codes_ranked *heap; /* the lowest on top */
     uint32_t n;
-    float nearest; /* estimated distance of the nearest, at least 0 */
+    struct codes_near first[CODES_LISTS_FIRST]; /* those that come first, nearest first */
+    uint32_t n_first, at;
+    float nearest; /* distance of the nearest of them, at least 0 */
 };
 
-/* Estimates the distance of each list (ip: with the lift) from w = P(q - c), given the scan of w's table. `heap`:
- * n_lists places. */
-void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const struct codes_scan *table,
-                       double square, struct codes_ranked *heap);
-bool codes_lists_next(struct codes_lists_iter *it, struct codes_ranked *next);
+/* Ranks the lists. `t` stays as it is, and must outlive the iterator; `heap`: n_lists places. */
+void codes_lists_begin(struct codes_lists_iter *it, const struct codes *c, const struct codes_target *t,
+                       struct codes_ranked *heap);
+
+/* The next list whose distance is not above `reach`. False when there is none, or hardly: lists are asked for their
+ * distance until their lower bounds are beyond. */
+bool codes_lists_next(struct codes_lists_iter *it, float reach, struct codes_near *next);
 
 #endif

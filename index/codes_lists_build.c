@@ -29,13 +29,13 @@ enum {
     PROBE_MIDDLE = 1,
 };
 
-/* k, and the share of neighbours that the rule may miss by leaving out lists. */
+/* k, and the shares of neighbours that the rule may miss by leaving out lists: at the default effort, and at the least. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
 static const float probe_losses[PROBE_KINDS] = {0.005f, 0.004f, 0.003f};
+static const float probe_losses_few[PROBE_KINDS] = {0.08f, 0.04f, 0.03f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
 #define PROBE_EPSILON   2.0f
-#define STOP_LOSS       0.003 /* the share of neighbours in lists that the rule leaves out */
 
 struct work {
     const struct codes_source *source;
@@ -348,10 +348,10 @@ static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, str
     *out = (struct probe){0};
     for (uint32_t l = 0; l < w->n_lists; l++) all[l] = INFINITY;
     if (!codes_target_init(&t, c, p, PROBE_EPSILON)) goto done; /* it was searched for exactly: tells nothing */
-    codes_lists_begin(&it, c, &t.scan, t.square, heap);
-    uint32_t first = it.n > 0 ? it.heap[0].list : 0, n = 0;
+    codes_lists_begin(&it, c, &t, heap);
+    uint32_t first = it.n_first > 0 ? it.first[0].list : 0, n = 0;
     out->nearest = it.nearest;
-    for (uint32_t j = 0; j < it.n; j++) all[heap[j].list] = heap[j].distance;
+    for (struct codes_near near; codes_lists_next(&it, INFINITY, &near);) all[near.list] = near.distance;
     for (uint32_t j = 0; j < top.n && n < PROBE_K; j++) {
         const struct hit *h = &top.heap[j];
         if (h->row == i) continue;
@@ -366,8 +366,12 @@ done:
     return e == ERR_NOMEM ? errmsg_set(em, e, "a probe of vector codes") : e;
 }
 
-/* The smallest `stop` with which, for k neighbours, all but the allowed share of them are found. reach: scratch. */
-static float stop_for(const struct probe *probes, int kind, float lean, float *reach)
+struct stops {
+    float stop, few;
+};
+
+/* Raises both to the smallest with which, for k neighbours, all but the allowed shares of them are found. reach: scratch. */
+static void raise_stops(struct stops *s, const struct probe *probes, int kind, float lean, float *reach)
 {
     uint32_t n = 0, k = probe_ks[kind];
     for (uint32_t i = 0; i < PROBES; i++) {
@@ -376,7 +380,8 @@ static float stop_for(const struct probe *probes, int kind, float lean, float *r
             reach[n++] = probes[i].neighbour[j] > 0 && sum > 0 ? probes[i].neighbour[j] / sum : 0;
     }
     qsort(reach, n, sizeof *reach, by_value);
-    return reach[n - 1 - (uint32_t)(probe_losses[kind] * (float)n)];
+    s->stop = fmaxf(s->stop, reach[n - 1 - (uint32_t)(probe_losses[kind] * (float)n)]);
+    s->few = fmaxf(s->few, reach[n - 1 - (uint32_t)(probe_losses_few[kind] * (float)n)]);
 }
 
 /* How many lists are looked at with a rule, for the middle k. */
@@ -391,7 +396,7 @@ static uint64_t cost_of(const struct work *w, const struct probe *probes, const 
     return n;
 }
 
-/* A list at estimated distance d is worth a look if d <= stop * (t + lean * d_1), t being the k-th distance and d_1 that of
+/* A list at distance d is worth a look if d <= stop * (t + lean * d_1), t being the k-th distance and d_1 that of
  * the nearest list: relative, so that scale does not matter; growing with t, so that more neighbours, or fewer rows that
  * match a filter, reach farther; and for a query far from all rows, whose distances are all alike, without an end.
  * `stop` is chosen so that all but a small share of the neighbours of some rows are found, be k small or large; `lean`,
@@ -413,12 +418,13 @@ static enum err measure_stop(struct work *w, struct codes *c, struct codes_heade
         e = probe_row(w, c, row, heap, to, &probes[i], em);
     }
     for (size_t i = 0; i < sizeof leans / sizeof leans[0] && e == ERR_OK; i++) {
-        float stop = 0;
-        for (int kind = 0; kind < PROBE_KINDS; kind++) stop = fmaxf(stop, stop_for(probes, kind, leans[i], reach));
-        uint64_t cost = cost_of(w, probes, all, stop, leans[i]);
+        struct stops stops = {0, 0};
+        for (int kind = 0; kind < PROBE_KINDS; kind++) raise_stops(&stops, probes, kind, leans[i], reach);
+        uint64_t cost = cost_of(w, probes, all, stops.stop, leans[i]);
         if (cost >= least) continue;
         least = cost;
-        h->stop = stop;
+        h->stop = stops.stop;
+        h->stop_few = stops.few;
         h->lean = leans[i];
         *share = (float)cost / ((float)w->n_lists * PROBES_COUNTED);
     }

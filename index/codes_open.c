@@ -57,6 +57,7 @@ static bool open_lists(struct codes *c, const struct codes_header *h, const stru
     c->n_lists = h->n_lists;
     c->stop = h->stop;
     c->lean = h->lean;
+    c->stop_few = h->stop_few;
     c->lift = h->lift;
     c->starts = (const uint32_t *)(const void *)(p + l->starts);
     c->centroids = (const float *)(const void *)(p + l->centroids);

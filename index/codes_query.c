@@ -82,11 +82,11 @@ bool codes_target_init(struct codes_target *t, const struct codes *c, struct cod
     return true;
 }
 
-void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list)
+void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list, float list_square)
 {
     const float *centroid = c->centroids + (size_t)list * c->padded_dim;
     const struct codes_prepared *p = t->prepared;
-    double square = (double)distance_ops()->l2(p->w, centroid, c->padded_dim);
+    double square = (double)list_square;
     double parts = (double)c->padded_dim / c->first_dims;
     t->scan.base = (float)square;
     if (c->space == SPACE_IP)

@@ -18,7 +18,9 @@ enum {
     FIRST_MEASURED = 2,       /* beyond k: a limit is wanted, and more than that may be measured in vain */
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
-    SPARSE_MASK = 8,     /* fewer than one row of so many: look at the mask before the codes */
+    FRESH_PREFETCHED = 8,
+    AHEAD = 2,       /* blocks */
+    SPARSE_MASK = 8, /* fewer than one row of so many: look at the mask before the codes */
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
@@ -35,6 +37,7 @@ struct search {
     struct topk *top;
     struct codes_target target;
     float limit; /* lower bounds above it are of no use */
+    float stop;  /* of the rule that stops a search of lists */
     struct codes_candidate *candidates;
     uint32_t n, cap;
     uint32_t n_settled; /* candidates in front that wait for the end */
@@ -210,6 +213,18 @@ static uint32_t masked(const struct search *s, uint32_t block, uint32_t wanted)
     return left;
 }
 
+static void prefetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
+/* The codes that are looked at first, and the factors, of a block of a list. */
+static void prefetch_block(const struct codes *c, size_t b)
+{
+    prefetch_bytes(c->blocks + b * c->first_dims * 4, (size_t)c->first_dims * 4);
+    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, CODES_BLOCK_FACTORS * sizeof(float));
+}
+
 /* Scans the places from..to. False when memory is short. */
 static bool scan_places(struct search *s, uint32_t from, uint32_t to)
 {
@@ -222,6 +237,10 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
         if (to - at < CODES_BLOCK_ROWS) wanted &= (UINT32_C(1) << (to - at)) - 1;
         if (is_masked_first) wanted = masked(s, b, wanted);
         if (wanted == 0) continue;
+        if (c->n_lists > 0) { /* a list ends before the processor has learned to read ahead of it */
+            if (to - at > AHEAD * CODES_BLOCK_ROWS) prefetch_block(c, b + AHEAD);
+            prefetch_bytes(c->rests + b * rest_bytes, rest_bytes);
+        }
         float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
         const float *factors = c->factors + (size_t)b * CODES_BLOCK_FACTORS;
         uint32_t hits = s->kernels->scan(c->blocks + b * block_bytes, c->rests + b * rest_bytes, factors,
@@ -240,33 +259,48 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
     return true;
 }
 
-static void prefetch_bytes(const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
-}
-
-/* What will be read first of a list; the rest follows in sequence. */
+/* What will be read first of a list. */
 static void prefetch_list(const struct codes *c, uint32_t list)
 {
-    const size_t block_bytes = (size_t)c->first_dims * 4, factor_bytes = CODES_BLOCK_FACTORS * sizeof(float);
     size_t b = c->starts[list] / CODES_BLOCK_ROWS;
-    prefetch_bytes(c->centroids + (size_t)list * c->padded_dim, (size_t)c->padded_dim * sizeof(float));
-    prefetch_bytes(c->blocks + b * block_bytes, 2 * block_bytes);
-    prefetch_bytes(c->factors + b * CODES_BLOCK_FACTORS, 2 * factor_bytes);
+    for (size_t i = 0; i < AHEAD && (b + i) * CODES_BLOCK_ROWS < c->starts[list + 1]; i++) prefetch_block(c, b + i);
+}
+
+/* Rows that `settle` will measure. */
+static void prefetch_fresh(const struct search *s)
+{
+    uint32_t left = FRESH_PREFETCHED;
+    for (uint32_t i = s->n_settled; i < s->n && left > 0; i++) {
+        if (s->candidates[i].estimate > s->limit) continue;
+        prefetch_row(s->rows, s->q, s->candidates[i].row);
+        left--;
+    }
+}
+
+/* How far away a list may be with the limit as it is. */
+static float reach_now(const struct search *s, const struct codes_prepared *p, const struct codes_lists_iter *it)
+{
+    float limit = codes_in_lists(s->codes, p, s->limit), stop = s->stop * (limit + s->codes->lean * it->nearest);
+    return stop > AT_LEAST * limit ? stop : AT_LEAST * limit;
 }
 
 static bool scan_lists(struct search *s, const struct codes_prepared *p)
 {
     const struct codes *c = s->codes;
+    const struct codes_target target = s->target; /* of no list */
     struct codes_lists_iter it;
-    codes_lists_begin(&it, c, &s->target.scan, s->target.square, p->heap);
-    for (struct codes_ranked r; codes_lists_next(&it, &r);) {
-        float limit = codes_in_lists(c, p, s->limit);
-        if (r.distance > c->stop * (limit + c->lean * it.nearest) && r.distance > AT_LEAST * limit) break;
-        if (it.n > 0) prefetch_list(c, it.heap[0].list);
-        codes_target_list(&s->target, c, r.list);
-        if (!scan_places(s, c->starts[r.list], c->starts[r.list + 1])) return false;
+    struct codes_near list;
+    codes_lists_begin(&it, c, &target, p->heap);
+    bool is_wanted = codes_lists_next(&it, INFINITY, &list);
+    while (is_wanted) {
+        codes_target_list(&s->target, c, list.list, list.square);
+        if (!scan_places(s, c->starts[list.list], c->starts[list.list + 1])) return false;
+        prefetch_fresh(s); /* while the next list is looked for */
+        is_wanted = codes_lists_next(&it, reach_now(s, p, &it), &list);
+        if (is_wanted) prefetch_list(c, list.list);
         settle(s);
+        if (is_wanted && list.distance > reach_now(s, p, &it)) /* the limit has fallen */
+            is_wanted = codes_lists_next(&it, reach_now(s, p, &it), &list);
     }
     return drain(s, true);
 }
@@ -309,7 +343,7 @@ enum err codes_search(const struct codes *c, const struct codes_rows *rows, stru
                        .kernels = codes_kernels_at(distance_ops()->level),
                        .rows = rows,
                        .mask = mask,
-                       .is_sparse = n_wanted < c->n / SPARSE_MASK,
+                       .is_sparse = n_wanted<c->n / SPARSE_MASK, .stop = c->n_lists> 0 ? codes_stop(c, epsilon) : 0,
                        .q = q,
                        .top = top};
     bool is_zero = c->space == SPACE_COSINE && p->length == 0; /* as far from everything */

@@ -6,8 +6,6 @@
 #include "core/value.h"
 #include "index/fragment_internal.h"
 
-#define CODES_EPSILON 2.2F /* standard deviations: finds 0.9987 of the true ten nearest of 50,000 text embeddings */
-
 static bool is_visible(const struct fragment *f, uint32_t row, uint64_t lsn)
 {
     return f->born[row] <= lsn && !deaths_is_dead(&f->segment.deaths, row, lsn);
@@ -115,7 +113,8 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
     };
     CHECK(n_rows == f->n_rows && "a fragment is seen whole");
     CHECK(q->dim == f->dim && "a query of the collection's dimension");
-    if (f->codes.n > 0 && !q->is_exact) return codes_search(&f->codes, &rows, q, mask, CODES_EPSILON, top, a, em);
+    if (f->codes.n > 0 && !q->is_exact)
+        return codes_search(&f->codes, &rows, q, mask, codes_epsilon(q->effort, top->k), top, a, em);
     exact_search(&rows, n_rows, q, mask, top);
     return ERR_OK;
 }

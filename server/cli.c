@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "server/backup.h"
+#include "server/compact.h"
 #include "server/healthcheck.h"
 #include "server/run.h"
 
@@ -232,6 +234,9 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"backup", "[flags]", "a consistent copy of a data directory, also while a server uses it", command_backup},
+    {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
+    {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

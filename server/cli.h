@@ -1,4 +1,4 @@
-/* cli.h - the command line: run, healthcheck, help. */
+/* cli.h - the command line: which commands there are, and `run`. */
 #ifndef SERVER_CLI_H
 #define SERVER_CLI_H
 

@@ -5,8 +5,8 @@
  *           and undoes those before it. The port comes before the store, so that a second server by mistake does not
  *           touch the data.
  * SERVE     the loop runs until the first SIGTERM or SIGINT.
- * STOP      the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api and the store are
- *           closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever
+ * STOP      the control socket goes, the gateway answers what is in flight (clients get STOP_GRACE_MS), then the pool, the api, what
+ *           the control socket was asked for, and the store are closed in this order: nobody uses what is gone. An alarm ends the process after STOP_LIMIT_MS whatever
  *           hangs: everything acknowledged is in the log by then, so this loses no more than a crash would, which is
  *           nothing. A second signal does the same at once.
  * SIGNALS   while starting: leave at once (replay may take long, and as process 1 of a container the default action of a
@@ -25,6 +25,7 @@
 
 #include "server/access.h"
 #include "server/cli.h"
+#include "server/control.h"
 #include "server/gateway.h"
 #include "server/limits_file.h"
 #include "server/memory.h"
@@ -42,6 +43,7 @@ struct server {
     struct store *store;
     struct api *api;
     struct gateway *gateway;
+    struct control *control; /* NULL: in memory, or no socket could be made */
     struct request_log *request_log;
     struct metrics metrics;
     int listen_fd; /* -1: none, or the gateway's */
@@ -149,6 +151,7 @@ static void on_stop_signal(uv_signal_t *handle, int signal_number)
     set_handler(SIGTERM, leave_at_once);
     set_handler(SIGINT, leave_at_once);
     set_handler(SIGHUP, SIG_IGN);
+    control_stop(s->control);
     gateway_drain(s->gateway, STOP_GRACE_MS, on_drained, s);
 }
 
@@ -233,6 +236,15 @@ static enum err start_signals(struct server *s, struct errmsg *em)
     return rc == 0 ? ERR_OK : errmsg_set(em, ERR_IO, "watch signals: %s", uv_strerror(rc));
 }
 
+/* A server without one serves all the same: a file system may have no sockets. */
+static void start_control(struct server *s)
+{
+    struct errmsg em = {0};
+    if (s->config->ephemeral) return;
+    if (control_open(&s->control, &s->loop, s->store, s->config->persist_path, &em) != ERR_OK)
+        log_warn("chroma backup and chroma compact cannot reach this server: %s", em.text);
+}
+
 static void announce(const struct server *s)
 {
     const struct config *c = s->config;
@@ -281,6 +293,7 @@ static enum err start(struct server *s, struct errmsg *em)
         return e;
     }
     s->listen_fd = -1;
+    start_control(s);
     return ERR_OK;
 }
 
@@ -290,6 +303,8 @@ static void finish(struct server *s)
     if (s->api != NULL) api_free(s->api);
     limits_file_close(&s->limits);
     access_close(&s->access);
+    if (s->store != NULL) store_stop_work(s->store);
+    control_free(s->control);
     if (s->store != NULL) store_close(s->store);
     request_log_close(s->request_log);
     if (s->listen_fd >= 0) (void)close(s->listen_fd);

@@ -233,7 +233,7 @@ static void drop_surplus(struct wal *w)
 /* S: the oldest segment if all of it is forgotten; or any that never got a record. N: not the active one, nor the last. */
 static struct wal_segment *find_retirable(const struct wal *w)
 {
-    if (w->is_trim_blocked || w->is_trim_broken) return NULL;
+    if (w->is_trim_blocked || w->is_trim_broken || w->n_holds > 0) return NULL;
     for (struct wal_segment *g = w->segments; g != NULL && g->next != NULL; g = g->next) {
         bool is_empty = g->last_lsn < g->first_lsn;
         if (is_empty || (g == w->segments && g->last_lsn <= w->trim_lsn)) return g;

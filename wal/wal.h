@@ -65,6 +65,21 @@ enum err wal_submit(struct wal *w, struct wal_record *r);
  * Any thread. */
 enum err wal_trim(struct wal *w, uint64_t lsn, struct errmsg *em);
 
+/* Until wal_release, as often as it was called, no file of the log is recycled or removed, whatever is trimmed. Any thread. */
+void wal_hold(struct wal *w);
+void wal_release(struct wal *w);
+
+/* Writes what the log holds from position `from` up to `until` (not above durable_lsn) into the directory `dir`, which is
+ * there and empty, as segments that wal_open reads: whole segments, so with some records before `from`; every record's
+ * checksum is compared. Synced, the directory too. `made` is called with the name of each file. Held meanwhile by the caller.
+ * ERR_CORRUPT: a record is damaged; `em` names file and byte. Any thread. */
+typedef enum err (*wal_copied)(void *ctx, const char *name, struct errmsg *em);
+struct wal_range {
+    uint64_t from, until;
+};
+enum err wal_copy(struct wal *w, struct wal_range range, const char *dir, wal_copied made, void *ctx,
+                  struct errmsg *em);
+
 struct wal_stats {
     uint64_t durable_lsn; /* every position up to this one is durable, or was skipped because of min_next_lsn */
     uint64_t first_lsn;   /* the oldest still in the files; durable_lsn + 1 when there is none */

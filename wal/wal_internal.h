@@ -4,6 +4,7 @@
  *   flusher.c       the flusher thread: batches, marks, moving to the next segment
  *   spares.c        the helper thread: makes, cleans and removes files ahead of and behind the log
  *   recover.c       what is in the directory at start
+ *   copy.c          what a backup gets of it
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
  *
@@ -92,6 +93,7 @@ struct wal {
     enum err trim_err; /* of the last attempt; handed out by the next wal_trim */
     struct errmsg trim_em;
     bool is_trim_blocked; /* after trim_err: no attempt before the next wal_trim */
+    unsigned n_holds;     /* backups under way: nothing is retired */
     bool is_trim_broken;  /* a name may or may not have reached the disk: no retiring before the next start */
     uint64_t n_records, n_flushes, flush_ns_total, bytes_written;
 

@@ -6,7 +6,7 @@
  *   /tmp/bench_codes [-n ROWS] [-q QUERIES] [-k K] [-s l2|cosine|ip] [-m MASK_PERCENT] [-l LISTS] [FILE.f16.npy]
  *
  * FILE: a NumPy array of float16, rows x dim, C order. The first ROWS are searched, the last QUERIES are the queries
- * (noise: 384 dimensions). Prints rows built a second, bytes a row, the time of an exact scan, then for some epsilons
+ * (noise: 384 dimensions). Prints rows built a second, bytes a row, the time of an exact scan, then for some ef_search
  * recall@k (of ties any counts), queries a second of one thread, and how the time splits: `prepare` is a search whose
  * limit lets nothing through, with a scan of all blocks if there are no lists; the rest is the scan of lists, and
  * measuring rows exactly. -l 0: no lists, however many rows. compare_hnswlib.py reads the lines.
@@ -189,12 +189,14 @@ int main(int argc, char **argv)
     uint64_t hits = 0;
     double exact = run(&b, -1, false, &hits), scan = best_of(&b, 0, true, &hits);
     printf("exact %.1f us a query; prepare%s %.1f us\n", exact, b.codes.n_lists > 0 ? "" : " and scan", scan);
-    static const double epsilons[] = {1, 1.5, 2, 2.2, 2.5, 3};
-    for (size_t i = 0; i < sizeof epsilons / sizeof epsilons[0]; i++) {
-        double us = best_of(&b, (float)epsilons[i], false, &hits);
-        printf("epsilon %.1f: recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us after preparing), exact scan "
-               "%.1f x\n",
-               epsilons[i], b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
+    static const uint32_t efforts[] = {10, 20, 30, 50, 100, 200, 500, 1000};
+    for (size_t i = 0; i < sizeof efforts / sizeof efforts[0]; i++) {
+        float epsilon = codes_epsilon(efforts[i], b.k);
+        double us = best_of(&b, epsilon, false, &hits);
+        printf("ef_search %u (epsilon %.2f): recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us after preparing), "
+               "exact scan %.1f x\n",
+               efforts[i], epsilon, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan,
+               exact / us);
     }
     arena_free(&a);
     buf_free(&out);

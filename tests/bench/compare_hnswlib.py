@@ -29,8 +29,8 @@ def ours(program, args):
     command = [program, "-n", str(args.n), "-q", str(args.q), args.file]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     built = re.search(r"built (\d+) rows/s .*?, ([\d.]+) bytes a row", text)
-    lines = re.findall(r"epsilon ([\d.]+): recall@10 ([\d.]+), (\d+) queries/s", text)
-    return float(built[1]), float(built[2]), [(float(r), float(q), f"epsilon {e}") for e, r, q in lines]
+    lines = re.findall(r"(ef_search \d+) .*?: recall@10 ([\d.]+), (\d+) queries/s", text)
+    return float(built[1]), float(built[2]), [(float(r), float(q), what) for what, r, q in lines]
 
 
 def build(rows, args):

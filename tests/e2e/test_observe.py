@@ -2,6 +2,7 @@
 import base64
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -285,6 +286,29 @@ def test_a_query_is_explained_to_who_asks(tmp_path):
                 assert answer.status == 200 and ("x-chroma-explain" in answer.headers) == (wish in (["true"], ["True"]))
         for route, body in (("query", {"query_embeddings": [[1]]}), ("get", b"{"), ("get", {"where": {"$no": 1}})):
             assert explained(s, path, route, body)[0] is None
+
+
+def test_ef_search_is_the_effort_of_queries(tmp_path):
+    n, dim, rng = 3000, 64, random.Random(5)
+    with Server(tmp_path / "data") as s:
+        path = new_collection(s, "effort")
+        rows = {"ids": [f"r{i}" for i in range(n)], "embeddings": [[rng.gauss(0, 1) for _ in range(dim)] for _ in range(n)]}
+        assert ask(s.base, "POST", path + "/add", rows)[0] == 201
+        vector = [rng.gauss(0, 1) for _ in range(dim)]
+        asks = [("query", {"query_embeddings": [vector], "n_results": 5}),
+                ("search", {"searches": [{"rank": {"$knn": {"query": vector}}, "limit": {"limit": 5}}]})]
+
+        def measured(route, body):
+            return explained(s, path, route, body)[0]["queries"][0]["measured"]
+
+        wait_until(lambda: scrape(s).get("chroma_fragments") == 1, what="the flush: effort is for fragments")
+        for route, body in asks:
+            seen = []
+            for ef in (None, 10, 100, 1000, 100):  # None: as it was made
+                change = {"new_configuration": {"hnsw": {"ef_search": ef}}}
+                assert ef is None or ask(s.base, "PUT", path, change)[0] == 200
+                seen.append(measured(route, body))
+            assert 5 <= seen[1] < seen[0] == seen[2] == seen[4] < seen[3] <= n, (route, seen)
 
 
 def test_an_explanation_is_for_who_may_read(tmp_path):

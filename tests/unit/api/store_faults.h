@@ -2,7 +2,7 @@
  *
  * Three seams: the table of files (fails the n-th write, sync, change of a name ...), the allocator (the n-th allocation
  * of this thread), and fdatasync itself for SQLite's log (a commit that is written but whose flush fails: it may come to
- * light after a crash). The store runs without its compactor; the test calls what the compactor would.
+ * light after a crash). SQLite's files and memory are behind the first two as well. The store runs without its compactor; the test calls what the compactor would.
  */
 #ifndef TESTS_UNIT_API_STORE_FAULTS_H
 #define TESTS_UNIT_API_STORE_FAULTS_H
@@ -67,15 +67,19 @@ static inline bool on_alloc(void *ctx, size_t size)
     return !fails(FAULT_MEMORY);
 }
 
+static _Thread_local bool is_commit; /* the last sync was one of SQLite's log */
+
 /* Stands in front of the C library's. SQLite's log is flushed by it after the commit was written. */
 int fdatasync(int fd)
 {
     char link[64], path[512];
-    if (is_armed(FAULT_COMMIT)) {
+    is_commit = false;
+    if (is_armed(FAULT_COMMIT) || is_armed(FAULT_SYNC)) {
         (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t n = readlink(link, path, sizeof path - 1);
         path[n > 0 ? n : 0] = '\0';
-        if (strstr(path, "catalog.sqlite3-wal") != NULL && fails(FAULT_COMMIT)) {
+        is_commit = strstr(path, "catalog.sqlite3-wal") != NULL;
+        if (is_commit && fails(FAULT_COMMIT)) {
             errno = EIO;
             return -1;
         }
@@ -122,9 +126,10 @@ static inline enum err bad_map(struct vfs_file *f, struct bytes *map, struct err
 
 static inline enum err bad_sync(struct vfs_file *f, bool data_only, struct errmsg *em)
 {
-    (void)f, (void)data_only;
     before_change();
-    return fails(FAULT_SYNC) ? refuse(em) : ERR_OK;
+    is_commit = false;
+    enum err e = vfs_posix()->sync(f, data_only, em); /* the one above */
+    return e == ERR_OK && !is_commit && fails(FAULT_SYNC) ? refuse(em) : e;
 }
 
 static inline enum err bad_sync_dir(void *ctx, const char *path, struct errmsg *em)

@@ -323,6 +323,35 @@ START_TEST(what_a_spann_index_may_not_say)
 }
 END_TEST
 
+/* What searches find in the document that was stored. */
+START_TEST(effort_is_in_the_document)
+{
+    static const struct {
+        const char *configuration;
+        uint32_t effort;
+    } cases[] = {{"null", 100},
+                 {"{\"hnsw\":{\"ef_construction\":7}}", 100},
+                 {"{\"hnsw\":{\"ef_search\":55}}", 55},
+                 {"{\"hnsw\":{\"ef_search\":0}}", EFFORT_MIN},
+                 {"{\"hnsw\":{\"ef_search\":10001}}", EFFORT_MAX},
+                 {"{\"hnsw\":{\"ef_search\":18446744073709551615}}", EFFORT_MAX},
+                 {"{\"spann\":{\"search_nprobe\":3,\"ef_search\":50}}", 100},
+                 {"{\"hnsw\":{\"ef_search\":20},\"embedding_function\":{\"type\":\"known\",\"name\":\"x\","
+                  "\"config\":{\"ef_search\":30}}}",
+                  20}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_str_eq(settle(cases[i].configuration, "null", "null"), "");
+        ck_assert_uint_eq(configuration_effort(buf_view(&configuration)), cases[i].effort);
+    }
+    ck_assert_str_eq(settle("null", "{\"hnsw:search_ef\":33}", "null"), "");
+    ck_assert_uint_eq(configuration_effort(buf_view(&configuration)), 33);
+    ck_assert_uint_eq(configuration_effort(STR("")), EFFORT_DEFAULT);
+    ck_assert_uint_eq(configuration_effort(STR("{\"hnsw\":{\"ef_search\":")), EFFORT_MIN);
+    ck_assert_uint_eq(configuration_effort(STR("{\"hnsw\":{\"ef_search\":9")), EFFORT_MIN);
+    start();
+}
+END_TEST
+
 START_TEST(an_update_changes_both_documents)
 {
     struct configuration c;
@@ -339,6 +368,7 @@ START_TEST(an_update_changes_both_documents)
         str_eq(buf_view(&new_configuration),
                STR("{\"hnsw\":{\"space\":\"cosine\",\"ef_construction\":100,\"ef_search\":7,\"max_neighbors\":16,"
                    "\"resize_factor\":2.0,\"sync_threshold\":1000},\"spann\":null,\"embedding_function\":" KNOWN "}")));
+    ck_assert_uint_eq(configuration_effort(buf_view(&new_configuration)), EFFORT_MIN);
     struct str s = buf_view(&new_schema);
     ck_assert(
         str_contains(s, STR("\"enabled\":true,\"config\":{\"space\":\"cosine\",\"embedding_function\":" KNOWN
@@ -368,4 +398,5 @@ END_TEST
 TESTS(schema, nothing_said_gives_the_defaults, configuration_goes_into_both_indexes,
       embedding_functions_are_kept_as_they_are, what_a_configuration_may_not_say,
       legacy_metadata_count_when_nothing_else_does, schema_is_filled, schema_and_configuration_do_not_both_speak,
-      what_a_schema_may_not_say, what_a_spann_index_may_not_say, an_update_changes_both_documents)
+      what_a_schema_may_not_say, what_a_spann_index_may_not_say, effort_is_in_the_document,
+      an_update_changes_both_documents)

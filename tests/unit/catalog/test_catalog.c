@@ -17,7 +17,7 @@ static struct catalog *open_file(void)
 {
     struct catalog *c = NULL;
     struct errmsg em = {""};
-    enum err e = catalog_open(&c, path, &em);
+    enum err e = catalog_open(&c, vfs_posix(), path, &em);
     ck_assert_msg(e == ERR_OK, "%s", em.text);
     return c;
 }
@@ -642,8 +642,8 @@ END_TEST
 START_TEST(in_memory_works_the_same)
 {
     struct catalog *a = NULL, *b = NULL;
-    ck_ok(catalog_open(&a, NULL, NULL));
-    ck_ok(catalog_open(&b, NULL, NULL));
+    ck_ok(catalog_open(&a, vfs_posix(), NULL, NULL));
+    ck_ok(catalog_open(&b, vfs_posix(), NULL, NULL));
     uint64_t number = make_number(a, "docs");
     ck_assert_ptr_null(catalog_collection_by_number(b, number)); /* each its own */
     struct catalog_version v = {number, 1, 1, 1, 1, STR("m")};
@@ -661,7 +661,7 @@ START_TEST(thousands_of_collections)
 {
     enum { N = 6000 };
     struct catalog *c = NULL;
-    ck_ok(catalog_open(&c, NULL, NULL));
+    ck_ok(catalog_open(&c, vfs_posix(), NULL, NULL));
     char name[32];
     for (int i = 0; i < N; i++) {
         (void)snprintf(name, sizeof name, "col%d", i);

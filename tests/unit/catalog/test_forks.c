@@ -17,7 +17,7 @@ static struct catalog *open_file(void)
 {
     struct catalog *c = NULL;
     struct errmsg em = {""};
-    enum err e = catalog_open(&c, path, &em);
+    enum err e = catalog_open(&c, vfs_posix(), path, &em);
     ck_assert_msg(e == ERR_OK, "%s", em.text);
     return c;
 }
@@ -113,7 +113,7 @@ static int64_t n_lineages(void)
 {
     struct sql s;
     int64_t n = -1;
-    ck_ok(sql_open(&s, path, NULL));
+    ck_ok(sql_open(&s, vfs_posix(), path, NULL));
     ck_ok(sql_get_int(&s, "SELECT count(*) FROM lineages", &n, NULL));
     sql_close(&s);
     return n;
@@ -280,7 +280,7 @@ START_TEST(a_catalog_without_forks_is_brought_up)
     struct arena a = {0};
     struct catalog_version v = {0};
     (void)snprintf(path, sizeof path, "%s/catalog.sqlite3", tmp_dir());
-    ck_ok(sql_open(&s, path, NULL));
+    ck_ok(sql_open(&s, vfs_posix(), path, NULL));
     ck_ok(schema_migrate(&s, 0, schema_migrations, 1, NULL));
     ck_ok(sql_exec(&s,
                    "INSERT INTO collections (id, database, name, space, configuration) "
@@ -306,7 +306,7 @@ START_TEST(a_catalog_without_forks_is_brought_up)
     expect_count(c, fork, 1);
     catalog_close(c);
     int64_t number = 0;
-    ck_ok(sql_open(&s, path, NULL));
+    ck_ok(sql_open(&s, vfs_posix(), path, NULL));
     ck_ok(sql_get_int(&s, "PRAGMA user_version", &number, NULL));
     ck_assert_int_eq(number, (int64_t)schema_n_migrations);
     sql_close(&s);

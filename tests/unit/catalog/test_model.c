@@ -391,7 +391,7 @@ static void one_step(struct world *w)
         if (value > w->m.counter) w->m.counter = value;
     } else if (what < 997) {
         catalog_close(w->c);
-        ck_ok(catalog_open(&w->c, w->path, NULL));
+        ck_ok(catalog_open(&w->c, vfs_posix(), w->path, NULL));
         compare_all(w);
     } else {
         ck_ok(catalog_reset(w->c, NULL, NULL, NULL));
@@ -411,7 +411,7 @@ START_TEST(like_the_model)
         w->seed = (int)seed;
         model_reset(&w->m);
         (void)snprintf(w->path, sizeof w->path, "%s/catalog.sqlite3", tmp_dir());
-        ck_ok(catalog_open(&w->c, w->path, NULL));
+        ck_ok(catalog_open(&w->c, vfs_posix(), w->path, NULL));
         for (w->step = 0; w->step < STEPS; w->step++) one_step(w);
         compare_all(w);
         catalog_close(w->c);

@@ -166,7 +166,7 @@ static void *write_loop(void *arg)
 START_TEST(readers_beside_writers)
 {
     struct shared s = {0};
-    ck_ok(catalog_open(&s.c, NULL, NULL));
+    ck_ok(catalog_open(&s.c, vfs_posix(), NULL, NULL));
     struct worker readers[N_READERS], writers[N_WRITERS];
     for (int i = 0; i < N_READERS; i++) {
         readers[i] = (struct worker){.s = &s, .index = i};
@@ -216,7 +216,7 @@ START_TEST(get_or_create_makes_one)
     enum { N = 4 };
     for (int round = 0; round < 20; round++) {
         struct catalog *c = NULL;
-        ck_ok(catalog_open(&c, NULL, NULL));
+        ck_ok(catalog_open(&c, vfs_posix(), NULL, NULL));
         pthread_barrier_t start;
         ck_assert_int_eq(pthread_barrier_init(&start, NULL, N), 0);
         struct racer racers[N];

@@ -30,7 +30,7 @@ static struct catalog *open_at(const char *path)
 {
     struct catalog *c = NULL;
     struct errmsg em = {{0}};
-    ck_assert_msg(catalog_open(&c, path, &em) == ERR_OK, "%s", em.text);
+    ck_assert_msg(catalog_open(&c, vfs_posix(), path, &em) == ERR_OK, "%s", em.text);
     return c;
 }
 

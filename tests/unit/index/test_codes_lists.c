@@ -59,6 +59,10 @@ START_TEST(layout)
     ck_assert_uint_eq(le32_get(p + 4), 2);
     ck_assert_uint_eq(le32_get(p + 40), LISTS);
     ck_assert_uint_eq(le32_get(p + 44), first);
+    float stops[4]; /* stop, lean, lift, stop_few */
+    memcpy(stops, p + 48, sizeof stops);
+    ck_assert(stops[0] == c->stop && stops[1] == c->lean && stops[2] == c->lift && stops[3] == c->stop_few);
+    ck_assert(0 <= c->stop_few && c->stop_few <= c->stop && c->stop < INFINITY);
     ck_assert(first > 0 && first < PADDED && first % 64 == 0);
     ck_assert_ptr_eq(c->centroid, p + 64);
     ck_assert_ptr_eq(c->starts, p + 64 + 4 * PADDED);
@@ -141,7 +145,8 @@ START_TEST(bounds_hold)
             struct codes_prepared *p = codes_prepare(c, &q);
             ck_assert(p != NULL && codes_target_init(&t, c, p, 1.5f));
             for (uint32_t l = 0; l < LISTS; l++) {
-                codes_target_list(&t, c, l);
+                const float *centroid = c->centroids + (size_t)l * PADDED;
+                codes_target_list(&t, c, l, distance_ops()->l2(p->w, centroid, PADDED));
                 for (uint32_t at = c->starts[l]; at < c->starts[l + 1]; at++) {
                     const float *x = rows + (size_t)c->order[at] * DIM;
                     float norm2 = distance_ops()->dot(x, x, DIM), estimate[32], lower[32];
@@ -172,34 +177,74 @@ START_TEST(bounds_hold)
 }
 END_TEST
 
+/* The distance of a list as the rule counts it, worked out from the rows. */
+static double distance_of_list(const struct codes *c, const struct codes_prepared *p, const float *rows, uint32_t l)
+{
+    double distance = (double)distance_ops()->l2(p->w, c->centroids + (size_t)l * PADDED, PADDED), sum = 0;
+    if (c->space != SPACE_IP) return distance;
+    for (uint32_t at = c->starts[l]; at < c->starts[l + 1]; at++) {
+        const float *x = rows + (size_t)c->order[at] * DIM;
+        sum += sqrt(fmax(0, (double)c->lift - (double)distance_ops()->dot(x, x, DIM)));
+    }
+    double mean = sum / (c->starts[l + 1] - c->starts[l]);
+    return distance + mean * mean;
+}
+
+/* Every list once with its distance; the first ones in order, and the first of all the nearest. Within a reach those below
+ * it, but for a bound that fails. */
 START_TEST(lists_come_nearest_first)
 {
+    enum { MANY = 25 };
     float *rows = clustered(3);
-    struct section s;
-    build(&s, rows, SPACE_L2);
-    struct arena a = {0};
-    struct query_vector q;
-    struct codes_target t;
-    struct codes_lists_iter it;
-    struct codes_ranked heap[LISTS];
-    query_vector_init(&q, rows, DIM, SPACE_L2, &a);
-    struct codes_prepared *p = codes_prepare(&s.codes, &q);
-    ck_assert(p != NULL && codes_target_init(&t, &s.codes, p, 2));
-    codes_lists_begin(&it, &s.codes, &t.scan, t.square, heap);
-    float nearest = it.nearest, before = 0;
-    uint32_t seen = 0, n = 0;
-    for (struct codes_ranked r; codes_lists_next(&it, &r); n++) {
-        ck_assert(n > 0 || r.distance == nearest);
-        ck_assert(r.distance >= before);
-        ck_assert_uint_eq(seen >> r.list & 1, 0);
-        float exact = distance_ops()->l2(p->w, s.codes.centroids + (size_t)r.list * PADDED, PADDED);
-        ck_assert_double_eq_tol((double)r.distance, (double)exact, 0.35 * (double)exact);
-        before = r.distance;
-        seen |= UINT32_C(1) << r.list;
+    for (int space = SPACE_L2; space <= SPACE_IP; space++) {
+        struct buf out = {0};
+        struct codes c;
+        struct arena a = {0};
+        struct query_vector q;
+        struct codes_target t;
+        struct codes_lists_iter it;
+        struct codes_near list;
+        struct codes_ranked heap[MANY];
+        struct errmsg em;
+        double distances[MANY], before = 0, least = INFINITY;
+        uint32_t seen = 0, n = 0, n_within = 0, n_missed = 0;
+        ck_ok(codes_build_as(rows, N, DIM, (enum space)space, SEED, MANY, &out, &em));
+        ck_ok(codes_open(&c, (struct bytes){out.p, out.n}, N, DIM, (enum space)space, &em));
+        query_vector_init(&q, rows, DIM, (enum space)space, &a);
+        struct codes_prepared *p = codes_prepare(&c, &q);
+        ck_assert(p != NULL && codes_target_init(&t, &c, p, 2));
+        for (uint32_t l = 0; l < MANY; l++) {
+            distances[l] = c.starts[l] == c.starts[l + 1] ? INFINITY : distance_of_list(&c, p, rows, l);
+            least = fmin(least, distances[l]);
+        }
+        codes_lists_begin(&it, &c, &t, heap);
+        ck_assert_double_eq_tol((double)it.nearest, least, 1e-3 * least);
+        for (; codes_lists_next(&it, INFINITY, &list); n++) {
+            ck_assert(n >= CODES_LISTS_FIRST || (double)list.distance >= before);
+            ck_assert(n > 0 || list.distance == it.nearest);
+            ck_assert_uint_eq(seen >> list.list & 1, 0);
+            ck_assert_double_eq_tol((double)list.distance, distances[list.list], 1e-3 * distances[list.list]);
+            before = (double)list.distance;
+            seen |= UINT32_C(1) << list.list;
+        }
+        for (uint32_t l = 0; l < MANY; l++) ck_assert_uint_eq(seen >> l & 1, distances[l] < INFINITY);
+
+        float reach = it.first[CODES_LISTS_FIRST - 1].distance * 1.05f;
+        seen = 0;
+        codes_lists_begin(&it, &c, &t, heap);
+        while (codes_lists_next(&it, reach, &list)) {
+            ck_assert(list.distance <= reach);
+            seen |= UINT32_C(1) << list.list;
+        }
+        for (uint32_t l = 0; l < MANY; l++) {
+            n_within += distances[l] < (double)reach * 0.999;
+            n_missed += distances[l] < (double)reach * 0.999 && (seen >> l & 1) == 0;
+        }
+        ck_assert_uint_ge(n_within, CODES_LISTS_FIRST);
+        ck_assert_uint_le(n_missed, 1);
+        arena_free(&a);
+        buf_free(&out);
     }
-    for (uint32_t l = 0; l < LISTS; l++) ck_assert_uint_eq(seen >> l & 1, s.codes.starts[l] != s.codes.starts[l + 1]);
-    arena_free(&a);
-    buf_free(&s.out);
     mem_free(rows);
 }
 END_TEST

@@ -102,8 +102,10 @@ static void build(const struct world *w, enum space space, struct buf *out, stru
     ck_assert_uint_eq(c->n, w->n);
 }
 
-/* The share of true neighbours found by all queries (ties: any will do). Whatever is found must be right. */
-static double recall(const struct world *w, const struct codes *c, const struct bitset *mask, uint32_t k, float epsilon)
+/* The share of true neighbours found by all queries (ties: any will do). Whatever is found must be right. Adds the rows
+ * measured exactly to *n_measured, of each query at least as many as it finds. */
+static double recall_measured(const struct world *w, const struct codes *c, const struct bitset *mask, uint32_t k,
+                              float epsilon, uint64_t *n_measured)
 {
     struct codes_rows rows = rows_of(w);
     uint32_t n_found = 0, n_true = 0;
@@ -119,6 +121,8 @@ static double recall(const struct world *w, const struct codes *c, const struct 
         topk_sort(&got);
         topk_sort(&want);
         ck_assert_uint_eq(got.n, want.n);
+        ck_assert_uint_ge(got.n_measured, got.n);
+        *n_measured += got.n_measured;
         for (uint32_t j = 0; j < got.n; j++) {
             const struct hit *h = &got.heap[j];
             ck_assert(mask == NULL || bitset_get(mask, h->row));
@@ -131,6 +135,12 @@ static double recall(const struct world *w, const struct codes *c, const struct 
         arena_free(&a);
     }
     return n_true == 0 ? 1 : (double)n_found / n_true;
+}
+
+static double recall(const struct world *w, const struct codes *c, const struct bitset *mask, uint32_t k, float epsilon)
+{
+    uint64_t n_measured = 0;
+    return recall_measured(w, c, mask, k, epsilon, &n_measured);
 }
 
 static const uint32_t ks[] = {1, 10, 100};
@@ -185,6 +195,38 @@ static void check_epsilon_is_the_knob(uint32_t n_lists)
     ck_assert_msg(low < 0.96 && middle > 0.9 && high >= (n_lists > 0 ? 0.97 : 1), "%g %g %g", low, middle, high);
     buf_free(&out);
     world_deinit(&w);
+}
+
+/* What ef_search does: more finds no less, but for chance, and measures no less; the least still finds nearly all. */
+static void check_effort_is_the_knob(uint32_t n_lists)
+{
+    static const uint32_t efforts[] = {EFFORT_MIN, 30, EFFORT_DEFAULT, 1000, EFFORT_MAX};
+    for (int kind = 0; kind < N_KINDS; kind++) {
+        struct world w;
+        world_init(&w, (enum kind)kind, 2000 + (uint64_t)kind);
+        w.n_lists = n_lists;
+        for (int space = SPACE_L2; space <= SPACE_IP; space++) {
+            struct buf out;
+            struct codes c;
+            double before = 0;
+            uint64_t n_before = 0;
+            build(&w, (enum space)space, &out, &c);
+            for (size_t i = 0; i < sizeof efforts / sizeof efforts[0]; i++) {
+                uint64_t n = 0;
+                double found = recall_measured(&w, &c, NULL, 10, codes_epsilon(efforts[i], 10), &n);
+                double floor = efforts[i] < EFFORT_DEFAULT ? 0.93 : efforts[i] == EFFORT_DEFAULT ? 0.97 : 0.985;
+                double chance = 2.0 / (N_QUERIES * 10);
+                ck_assert_msg(found >= before - chance && 100 * n >= 99 * n_before && found >= floor - chance,
+                              "%s, space %d, %u lists, effort %u: recall %.4f after %.4f, %llu rows after %llu",
+                              kind_names[kind], space, n_lists, efforts[i], found, before, (unsigned long long)n,
+                              (unsigned long long)n_before);
+                before = found;
+                n_before = n;
+            }
+            buf_free(&out);
+        }
+        world_deinit(&w);
+    }
 }
 
 static void check_dead_rows_take_no_place(uint32_t n_lists)
@@ -374,6 +416,18 @@ START_TEST(epsilon_is_the_knob_in_lists)
 }
 END_TEST
 
+START_TEST(effort_is_the_knob)
+{
+    check_effort_is_the_knob(0);
+}
+END_TEST
+
+START_TEST(effort_is_the_knob_in_lists)
+{
+    check_effort_is_the_knob(N_LISTS);
+}
+END_TEST
+
 START_TEST(dead_rows_take_no_place)
 {
     check_dead_rows_take_no_place(0);
@@ -446,7 +500,8 @@ START_TEST(query_out_of_all_proportion_in_lists)
 }
 END_TEST
 
-TESTS(recall, floors, floors_in_lists, epsilon_is_the_knob, epsilon_is_the_knob_in_lists, dead_rows_take_no_place,
-      dead_rows_take_no_place_in_lists, sections_of_one_request, sections_of_one_request_in_lists, twins_come_in_order,
-      twins_come_in_order_in_lists, zero_rows_and_queries, zero_rows_and_queries_in_lists, extreme_scales,
-      extreme_scales_in_lists, query_out_of_all_proportion, query_out_of_all_proportion_in_lists)
+TESTS(recall, floors, floors_in_lists, epsilon_is_the_knob, epsilon_is_the_knob_in_lists, effort_is_the_knob,
+      effort_is_the_knob_in_lists, dead_rows_take_no_place, dead_rows_take_no_place_in_lists, sections_of_one_request,
+      sections_of_one_request_in_lists, twins_come_in_order, twins_come_in_order_in_lists, zero_rows_and_queries,
+      zero_rows_and_queries_in_lists, extreme_scales, extreme_scales_in_lists, query_out_of_all_proportion,
+      query_out_of_all_proportion_in_lists)
