@@ -3,6 +3,7 @@ that asks for a small query and a get again and again) is answered about as fast
 
 HOSTILE_SCALE=1 is what CI runs; `make hostile` runs it larger and holds the probe's median to HOSTILE_RATIO times its quiet
 value. In CI that ratio is generous, because machines there are slow and shared."""
+import contextlib
 import json
 import os
 import random
@@ -10,6 +11,8 @@ import resource
 import socket
 import statistics
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -32,6 +35,29 @@ def raise_files():
     return hard
 
 
+def once(c, col):
+    """One round of the harmless client, in milliseconds."""
+    begun = time.monotonic()
+    answer = c.request("POST", col + "/query", {"query_embeddings": [[0.5] * DIM], "n_results": 3})
+    assert answer.status == 200 and len(answer.json()["ids"][0]) == 3, answer
+    answer = c.request("POST", col + "/get", {"ids": ["p7"]})
+    assert answer.status == 200 and answer.json()["ids"] == ["p7"], answer
+    return (time.monotonic() - begun) * 1000
+
+
+def measure(port, col):
+    """The probe's process: measures until its input ends, and for at least ten rounds; prints the times."""
+    times, stop = [], threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    with Connection(port) as c:
+        once(c, col)
+        print("measuring", flush=True)
+        while len(times) < 10 or not stop.is_set():
+            times.append(once(c, col))
+            time.sleep(0.002)
+    print(json.dumps(times), flush=True)
+
+
 class Probe:
     """Measures how long a harmless client waits."""
 
@@ -45,17 +71,10 @@ class Probe:
             assert c.request("POST", self.col + "/add", rows).status == 201
         self.quiet = self.median(60)
 
-    def once(self, c):
-        begun = time.monotonic()
-        answer = c.request("POST", self.col + "/query", {"query_embeddings": [[0.5] * DIM], "n_results": 3})
-        assert answer.status == 200 and len(answer.json()["ids"][0]) == 3, answer
-        answer = c.request("POST", self.col + "/get", {"ids": ["p7"]})
-        assert answer.status == 200 and answer.json()["ids"] == ["p7"], answer
-        return (time.monotonic() - begun) * 1000
-
     def median(self, n):
-        with Connection(self.server.port_now) as c:
-            return statistics.median(self.once(c) for _ in range(n))
+        with self.measuring() as times:
+            time.sleep(0.005 * n)
+        return statistics.median(times)
 
     def during(self, attack, what):
         """Runs `attack` in threads of its own while measuring; `attack`: a list of functions that end by themselves."""
@@ -67,17 +86,28 @@ class Probe:
             except Exception as e:  # told below
                 faults.append(e)
 
-        threads = [threading.Thread(target=run, args=(f,)) for f in attack]
-        for t in threads:
-            t.start()
-        times = []
-        with Connection(self.server.port_now) as c:
-            while len(times) < 10 or any(t.is_alive() for t in threads):
-                times.append(self.once(c))
-        for t in threads:
-            t.join()
+        with self.measuring() as times:
+            threads = [threading.Thread(target=run, args=(f,)) for f in attack]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
         assert not faults, f"{what}: {faults[0]!r}"
         self.hold(times, what)
+
+    @contextlib.contextmanager
+    def measuring(self):
+        """A list that is filled at the end. A process of its own measures: the attackers keep this one's interpreter busy."""
+        times = []
+        p = subprocess.Popen([sys.executable, __file__, str(self.server.port_now), self.col], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+        assert p.stdout.readline() == b"measuring\n"
+        try:
+            yield times
+        finally:
+            out, _ = p.communicate()
+        assert p.returncode == 0, "the probe failed"
+        times += json.loads(out)
 
     def hold(self, times, what):
         median, quiet = statistics.median(times), max(self.quiet, FLOOR_MS if RATIO > 3 else 0)
@@ -218,9 +248,8 @@ def test_idle_connections(sv, probe):
     n = min(10000, hard - 200)
     before = memory(sv)
     socks = [dial(sv) for _ in range(n)]
-    times = []
-    with Connection(sv.port_now) as c:
-        times = [probe.once(c) for _ in range(20)]
+    with probe.measuring() as times:
+        time.sleep(0.5)
     grown = memory(sv) - before
     print(f"{n} idle connections: {grown / n:.0f} bytes each")
     probe.hold(times, f"{n} idle connections")
@@ -406,3 +435,7 @@ def test_more_than_the_memory(sv, probe, big):
     probe.during(attack, "more than the memory")
     assert memory(sv, "VmHWM") - before < (3 * MEMORY_MIB) << 20
     probe.hold([probe.median(20)], "afterwards")
+
+
+if __name__ == "__main__":
+    measure(int(sys.argv[1]), sys.argv[2])
