@@ -13,7 +13,7 @@ struct pool;
 /* Threads beside those of the pool, for the time in which jobs wait while all others are long at it: a job that runs for more than
  * POOL_LONG_MS no longer counts, and up to n further ones run beside it, so that short jobs are not kept waiting by long
  * ones (the system shares the processors out among them). They sleep when no job waits. Once, before the first push. */
-enum { POOL_LONG_MS = 100 };
+enum { POOL_LONG_MS = 25 };
 enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em);
 
 /* Embedded in what is to be done (a request); belongs to the pool from push until `run` is called. */

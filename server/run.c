@@ -31,7 +31,7 @@
 #include "server/memory.h"
 #include "server/listen.h"
 
-enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, POOL_RELIEF = 16, SPARE_FILES = 512 };
+enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, POOL_RELIEF = 8, SPARE_FILES = 512 };
 
 struct server {
     const struct config *config;

@@ -23,7 +23,7 @@ from raw_http import COLLECTIONS, Connection
 
 SCALE = float(os.environ.get("HOSTILE_SCALE", "1"))
 RATIO = float(os.environ.get("HOSTILE_RATIO", "10"))
-FLOOR_MS = 5.0  # below it a ratio says more about the machine than about the server
+FLOOR_MS = 25.0  # what counts as the least quiet value where RATIO is generous: processors may be shared by many
 DIM = 16
 MEMORY_MIB = 64
 
@@ -284,7 +284,7 @@ def test_pipelining_without_reading(sv, probe):
 
     def attack():
         s = dial(sv)
-        s.settimeout(6)
+        s.settimeout(2)
         sent = 0
         try:
             while sent < 256 << 20:
@@ -310,7 +310,7 @@ def test_slow_readers_of_large_answers(sv, probe, big):
         s.settimeout(60)
         s.sendall(head(big + "/get", len(body)) + body)
         statuses.append(int(s.recv(12).split()[1]))
-        time.sleep(2)
+        time.sleep(1)
         s.close()
 
     probe.during([attack] * int(24 * SCALE), "slow readers")
@@ -330,7 +330,7 @@ def test_malformed_chunks(sv, probe):
              b"2;" + b"a" * 200000 + b"\r\n{}", b"0x2\r\n{}\r\n", b"\r\n\r\n", b"2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 50000, b"2\n{}\n0\n\n"]
 
     def attack():
-        for pieces in wrong * int(5 * SCALE):
+        for pieces in wrong * int(2 * SCALE):
             s = dial(sv)
             s.settimeout(30)
             data = b""
@@ -339,12 +339,29 @@ def test_malformed_chunks(sv, probe):
                 s.shutdown(socket.SHUT_WR)
                 while piece := s.recv(65536):
                     data += piece
-            except ConnectionError:
+            except OSError:
                 pass
             assert data == b"" or data.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200")), (pieces[:40], data[:200])
             s.close()
 
     probe.during([attack], "malformed chunks")
+
+
+def test_a_chunk_that_cannot_be_read():
+    """libmicrohttpd stands still with its buffer full of a chunk's extension, and would try again for ever."""
+    start = b"POST /api/v2/tenants HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;"
+    with Server(None) as server:
+        s = dial(server)
+        s.settimeout(50)
+        with contextlib.suppress(OSError):
+            s.sendall(start + b"a" * 200000)
+            assert s.recv(1) == b"", "cut off, long before request_timeout_s"
+        full = [dial(server) for _ in range(3)]  # these fill the buffer to the last byte or nearly
+        for at, f in enumerate(full):
+            f.sendall(start + b"a" * (130900 + 80 * at))
+        with Connection(server.port_now) as c:
+            assert c.request("POST", COLLECTIONS, {"name": "beside"}).status == 200, "others are served by the pool meanwhile"
+        assert server.stop() == 0, "signals are heard meanwhile"
 
 
 def test_header_floods(sv, probe):
@@ -429,9 +446,9 @@ def test_more_than_the_memory(sv, probe, big):
     few = b'{"query_embeddings":[' + b",".join([b"[" + b",".join([b"1"] * DIM) + b"]"] * 100) + b'],"n_results":4000000000,' \
           b'"include":["documents"]}'
     whole = b'{"ids":["' + b"x" * (15 << 20) + b'"]}'
-    attack = [asks(sv, big + "/get", everything, (503,), int(4 * SCALE)), asks(sv, big + "/get", everything, (503,), int(4 * SCALE)),
+    attack = [asks(sv, big + "/get", everything, (503,), int(2 * SCALE)), asks(sv, big + "/get", everything, (503,), int(2 * SCALE)),
               asks(sv, big + "/query", queries, (503,)), asks(sv, big + "/query", few, (503,)),
-              *[asks(sv, big + "/get", whole, (200, 503), int(3 * SCALE))] * 6]
+              *[asks(sv, big + "/get", whole, (200, 503), int(2 * SCALE))] * 6]
     probe.during(attack, "more than the memory")
     assert memory(sv, "VmHWM") - before < (3 * MEMORY_MIB) << 20
     probe.hold([probe.median(20)], "afterwards")
