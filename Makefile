@@ -78,7 +78,7 @@ endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
         steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
-        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak clean
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak hostile clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -209,6 +209,10 @@ flips: all ## flip bits everywhere in a data directory: each is found, or change
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+hostile: all ## hostile clients, larger than in CI, the harmless one's median at most twice its quiet value (SCALE=4)
+	$(RUN_ON) HOSTILE_SCALE=$(or $(SCALE),4) HOSTILE_RATIO=2 HOSTILE_REQUESTS=20000 \
+	  tests/tools/run-e2e.sh -s test_hostile_clients.py test_hostile.py
 
 soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
 	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
