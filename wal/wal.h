@@ -80,6 +80,13 @@ struct wal_range {
 enum err wal_copy(struct wal *w, struct wal_range range, const char *dir, wal_copied made, void *ctx,
                   struct errmsg *em);
 
+/* Compares the checksums of the records in segments that are not written any more and not forgotten; `pace` is told of the
+ * bytes read, and ends it by an error, which is passed on. *n_damaged: segments, of which `em` names the first. What a damaged one
+ * holds should be made durable elsewhere and trimmed, as long as memory has it. Any thread; a segment is not retired while it
+ * is read. (scrub.c) */
+typedef enum err (*wal_pace)(void *ctx, uint64_t bytes);
+enum err wal_scrub(struct wal *w, wal_pace pace, void *ctx, uint64_t *n_damaged, struct errmsg *em);
+
 struct wal_stats {
     uint64_t durable_lsn; /* every position up to this one is durable, or was skipped because of min_next_lsn */
     uint64_t first_lsn;   /* the oldest still in the files; durable_lsn + 1 when there is none */

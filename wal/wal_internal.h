@@ -6,6 +6,7 @@
  *   recover.c       what is in the directory at start
  *   check.c         the same without changing anything, and on beyond damage (wal/check.h)
  *   copy.c          what a backup gets of it
+ *   scrub.c         reading what is not written any more
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
  *
