@@ -172,6 +172,7 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
     if (e == ERR_OK) e = migrate_take_target(&m, em);
     if (e != ERR_OK) return e;
     e = migrate_open_source(&m, em);
+    const bool is_begun = e == ERR_OK;
     if (e == ERR_OK) e = store_open(&m.store, &store, em);
     if (e == ERR_OK) e = bring_all(&m, em);
     if (m.store != NULL) store_close(m.store);
@@ -179,6 +180,7 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
     enum err closed = migrate_close_source(&m, &other);
     if (e == ERR_OK && closed != ERR_OK) e = errmsg_set(em, closed, "%s", other.text);
     if (e == ERR_OK) e = migrate_release_target(&m, em);
+    if (!is_begun) (void)migrate_release_target(&m, NULL); /* it is as empty as it was */
     arena_free(&m.arena);
     if (e == ERR_OK) *counts = m.counts;
     return e;
