@@ -151,8 +151,8 @@ static enum err bring_collection(struct mover *m, const struct upstream_collecti
 
 static enum err bring_all(struct mover *m, struct errmsg *em)
 {
-    struct upstream_collection *list;
-    uint32_t n;
+    struct upstream_collection *list = NULL;
+    uint32_t n = 0;
     uint64_t n_lost;
     enum err e = bring_names(m, em);
     if (e == ERR_OK) e = upstream_collections(&m->db, &m->arena, &list, &n, em);
