@@ -365,6 +365,11 @@ static enum err visit_top(void *ctx, struct str name, bool is_dir)
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !is_dir; i++)
         if (str_eq(name, str_from_c(files[i]))) return ERR_OK;
     (void)snprintf(file, sizeof file, "%.*s", STR_ARG(name));
+    if (!is_dir && str_eq(name, STR(STORE_MIGRATION_NAME))) {
+        problem(v, file, "a migration into this directory was not finished",
+                "The server refuses to start: run `chroma migrate` with the same --from and --path again.");
+        return ERR_OK;
+    }
     note(v, file, "it is no part of the data", "The server leaves it alone.");
     return ERR_OK;
 }
