@@ -12,6 +12,7 @@ JOBS    ?= $(shell nproc)
 PORT    ?= 8000
 ROUNDS  ?= 500
 SECONDS ?= 600
+COVER   ?= core wal catalog index api server
 CUTS    ?= 2000
 DATA    ?= ./chroma
 B       := build/$(MODE)
@@ -56,11 +57,13 @@ CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CFLAGS_cov     := -O0 -g --coverage
 LD_release     := -pie -Wl,-z,relro,-z,now
 LD_debug       := -pie
 LD_asan        := -fsanitize=address,undefined
 LD_tsan        := -fsanitize=thread
 LD_fuzz        := -fsanitize=address,undefined
+LD_cov         := --coverage
 
 CPPFLAGS := -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   := -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
@@ -75,7 +78,7 @@ endif
 
 .PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
         steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
-        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak clean
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak hostile clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -174,6 +177,10 @@ fuzz-ci: ## the targets without libFuzzer: their corpora, then random changes fo
 fuzz-merge: fuzz ## put what fuzz-run found new into tests/fuzz/corpus, as little as keeps the coverage (T=json)
 	@tests/tools/run-fuzz.sh merge 0 $(T)
 
+coverage: ## lines and branches that unit tests and fuzz corpora reach, by folder and file (COVER="wal index api" takes those only)
+	@$(MAKE) -s MODE=cov fuzz-build $(patsubst tests/unit/%.c,build/cov/unit/%,$(wildcard $(COVER:%=tests/unit/%/test_*.c)))
+	@JOBS=$(JOBS) tests/tools/coverage.sh $(COVER)
+
 # ------------------------------------------------------------------------------------------------ everything else
 # `make test` installs what it needs and tests the release build; the others need `make deps-test` once, and test that of
 # MODE.
@@ -194,6 +201,7 @@ power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded dis
 backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
 	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(MAKE) check T=api/test_backup_power SHARE=1000
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
 
 flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
@@ -201,6 +209,10 @@ flips: all ## flip bits everywhere in a data directory: each is found, or change
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+hostile: all ## hostile clients, larger than in CI, the harmless one's median at most twice its quiet value (SCALE=4)
+	$(RUN_ON) HOSTILE_SCALE=$(or $(SCALE),4) HOSTILE_RATIO=2 HOSTILE_REQUESTS=20000 \
+	  tests/tools/run-e2e.sh -s test_hostile_clients.py test_hostile.py
 
 soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
 	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
@@ -238,10 +250,10 @@ bench-scale: all ## how ours grows (ROWS=100000,1000000 SECONDS=5 OUT=f.json DAT
 	  $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
 
 format: ## lay the code out with clang-format
-	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch] tests/fuzz/*.[ch])
 
 format-check: ## is it laid out so? (make deps-dev first; lint too)
-	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch] tests/fuzz/*.[ch])
 
 lint: ## clang-tidy and cppcheck
 	@rc=0; printf '%s\n' $(wildcard $(addsuffix /*.c,$(FOLDERS))) | \

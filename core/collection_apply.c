@@ -160,9 +160,10 @@ out:
     return e;
 }
 
-static enum err insert_row(struct apply *ap, const struct batch_row *r)
+static enum err insert_row(struct apply *ap, const struct batch_row *r, struct errmsg *em)
 {
     struct row row = patch_row(ap->block, r);
+    if (row.vector == NULL) return errmsg_set(em, ERR_CORRUPT, "a block that makes a row without a vector");
     enum err e = merge_meta(ap, (struct bytes){NULL, 0}, row.meta, &row.meta); /* drops the NULLs of a patch */
     if (e == ERR_OK) e = append_row(ap, &row, ap->c->next_ordinal);
     if (e != ERR_OK) return e;
@@ -187,7 +188,7 @@ static enum err apply_row(struct apply *ap, enum batch_kind kind, const struct b
     if (f.row == ROW_UNKNOWN) return segment_unreadable(f.segment, em);
     switch (kind) {
     case BATCH_ADD:
-        if (!exists) e = insert_row(ap, r), *n_live += 1;
+        if (!exists) e = insert_row(ap, r, em), *n_live += 1;
         break;
     case BATCH_UPDATE:
         if (exists) e = replace_row(ap, f, r, em);
@@ -196,7 +197,7 @@ static enum err apply_row(struct apply *ap, enum batch_kind kind, const struct b
         if (exists)
             e = replace_row(ap, f, r, em);
         else
-            e = insert_row(ap, r), *n_live += 1;
+            e = insert_row(ap, r, em), *n_live += 1;
         break;
     case BATCH_DELETE:
         if (exists) e = delete_row(ap, f), *n_live -= 1;

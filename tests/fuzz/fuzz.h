@@ -15,7 +15,7 @@
 #include "core/vfs.h"
 #include "tests/lib/rng.h"
 
-#define TESTS_MUST_H /* see above */
+#define TESTS_MUST_H             /* see above */
 #define must(condition)          ((condition) ? (void)0 : panic("must: %s", #condition))
 #define must_msg(condition, ...) ((condition) ? (void)0 : panic(__VA_ARGS__))
 #define must_ok(expr)                                                                                                  \

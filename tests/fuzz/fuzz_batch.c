@@ -7,6 +7,7 @@
 /* the check above goes first: see fuzz.h */
 #include "core/batch.h"
 #include "core/collection.h"
+#include "core/epoch.h"
 #include "core/executor.h"
 #include "core/mem.h"
 #include "core/value.h"
@@ -91,6 +92,7 @@ static void apply(struct bytes block)
     must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
     read_all(c);
     collection_retire(c);
+    epoch_drain();
 }
 
 static void check_metadata(struct bytes meta)

@@ -1,5 +1,6 @@
 /* fuzz_catalog.c - the catalog's file: any bytes, a valid one with changed bytes, and a valid one with changed rows, against which
- * SQLite itself has nothing to say. Opening refuses it, or everything that the catalog answers stays within it.
+ * SQLite itself has nothing to say. Opening refuses it, or everything that the catalog answers stays within it. What
+ * catalog_check has nothing against can be opened.
  *
  * INPUT  a byte: 0 any bytes; 1 changes of bytes (image.h), anywhere; 2 the same, in one page's head; else changes of rows: table and
  *        column (1 byte), row (1), kind of value (1), the value (a length, bytes). Constraints are not checked then.
@@ -12,7 +13,8 @@
 
 #include "tests/fuzz/image.h"
 /* the check above goes first: see fuzz.h */
-#include "catalog/catalog.h"
+#include "catalog/check.h"
+#include "core/logger.h"
 #include "core/mem.h"
 
 enum { IMAGE_MAX = 1 << 20, ROW_CHANGES_MAX = 6 };
@@ -22,13 +24,34 @@ static uint8_t *base;
 static size_t n_base;
 
 static const char *const columns[] = {
-    "tenants.name",         "databases.number",      "databases.id",          "databases.tenant",
-    "databases.name",       "collections.number",    "collections.id",        "collections.database",
-    "collections.name",     "collections.space",     "collections.configuration", "collections.schema",
-    "collections.metadata", "collections.root",      "versions.collection",   "versions.version",
-    "versions.log_position", "versions.next_ordinal", "versions.dimension",   "versions.manifest",
-    "versions.n_rows",      "versions.file_bytes",   "counters.name",         "counters.value",
-    "usage.tenant",         "usage.queries",         "lineages.root",         "lineages.n_forks",
+    "tenants.name",
+    "databases.number",
+    "databases.id",
+    "databases.tenant",
+    "databases.name",
+    "collections.number",
+    "collections.id",
+    "collections.database",
+    "collections.name",
+    "collections.space",
+    "collections.configuration",
+    "collections.schema",
+    "collections.metadata",
+    "collections.root",
+    "versions.collection",
+    "versions.version",
+    "versions.log_position",
+    "versions.next_ordinal",
+    "versions.dimension",
+    "versions.manifest",
+    "versions.n_rows",
+    "versions.file_bytes",
+    "counters.name",
+    "counters.value",
+    "usage.tenant",
+    "usage.queries",
+    "lineages.root",
+    "lineages.n_forks",
 };
 
 static void remove_files(void)
@@ -133,8 +156,8 @@ static void change_rows(struct input *in)
         int n_table = (int)(dot - column);
         int at = snprintf(sql, sizeof sql, "%s%.*s", kind == 4 ? "DELETE FROM " : "UPDATE OR IGNORE ", n_table, column);
         if (kind != 4) at += snprintf(sql + at, sizeof sql - (size_t)at, " SET %s = ?1", dot + 1);
-        (void)snprintf(sql + at, sizeof sql - (size_t)at, " WHERE %s IN (SELECT %s FROM %.*s LIMIT 1 OFFSET %u)", dot + 1,
-                       dot + 1, n_table, column, row);
+        (void)snprintf(sql + at, sizeof sql - (size_t)at, " WHERE %s IN (SELECT %s FROM %.*s LIMIT 1 OFFSET %u)",
+                       dot + 1, dot + 1, n_table, column, row);
         if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) != SQLITE_OK) continue;
         if (kind == 0) {
             uint64_t low = input_u32(in), high = input_u32(in);
@@ -209,11 +232,18 @@ static void use(struct catalog *c)
     arena_free(&a);
 }
 
+static void count_problem(void *ctx, enum err e, const char *what)
+{
+    must(e != ERR_OK && what[0] != '\0');
+    ++*(uint32_t *)ctx;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct input in = {p, n};
     struct catalog *c;
     struct errmsg em = {{0}};
+    logger_set_level(LOG_NONE);
     if (base == NULL) make_base();
     uint8_t how = input_u8(&in);
     if (how == 0) {
@@ -229,7 +259,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         write_file(base, n_base);
         change_rows(&in);
     }
+    uint32_t n_problems = 0;
+    int schema;
+    enum err ce = catalog_check(vfs_posix(), path, count_problem, &n_problems, &schema, &em);
+    must(is_allowed(ce));
     enum err e = catalog_open(&c, path, &em);
+    if (ce == ERR_OK && n_problems == 0) must_msg(e == ERR_OK, "catalog_check has no problem, but %s", em.text);
     must(e == ERR_OK || ((e == ERR_CORRUPT || e == ERR_NEWER || e == ERR_IO || e == ERR_NOMEM) && em.text[0] != '\0'));
     if (e != ERR_OK) return 0;
     use(c);

@@ -48,17 +48,15 @@ static bool compares(enum filter_kind kind, const struct value *v, const struct 
 {
     if (!value_is_number(v)) return false;
     int order = order_of(v, with);
-    return kind == FILTER_GT    ? order > 0
-           : kind == FILTER_GTE ? order >= 0
-           : kind == FILTER_LT  ? order < 0
-                                : order <= 0;
+    return kind == FILTER_GT ? order > 0 : kind == FILTER_GTE ? order >= 0 : kind == FILTER_LT ? order < 0 : order <= 0;
 }
 
 static bool has_text(const struct filter *f, const struct row *row)
 {
     bool matches = false;
     if (row->document.p == NULL) return false;
-    if (f->kind == FILTER_DOC_CONTAINS || f->kind == FILTER_DOC_NOT_CONTAINS) return str_contains(row->document, f->text);
+    if (f->kind == FILTER_DOC_CONTAINS || f->kind == FILTER_DOC_NOT_CONTAINS)
+        return str_contains(row->document, f->text);
     must_ok(regex_matches(f->regex, row->document, &matches, NULL));
     return matches;
 }
@@ -138,7 +136,8 @@ static void evaluate(const struct filter *f, struct arena *a)
         must(e3 == ERR_OK);
         must_msg(matches == model_matches(f, &m->rows[i], a), "row %u: filter_matches says %d", i, matches);
         must_msg(matches == bitset_get(&found, i), "row %u: the fragment says %d", i, !matches);
-        if (e2 == ERR_OK) must_msg(matches == bitset_get(&left, i), "row %u: settled, the fragment says %d", i, !matches);
+        if (e2 == ERR_OK)
+            must_msg(matches == bitset_get(&left, i), "row %u: settled, the fragment says %d", i, !matches);
     }
 }
 

@@ -1,5 +1,6 @@
 /* fuzz_fragment.c - a valid fragment with changes in any section, its checksums made right again, so that only the checks of
  * the structure stand between the changes and the readers. Opening refuses it, or every reader answers or says ERR_CORRUPT.
+ * Where fragment_check finds nothing wrong, every reader must answer, and the indexes must say what the rows say.
  *
  * INPUT  which fragment (1 byte), seed of the questions (2), then changes: section (1), image.h; 0xff: in the header.
  */
@@ -10,12 +11,15 @@
 #include "core/crc32c.h"
 #include "core/logger.h"
 #include "core/topk.h"
+#include "index/fragment_check.h"
 #include "tests/unit/index/fragment_model.h"
 
 enum { N_FRAGMENTS = 4 };
 
-static const struct { uint32_t n_rows, dim; enum space space; } shapes[N_FRAGMENTS] = {
-    {120, 8, SPACE_L2}, {70, 40, SPACE_COSINE}, {1, 2, SPACE_IP}, {40, 64, SPACE_IP}};
+static const struct {
+    uint32_t n_rows, dim;
+    enum space space;
+} shapes[N_FRAGMENTS] = {{120, 8, SPACE_L2}, {70, 40, SPACE_COSINE}, {1, 2, SPACE_IP}, {40, 64, SPACE_IP}};
 
 struct base {
     struct model m;
@@ -67,13 +71,36 @@ static bool is_allowed(enum err e)
     return e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM || e == ERR_INVALID || e == ERR_UNSUPPORTED;
 }
 
-static void read_rows(struct segment *s, const struct model *m, struct arena *a)
+static void count_problem(void *ctx, const struct fragment_problem *p)
+{
+    must(p->what[0] != '\0' && p->section[0] != '\0');
+    ++*(uint32_t *)ctx;
+}
+
+/* Does the checker find nothing to say against it? */
+static bool is_sound(void)
+{
+    struct fragment_summary summary;
+    struct fragment *f = NULL;
+    struct errmsg em = {{0}};
+    uint32_t n = 0;
+    enum err e = fragment_check(vfs, "fragment", count_problem, &n, &summary, &f, &em);
+    must(e == ERR_OK || ((e == ERR_NEWER || e == ERR_NOMEM) && em.text[0] != '\0'));
+    if (e == ERR_OK && f != NULL) fragment_segment(f)->ops->free(fragment_segment(f));
+    must((e != ERR_OK || f != NULL || n > 0) && "what cannot be opened has a problem");
+    return e == ERR_OK && n == 0;
+}
+
+static void read_rows(struct segment *s, const struct model *m, bool sound, struct arena *a)
 {
     uint32_t n = fragment_n_rows(s);
     for (uint32_t i = 0; i < n && i < 200; i++) {
         struct row row = {0};
-        enum err e = s->ops->row(s, i, ROW_ALL, a, &row, NULL);
+        struct errmsg em = {{0}};
+        enum err e = s->ops->row(s, i, ROW_ALL, a, &row, &em);
         must(is_allowed(e));
+        if (sound) must_msg(e == ERR_OK, "the checker finds nothing, the reader says: %s", em.text);
+        if (sound) must(s->ops->find(s, row.id, 1u << 31) == i || s->ops->born(s, i) > 1u << 31);
         if (e == ERR_OK) must(row.meta.n == 0 || meta_validate(row.meta, false));
         (void)s->ops->ordinal(s, i);
         (void)s->ops->born(s, i);
@@ -84,18 +111,35 @@ static void read_rows(struct segment *s, const struct model *m, struct arena *a)
     }
 }
 
-static void filter_rows(struct segment *s, const struct model *m, struct rng *r, struct arena *a)
+/* What the fragment found is what its own rows say. */
+static void compare(struct segment *s, const struct filter *f, const struct bitset *found, struct arena *a)
+{
+    for (uint32_t i = 0; i < found->n_bits; i++) {
+        struct row row = {0};
+        bool matches;
+        must_ok(s->ops->row(s, i, ROW_ALL, a, &row, NULL));
+        must_ok(filter_matches(f, &row, a, &matches, NULL));
+        must_msg(matches == bitset_get(found, i), "filter of kind %d, row %u: the rows say %d", (int)f->kind, i,
+                 matches);
+    }
+}
+
+static void filter_rows(struct segment *s, const struct model *m, bool sound, struct rng *r, struct arena *a)
 {
     struct regexes re = {.n = 0};
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 8; i++) {
         struct bitset found;
         struct filter_rest rest = {0};
         const struct filter *f = random_filter(r, a, m, &re, 0);
         enum err e = s->ops->filter(s, fragment_n_rows(s), f, a, &found, i % 2 == 0 ? &rest : NULL, NULL);
         must(is_allowed(e));
+        if (sound) must(e == ERR_OK);
         if (e != ERR_OK) continue;
         must(found.n_bits == fragment_n_rows(s) && bitset_count(&found) <= found.n_bits);
-        if (rest.n > 0) must(is_allowed(s->ops->settle(s, &rest, &found, 0, found.n_bits, NULL)));
+        if (rest.n > 0) e = s->ops->settle(s, &rest, &found, 0, found.n_bits, NULL);
+        must(is_allowed(e));
+        if (sound) must(e == ERR_OK);
+        if (sound) compare(s, f, &found, a);
     }
     for (uint32_t i = 0; i < re.n; i++) regex_free(re.list[i]);
 }
@@ -138,6 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct fragment *f;
     struct errmsg em = {{0}};
     if (vfs == NULL) make_bases();
+    logger_set_level(LOG_NONE); /* damage is logged */
     const struct base *b = &bases[input_u8(&in) % N_FRAGMENTS];
     struct rng r = {input_u8(&in) | (uint64_t)input_u8(&in) << 8 | 1};
     struct image m = {mem_dup(b->p, b->n), b->n};
@@ -160,9 +205,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (e != ERR_OK) return 0;
     struct arena a = {.max_bytes = 64 << 20};
     struct segment *s = fragment_segment(f);
+    struct fragment_agreement agreement = {0};
     must(is_allowed(fragment_verify(s, NULL)));
-    read_rows(s, &b->m, &a);
-    filter_rows(s, &b->m, &r, &a);
+    bool sound = is_sound();
+    enum err agrees = fragment_agree(s, 3, r.s, &agreement, NULL);
+    must(is_allowed(agrees));
+    if (sound)
+        must_msg(agrees == ERR_OK && agreement.n_wrong == 0, "the checker finds nothing, but %s", agreement.first);
+    read_rows(s, &b->m, sound, &a);
+    filter_rows(s, &b->m, sound, &r, &a);
     search_rows(s, &b->m, &r, &a);
     s->ops->free(s);
     arena_free(&a);

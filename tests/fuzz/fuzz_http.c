@@ -25,12 +25,13 @@ struct session {
 
 static struct session sessions[N_SESSIONS]; /* made when first used, and anew after so many inputs */
 
-static const char users[] = "users:\n"
-                            "  - {id: root, tokens: [r], role: admin}\n"
-                            "  - {id: reader, tokens: [g], tenant: default_tenant, databases: [default_database], role: r}\n"
-                            "roles_mapping:\n"
-                            "  admin: {actions: ['system:reset', 'tenant:create_tenant', 'db:create_database']}\n"
-                            "  r: {actions: ['collection:get', 'collection:query', 'db:list_collections']}\n";
+static const char users[] =
+    "users:\n"
+    "  - {id: root, tokens: [r], role: admin}\n"
+    "  - {id: reader, tokens: [g], tenant: default_tenant, databases: [default_database], role: r}\n"
+    "roles_mapping:\n"
+    "  admin: {actions: ['system:reset', 'tenant:create_tenant', 'db:create_database']}\n"
+    "  r: {actions: ['collection:get', 'collection:query', 'db:list_collections']}\n";
 
 /* A millisecond a look. */
 static uint64_t clock_ns(void)
@@ -39,36 +40,35 @@ static uint64_t clock_ns(void)
     return atomic_fetch_add(&now, 1000000);
 }
 
-static const struct limits_options limited = {
-    .now_ns = clock_ns,
-    .defaults = {.reads = {1000, 20},
-                 .writes = {1000, 20},
-                 .quotas = {[QUOTA_DATABASES] = 2,
-                            [QUOTA_COLLECTIONS] = 3,
-                            [QUOTA_FORKS] = 2,
-                            [QUOTA_COLLECTION_RECORDS] = 5,
-                            [QUOTA_RECORDS] = 4,
-                            [QUOTA_DIMENSIONS] = 3,
-                            [QUOTA_SPARSE_DIMENSIONS] = 2,
-                            [QUOTA_DOCUMENT_BYTES] = 8,
-                            [QUOTA_ID_BYTES] = 8,
-                            [QUOTA_METADATA_KEYS] = 2,
-                            [QUOTA_WHERE_PREDICATES] = 2,
-                            [QUOTA_DOCUMENT_PREDICATES] = 2,
-                            [QUOTA_REGEX_BYTES] = 4,
-                            [QUOTA_LIMIT] = 5,
-                            [QUOTA_RESULTS] = 3,
-                            [QUOTA_QUERY_EMBEDDINGS] = 2,
-                            [QUOTA_SEARCH_PAYLOADS] = 2,
-                            [QUOTA_RANK_KNN] = 2,
-                            [QUOTA_RANK_KNN_LIMIT] = 9}}};
+static const struct limits_options limited = {.now_ns = clock_ns,
+                                              .defaults = {.reads = {1000, 20},
+                                                           .writes = {1000, 20},
+                                                           .quotas = {[QUOTA_DATABASES] = 2,
+                                                                      [QUOTA_COLLECTIONS] = 3,
+                                                                      [QUOTA_FORKS] = 2,
+                                                                      [QUOTA_COLLECTION_RECORDS] = 5,
+                                                                      [QUOTA_RECORDS] = 4,
+                                                                      [QUOTA_DIMENSIONS] = 3,
+                                                                      [QUOTA_SPARSE_DIMENSIONS] = 2,
+                                                                      [QUOTA_DOCUMENT_BYTES] = 8,
+                                                                      [QUOTA_ID_BYTES] = 8,
+                                                                      [QUOTA_METADATA_KEYS] = 2,
+                                                                      [QUOTA_WHERE_PREDICATES] = 2,
+                                                                      [QUOTA_DOCUMENT_PREDICATES] = 2,
+                                                                      [QUOTA_REGEX_BYTES] = 4,
+                                                                      [QUOTA_LIMIT] = 5,
+                                                                      [QUOTA_RESULTS] = 3,
+                                                                      [QUOTA_QUERY_EMBEDDINGS] = 2,
+                                                                      [QUOTA_SEARCH_PAYLOADS] = 2,
+                                                                      [QUOTA_RANK_KNN] = 2,
+                                                                      [QUOTA_RANK_KNN_LIMIT] = 9}}};
 
 static void session_begin(struct session *s, uint32_t how)
 {
     const struct store_options so = {.wal = {.segment_bytes = 16 << 10}};
     struct api_options ao = {.request_memory_bytes = 64 << 20, .allow_reset = how != 3, .max_payload_bytes = 1 << 16};
     *s = (struct session){0};
-    logger_set_level(LOG_ERROR);
+    logger_set_level(LOG_NONE);
     must_ok(store_open(&s->store, &so, NULL));
     if (how == 1) ao.limits = &limited;
     if (how == 2) {
@@ -129,7 +129,8 @@ static void note_collection(struct session *s, const struct api_request *r)
 {
     struct str text = buf_view(&r->answer);
     if (r->status != 200 || s->n_ids == COLLECTIONS_MAX || !str_eq(r->method, STR("POST"))) return;
-    if (text.n < 45 || !str_starts(text, STR("{\"id\":\"")) || !str_contains(text, STR("\"configuration_json\""))) return;
+    if (text.n < 45 || !str_starts(text, STR("{\"id\":\"")) || !str_contains(text, STR("\"configuration_json\"")))
+        return;
     memcpy(s->ids[s->n_ids], text.p + 7, 36);
     s->ids[s->n_ids++][36] = '\0';
 }

@@ -22,7 +22,8 @@ static bool is_common(struct str p)
         if ((signed char)c < ' ') return false;
         bool is_quantifier = strchr("*+?{", c) != NULL, was_quantifier = strchr("*+?}", last) != NULL && last != '\0';
         if (c == '\\') {
-            if (next == '\0' || strchr(is_in_set ? "dwsDWS.[]{}()*+?^$|-" : "dwsDWSbB.[]{}()*+?^$|", next) == NULL) return false;
+            if (next == '\0' || strchr(is_in_set ? "dwsDWS.[]{}()*+?^$|-" : "dwsDWSbB.[]{}()*+?^$|", next) == NULL)
+                return false;
             if ((next == 'b' || next == 'B') && i + 2 < p.n && strchr("{*+?", p.p[i + 2]) != NULL) return false;
             i++;
             last = 'x';

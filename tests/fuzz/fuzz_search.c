@@ -51,7 +51,7 @@ static void make_collections(void)
         "{\"enabled\":true,\"config\":{}}}}}}}";
     const struct api_options ao = {.request_memory_bytes = 64 << 20};
     struct buf body = {0};
-    logger_set_level(LOG_ERROR);
+    logger_set_level(LOG_NONE);
     struct str rows = records(&body);
     for (int i = 0; i < 2; i++) {
         const struct store_options so = {.wal = {.segment_bytes = 16 << 10}, .no_compactor = i == 1};
@@ -79,10 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
                        kind == 's'   ? "search"
                        : kind == 'q' ? "query"
                                      : "get");
-        const struct sent s = {.method = STR("POST"),
-                               .target = str_from_c(target),
-                               .content_type = STR("application/json"),
-                               .body = body};
+        const struct sent s = {
+            .method = STR("POST"), .target = str_from_c(target), .content_type = STR("application/json"), .body = body};
         exchange(apis[i], &s, &x[i]);
     }
     must(x[0].r.status == x[1].r.status);

@@ -1,6 +1,6 @@
 /* fuzz_wal.c - recovery of the log: over any bytes under any names, and over a valid log with changes, with and without its
  * checksums made right again. It is refused, or what is replayed ascends, fits its checksums, and a log that opened takes a
- * write and opens again with it.
+ * write and opens again with it. wal_check has a problem with just those logs that do not open.
  *
  * INPUT  a byte: bit 0 clear: changes of a valid log: [segment (1), image.h] ...; bit 1: mend headers' and records' checksums.
  *        bit 0 set: files: name (1 byte: number and kind), length (2), bytes.
@@ -17,6 +17,7 @@
 #include "core/crc32c.h"
 #include "core/logger.h"
 #include "core/mem.h"
+#include "wal/check.h"
 #include "wal/log_format.h"
 #include "wal/wal.h"
 
@@ -79,7 +80,7 @@ static struct bytes payload_at(uint64_t lsn, uint64_t bytes[200])
 
 struct replayed {
     bool is_exact; /* every record must be as it was written */
-    uint64_t n, last;
+    uint64_t n, last, n_problems;
 };
 
 static enum err replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
@@ -140,7 +141,7 @@ static void make_log(void)
     struct wal *wal;
     uint64_t bytes[200], lsn = 0;
     struct replayed r = {0};
-    logger_set_level(LOG_ERROR);
+    logger_set_level(LOG_NONE);
     must_ok(vfs_mem_new(&vfs, NULL));
     must_ok(wal_open(&wal, vfs, "wal", &options, 0, 0, replay, &r, NULL));
     for (uint64_t i = 1; i <= N_RECORDS; i++) must_ok(write_one(wal, payload_at(i, bytes), &lsn));
@@ -233,6 +234,20 @@ static void put_any(const struct vfs *vfs, struct input *in)
     }
 }
 
+static void count_problem(void *ctx, enum err e, const char *what)
+{
+    must((e == ERR_CORRUPT || e == ERR_NEWER) && what[0] != '\0');
+    ++((struct replayed *)ctx)->n_problems;
+}
+
+static enum err look(void *ctx, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
+                     struct errmsg *em)
+{
+    (void)lsn, (void)type, (void)collection, (void)payload, (void)em;
+    ++((struct replayed *)ctx)->n;
+    return ERR_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct input in = {p, n};
@@ -248,9 +263,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         r.is_exact = put_changed(vfs, (how & 2) != 0, &in);
     else
         put_any(vfs, &in);
+    struct replayed checked = {0};
+    struct wal_summary summary;
+    enum err ce = wal_check(vfs, "wal", look, count_problem, &checked, &summary, &em);
+    must(ce == ERR_OK || (ce == ERR_NOMEM && em.text[0] != '\0'));
     enum err e = wal_open(&wal, vfs, "wal", &options, 0, 0, replay, &r, &em);
-    must(e == ERR_OK || ((e == ERR_CORRUPT || e == ERR_NEWER || e == ERR_NOMEM || e == ERR_TOO_LARGE) &&
-                         em.text[0] != '\0'));
+    must(e == ERR_OK ||
+         ((e == ERR_CORRUPT || e == ERR_NEWER || e == ERR_NOMEM || e == ERR_TOO_LARGE) && em.text[0] != '\0'));
+    if (ce == ERR_OK && e != ERR_NOMEM && e != ERR_TOO_LARGE)
+        must_msg((e == ERR_OK) == (checked.n_problems == 0), "wal_check has %llu problems, wal_open says: %s",
+                 (unsigned long long)checked.n_problems, em.text);
+    if (e == ERR_OK) must(ce != ERR_OK || (checked.n == r.n && summary.n_records == r.n));
     if (e == ERR_OK) {
         uint64_t lsn = 0, former = r.n;
         e = write_one(wal, (struct bytes){"12345678", 8}, &lsn);

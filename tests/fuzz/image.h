@@ -16,8 +16,10 @@ enum { IMAGE_CHANGES_MAX = 16 };
 /* One change within [at, at + length). INPUT: how, where (two bytes: at the front; four: anywhere), with what. */
 static inline void image_change(struct image *m, size_t at, size_t length, struct input *in)
 {
-    static const uint64_t numbers[] = {0, 1, 2, 31, 32, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
-                                       0xffffffff, UINT64_C(0x100000000), UINT64_MAX, INT64_MAX};
+    static const uint64_t numbers[] = {
+        0,          1,        2,       31,         32,         0x7f,       0x80,
+        0xff,       0xffff,   0x10000, 0x7fffffff, 0x80000000, 0xffffffff, UINT64_C(0x100000000),
+        UINT64_MAX, INT64_MAX};
     uint8_t how = input_u8(in);
     if (length == 0 || at > m->n || length > m->n - at) return;
     size_t place = (how & 1) == 0 ? input_u8(in) | (size_t)input_u8(in) << 8 : input_u32(in);

@@ -17,7 +17,7 @@ static struct catalog *open_at(const char *name, char path[256])
     struct catalog *c = NULL;
     struct errmsg em = {""};
     (void)snprintf(path, 256, "%s/%s", dir, name);
-    enum err e = catalog_open(&c, path, &em);
+    enum err e = catalog_open(&c, vfs_posix(), path, &em);
     ck_assert_msg(e == ERR_OK, "%s", em.text);
     return c;
 }
@@ -129,7 +129,7 @@ START_TEST(a_damaged_page_has_no_image)
         struct catalog_image image = {{NULL, 0}};
         ck_ok(vfs_posix()->pread(f, was, sizeof was, at, NULL));
         ck_ok(vfs_posix()->pwrite(f, zeros, sizeof zeros, at, NULL));
-        if (catalog_open(&c, path, NULL) == ERR_OK) {
+        if (catalog_open(&c, vfs_posix(), path, NULL) == ERR_OK) {
             n_open++;
             enum err e = catalog_copy(c, &a, &image, NULL);
             ck_assert(e == ERR_OK || e == ERR_CORRUPT);
