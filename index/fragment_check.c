@@ -280,6 +280,12 @@ enum err fragment_check(const struct vfs *vfs, const char *path, fragment_on_pro
         return e;
     }
     c.f = f;
+    for (uint32_t type = 1; type < SECTION_TYPES_; type++) { /* right checksums, but opening made nothing of them */
+        uint64_t bit = UINT64_C(1) << type;
+        if ((bad & bit) != 0 || (atomic_load(&f->health->damaged) & bit) == 0) continue;
+        report(&c, f->header, type, "its head is wrong");
+        bad |= bit;
+    }
     e = check_rows(&c, bad, &is_sound, s);
     if (e == ERR_OK && is_sound) e = check_indexes(&c, bad, em);
     if (e != ERR_OK) {
