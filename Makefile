@@ -165,6 +165,7 @@ $(FUZZ_BIN): $(B)/%: $(B)/tests/fuzz/%.o $(B)/tests/lib/rng.o $(FUZZ_MAIN) $(for
 fuzz-build: $(FUZZ_BIN)
 
 fuzz: ## the fuzz targets with libFuzzer, into build/fuzz (make deps-dev first)
+	@command -v clang >/dev/null || { echo "no clang here: make deps-dev, or make fuzz-ci, which needs gcc only"; exit 1; }
 	$(MAKE) MODE=fuzz fuzz-build
 
 fuzz-run: fuzz ## fuzz each target, two at a time; what is found goes to build/fuzz/found (SECONDS=600 T=json)

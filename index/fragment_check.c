@@ -216,6 +216,18 @@ static bool is_bad(uint64_t bad, enum section_type type)
     return (bad >> type & 1) != 0;
 }
 
+/* A section with a right checksum and a wrong structure does not keep the fragment from opening; it was condemned then. */
+static void check_structure(struct check *c, uint64_t *bad)
+{
+    uint32_t condemned = atomic_load_explicit(&c->f->health->damaged, memory_order_acquire);
+    for (int type = 1; type < SECTION_TYPES_; type++) {
+        uint64_t bit = UINT64_C(1) << type;
+        if ((condemned & bit) != 0 && (*bad & bit) == 0)
+            (void)check_fail(c, (enum section_type)type, "its structure is wrong");
+        *bad |= condemned & bit;
+    }
+}
+
 /* `bad`: sections that are not looked into. */
 static enum err check_rows(struct check *c, uint64_t bad, bool *is_sound, struct fragment_summary *s)
 {
@@ -280,12 +292,7 @@ enum err fragment_check(const struct vfs *vfs, const char *path, fragment_on_pro
         return e;
     }
     c.f = f;
-    for (uint32_t type = 1; type < SECTION_TYPES_; type++) { /* right checksums, but opening made nothing of them */
-        uint64_t bit = UINT64_C(1) << type;
-        if ((bad & bit) != 0 || (atomic_load(&f->health->damaged) & bit) == 0) continue;
-        report(&c, f->header, type, "its head is wrong");
-        bad |= bit;
-    }
+    check_structure(&c, &bad);
     e = check_rows(&c, bad, &is_sound, s);
     if (e == ERR_OK && is_sound) e = check_indexes(&c, bad, em);
     if (e != ERR_OK) {

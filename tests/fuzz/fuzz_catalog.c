@@ -101,7 +101,7 @@ static void make_base(void)
     must(mkdtemp(dir) != NULL);
     (void)snprintf(path, sizeof path, "%s/catalog.sqlite3", dir);
     (void)atexit(remove_all);
-    must_ok(catalog_open(&c, path, NULL));
+    must_ok(catalog_open(&c, vfs_posix(), path, NULL));
     must_ok(catalog_create_tenant(c, STR("other"), NULL));
     must_ok(catalog_create_database(c, tenant, STR("second"), NULL));
     for (int i = 0; i < 5; i++) {
@@ -263,7 +263,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     int schema;
     enum err ce = catalog_check(vfs_posix(), path, count_problem, &n_problems, &schema, &em);
     must(is_allowed(ce));
-    enum err e = catalog_open(&c, path, &em);
+    enum err e = catalog_open(&c, vfs_posix(), path, &em);
     if (ce == ERR_OK && n_problems == 0) must_msg(e == ERR_OK, "catalog_check has no problem, but %s", em.text);
     must(e == ERR_OK || ((e == ERR_CORRUPT || e == ERR_NEWER || e == ERR_IO || e == ERR_NOMEM) && em.text[0] != '\0'));
     if (e != ERR_OK) return 0;

@@ -8,6 +8,7 @@ find build/cov -name '*.gcda' -delete
 programs=$(for f in "$@"; do ls build/cov/unit/"$f"/test_*; done | grep -v '\.[od]$')
 SUITE_SHARE=${SUITE_SHARE:-25} tests/tools/run-unit.sh build/cov $programs || rc=1
 for target in build/cov/fuzz_*; do
+    [ -x "$target" ] || continue
     name=${target##*/fuzz_}
     "$target" -artifact=build/cov/input "tests/fuzz/corpus/$name" >/dev/null || { echo "FAIL fuzz_$name"; rc=1; }
 done

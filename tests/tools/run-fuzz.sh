@@ -2,7 +2,7 @@
 # run-fuzz.sh run SECONDS [NAME]    each target with libFuzzer, two at a time, from tests/fuzz/corpus and what earlier runs found
 #                                   (build/fuzz/corpus); says how many inputs ran and how many edges are covered
 # run-fuzz.sh ci SECONDS [NAME]     each target with driver.c over tests/fuzz/corpus, then random changes; JOBS at a time
-# run-fuzz.sh merge 0 [NAME]        takes over into tests/fuzz/corpus what build/fuzz/corpus adds in coverage
+# run-fuzz.sh merge 0 [NAME]        takes over into tests/fuzz/corpus what of build/fuzz/corpus reaches edges that it does not
 #
 # What breaks a target is left in build/fuzz/found/NAME-*. Ends with "fuzz: N passed, N failed", a target being one.
 cd "$(dirname "$0")/../.." || exit 1
@@ -25,7 +25,7 @@ if [ "$1" = --one ]; then # MODE SECONDS NAME: as a worker
         "build/asan/fuzz_$name" -seconds="$seconds" -max_len=$MAX_LEN -artifact="$found/$name-input" "$seeds" >"$log" 2>&1; rc=$?
         told=$(tail -n 1 "$log") ;;
     merge)
-        "build/fuzz/fuzz_$name" -merge=1 -max_len=$MAX_LEN "$seeds" "$more" >"$log" 2>&1; rc=$?
+        "build/fuzz/fuzz_$name" -merge=1 -use_counters=0 -max_len=$MAX_LEN "$seeds" "$more" >"$log" 2>&1; rc=$?
         told="$(find "$seeds" -type f | wc -l) files" ;;
     esac
     if [ "$rc" -eq 0 ]; then echo "ok   $name: $told"; exit 0; fi
