@@ -12,9 +12,13 @@ JOBS    ?= $(shell nproc)
 PORT    ?= 8000
 ROUNDS  ?= 500
 SECONDS ?= 600
+COVER   ?= core wal catalog index api server
 CUTS    ?= 2000
 DATA    ?= ./chroma
 B       := build/$(MODE)
+ifeq ($(MODE),fuzz)
+CC      := clang
+endif
 
 FOLDERS := core wal catalog index api server
 # A library a folder; a folder may use those before it (tests/tools/check-includes.sh holds the rule).
@@ -31,7 +35,7 @@ PKGS     := libmicrohttpd libcjson sqlite3 libuv yaml-0.1 libpcre2-8 libzstd lib
 DEBS     := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev libsqlite3-dev libuv1-dev libyaml-dev \
             libpcre2-dev libzstd-dev libxxhash-dev libcrypt-dev libgnutls28-dev
 DEBS_TEST := check python3 python3-venv openssl
-DEBS_DEV := clang clang-tidy clang-format cppcheck valgrind wrk
+DEBS_DEV := clang libclang-rt-dev llvm clang-tidy clang-format cppcheck valgrind wrk
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wold-style-definition -Wformat=2 -Wcast-align -Wcast-qual -Wpointer-arith -Wwrite-strings -Wvla -Wundef \
@@ -39,6 +43,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstric
 IS_GCC := $(shell $(CC) --version 2>/dev/null | head -1 | grep -qi clang || echo yes)
 ifeq ($(IS_GCC),yes)
 WARN += -Wimplicit-fallthrough=5 -Wduplicated-cond -Wlogical-op -Wstack-usage=32768
+endif
+ifeq ($(MODE),fuzz)
+WARN := # the gcc builds look at warnings; clang has some more about what gcc takes
 endif
 ifdef WERROR
 WARN += -Werror
@@ -49,10 +56,14 @@ CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_debug   := -O0 -g3
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS_fuzz    := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+CFLAGS_cov     := -O0 -g --coverage
 LD_release     := -pie -Wl,-z,relro,-z,now
 LD_debug       := -pie
 LD_asan        := -fsanitize=address,undefined
 LD_tsan        := -fsanitize=thread
+LD_fuzz        := -fsanitize=address,undefined
+LD_cov         := --coverage
 
 CPPFLAGS := -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   := -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) $(EXTRA_CFLAGS)
@@ -65,8 +76,9 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power faults backup-check steady \
-        gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check clean
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power faults backup-check flips \
+        steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak hostile clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -140,6 +152,35 @@ check-asan: ## unit tests under AddressSanitizer and UBSan
 check-tsan: ## unit tests under ThreadSanitizer, a quarter of the long ones' rounds (SHARE=100: all)
 	$(MAKE) MODE=tsan check
 
+# ------------------------------------------------------------------------------------------------ fuzzing
+# tests/fuzz/fuzz_<name>.c is one target and one program with everything in it. MODE=fuzz (clang) links libFuzzer, any other
+# mode tests/fuzz/driver.c.
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_MAIN := $(if $(filter fuzz,$(MODE)),,$(B)/tests/fuzz/driver.o)
+
+$(FUZZ_BIN): $(B)/%: $(B)/tests/fuzz/%.o $(B)/tests/lib/rng.o $(FUZZ_MAIN) $(foreach f,$(LIBS_OF_server),$(B)/lib$(f).a)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $@ $^ $(LDLIBS)
+
+fuzz-build: $(FUZZ_BIN)
+
+fuzz: ## the fuzz targets with libFuzzer, into build/fuzz (make deps-dev first)
+	$(MAKE) MODE=fuzz fuzz-build
+
+fuzz-run: fuzz ## fuzz each target, two at a time; what is found goes to build/fuzz/found (SECONDS=600 T=json)
+	@tests/tools/run-fuzz.sh run $(SECONDS) $(T)
+
+fuzz-ci: ## the targets without libFuzzer: their corpora, then random changes for a second each
+	@$(MAKE) -s MODE=asan fuzz-build
+	@JOBS=$(JOBS) tests/tools/run-fuzz.sh ci 1 $(T)
+
+fuzz-merge: fuzz ## put what fuzz-run found new into tests/fuzz/corpus, as little as keeps the coverage (T=json)
+	@tests/tools/run-fuzz.sh merge 0 $(T)
+
+coverage: ## lines and branches that unit tests and fuzz corpora reach, by folder and file (COVER="wal index api" takes those only)
+	@$(MAKE) -s MODE=cov fuzz-build $(patsubst tests/unit/%.c,build/cov/unit/%,$(wildcard $(COVER:%=tests/unit/%/test_*.c)))
+	@JOBS=$(JOBS) tests/tools/coverage.sh $(COVER)
+
 # ------------------------------------------------------------------------------------------------ everything else
 # `make test` installs what it needs and tests the release build; the others need `make deps-test` once, and test that of
 # MODE.
@@ -164,10 +205,21 @@ faults: all ## each operation of a store's life fails, every one in turn; too li
 backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
 	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(MAKE) check T=api/test_backup_power SHARE=1000
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
+
+flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
+	$(RUN_ON) FLIPS=$(or $(FLIPS),2000) FLIPS_SEED=$(or $(FLIPS_SEED),1) tests/tools/run-e2e.sh -s test_flips.py
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+hostile: all ## hostile clients, larger than in CI, the harmless one's median at most twice its quiet value (SCALE=4)
+	$(RUN_ON) HOSTILE_SCALE=$(or $(SCALE),4) HOSTILE_RATIO=2 HOSTILE_REQUESTS=20000 \
+	  tests/tools/run-e2e.sh -s test_hostile_clients.py test_hostile.py
+
+soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
+	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)
 
 gateway: all ## torture of the HTTP side and of start and stop, with plain sockets
 	python3 tests/e2e/test_gateway.py $(BIN)
@@ -180,6 +232,9 @@ upstream: all ## upstream's own tests from the chromadb wheel (PART=ci; UPSTREAM
 
 differential: all ## generated requests to the real server and to ours, compared (SEED=1 COUNT=5000)
 	tests/tools/run-differential.sh $(SEED) $(COUNT)
+
+migrate-check: all ## migrate a directory that the real server filled, compare record by record (ROWS=60000 GETS=1200 SEED=1)
+	$(RUN_ON) "$$(tests/tools/venv.sh)" tests/e2e/migrating.py $(or $(ROWS),60000) $(or $(GETS),1200) $(or $(SEED),1)
 
 js: all ## tests through the real JavaScript client
 	tests/tools/run-js.sh
@@ -199,10 +254,10 @@ bench-scale: all ## how ours grows (ROWS=100000,1000000 SECONDS=5 OUT=f.json DAT
 	  $(call GIVEN,OUT,--out) $(call GIVEN,DATA,--data) $(call GIVEN,DOCS,--docs)
 
 format: ## lay the code out with clang-format
-	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+	clang-format -i $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch] tests/fuzz/*.[ch])
 
 format-check: ## is it laid out so? (make deps-dev first; lint too)
-	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch])
+	clang-format --dry-run -Werror $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) tests/unit/*/*.c tests/lib/*.[ch] tests/fuzz/*.[ch])
 
 lint: ## clang-tidy and cppcheck
 	@rc=0; printf '%s\n' $(wildcard $(addsuffix /*.c,$(FOLDERS))) | \

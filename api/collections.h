@@ -15,5 +15,8 @@ enum api_outcome answer_new_collection(struct api_request *r, const struct catal
 /* Adds the metadata keys of a block that is about to be written to the schema of its collection, where they are new. The
  * caller holds `col`; what goes wrong is logged and of no consequence. May commit to the catalog: not on the loop. */
 void schema_learn(struct api_request *r, const struct catalog_collection *col, struct bytes block);
+/* The same without a request. update_mutex NULL: nobody else changes the collection's documents. */
+void schema_learn_block(struct catalog *catalog, pthread_mutex_t *update_mutex, struct arena *a,
+                        const struct catalog_collection *col, struct bytes block);
 
 #endif

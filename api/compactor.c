@@ -8,6 +8,8 @@
  *   MERGE  four fragments of similar size (within a factor of four); a fragment of which a quarter is dead; a
  *          quiet collection of up to QUIET_MERGE_ROWS rows into one fragment. So a row is rewritten about log4(rows)
  *          times, and a collection has some ten fragments at most.
+ *          A fragment with a damaged index is rewritten alone, before anything else. One with damaged rows is left as it
+ *          is, until none of its rows is alive.
  * An error is logged and tried again later; writers go on, since the log has everything.
  * When nothing has happened since a round that left nothing to do, rounds are skipped: thousands of idle collections
  * cost no processor time.
@@ -92,17 +94,37 @@ static bool is_worn(const struct segment *s, uint64_t position)
     return dead >= enough;
 }
 
+static void swap(struct segment **list, uint32_t i, uint32_t k)
+{
+    struct segment *s = list[i];
+    list[i] = list[k];
+    list[k] = s;
+}
+
 /* Moves the fragments to merge to the front of the list; their number, or 0. */
 static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_all, uint64_t position)
 {
     uint64_t total = 0, largest = 0;
     for (uint32_t i = 0; i < n; i++) {
+        if (!fragment_wants_rebuild(list[i])) continue;
+        swap(list, i, 0);
+        return 1;
+    }
+    for (uint32_t i = 0; i < n; i++) { /* what cannot be read cannot be merged, but it can go */
+        if (!fragment_has_lost_rows(list[i])) continue;
+        if (publish_has_live_rows(list[i], position)) {
+            swap(list, i--, --n);
+        } else {
+            swap(list, i, 0);
+            return 1;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
         struct segment *s = list[i];
         total += s->deaths.n_rows;
         if (s->deaths.n_rows > largest) largest = s->deaths.n_rows;
         if (is_worn(s, position)) {
-            list[i] = list[0];
-            list[0] = s;
+            swap(list, i, 0);
             return 1;
         }
     }
@@ -304,6 +326,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
         struct errmsg em = {{0}};
         struct segment **list = NULL;
         uint32_t n = 0, chosen = 0;
+        bool is_rebuild = false;
         enum err e = ERR_OK;
         again = false;
         if (collection_fragments(live->collection, &a, &list, &n) == ERR_OK) {
@@ -313,10 +336,15 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
             chosen = choose_merge(list, n, *merge_all || is_quiet(live, QUIET_NS), position);
         }
         if (chosen > 0) {
+            is_rebuild = fragment_wants_rebuild(list[0]);
             e = merge_fragments(s, col, list, chosen, &em);
             s->compactor.has_merged = true;
             again = e == ERR_OK;
             note_outcome(&live->merge_backoff, e);
+            if (e == ERR_OK && is_rebuild) {
+                (void)atomic_fetch_add_explicit(&s->compactor.n_rebuilt, 1, memory_order_relaxed);
+                log_info("the damaged index of a file of collection '" STR_FMT "' was made again", STR_ARG(col->name));
+            }
         }
         for (uint32_t i = 0; i < n; i++) segment_unref(list[i]);
         /* it may have written where everything was removed already */
@@ -335,6 +363,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
 static void merge_round(struct store *s, bool merge_all)
 {
     s->compactor.merge_round_ns = clock_monotonic_ns();
+    s->compactor.n_damage_seen = atomic_load_explicit(&s->watch.n_derived, memory_order_relaxed);
     s->compactor.has_merge_failed = s->compactor.has_merged = false;
     (void)each_collection(s, merge_one, &merge_all);
     (void)epoch_reclaim();
@@ -354,6 +383,7 @@ static bool may_skip_merge(struct store *s)
 {
     const struct compactor *c = &s->compactor;
     uint64_t active = atomic_load_explicit(&s->activity_ns, memory_order_relaxed);
+    if (atomic_load_explicit(&s->watch.n_derived, memory_order_relaxed) != c->n_damage_seen) return false;
     return !c->has_merge_failed && active + SETTLED_NS < c->merge_round_ns;
 }
 
@@ -386,14 +416,28 @@ static void end_round(struct compactor *c, uint64_t *rounds)
     (void)pthread_mutex_unlock(&c->mu);
 }
 
+/* Tried again each tick until it succeeds; told once. */
+static void erase_from_catalog(struct store *s, bool *has_told)
+{
+    struct errmsg em = {{0}};
+    enum err e = catalog_erase(s->catalog, &em);
+    if (e != ERR_OK && !*has_told) log_warn("deleted names and metadata stay on disk for now: %s", em.text);
+    *has_told = e != ERR_OK;
+}
+
 static void *flusher_main(void *arg)
 {
     struct store *s = arg;
     struct compactor *c = &s->compactor;
-    bool is_wanted, flush_all;
+    bool is_wanted, flush_all, has_told = false;
     while (wait_for_work(c, &c->flush_wanted, &is_wanted, &flush_all)) {
         note_quiet(s);
+        erase_from_catalog(s, &has_told);
         if (!is_wanted && may_skip_flush(s)) continue;
+        (void)pthread_mutex_lock(&c->mu);
+        flush_all = flush_all || c->is_log_damaged;
+        c->is_log_damaged = false;
+        (void)pthread_mutex_unlock(&c->mu);
         flush_round(s, flush_all);
         end_round(c, &c->flush_rounds);
     }
@@ -462,6 +506,16 @@ void compactor_wake(struct store *s, bool flush, bool merge)
     (void)pthread_mutex_lock(&c->mu);
     c->flush_wanted |= flush;
     c->merge_wanted |= merge;
+    (void)pthread_cond_broadcast(&c->wake);
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+void compactor_flush_all(struct store *s)
+{
+    struct compactor *c = &s->compactor;
+    (void)pthread_mutex_lock(&c->mu);
+    c->is_log_damaged = true;
+    c->flush_wanted = true;
     (void)pthread_cond_broadcast(&c->wake);
     (void)pthread_mutex_unlock(&c->mu);
 }

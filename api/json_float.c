@@ -156,11 +156,17 @@ void json_put_float(struct buf *b, float v)
     if (to != NULL) b->n += (size_t)(json_put_float_at(to, v) - to);
 }
 
+#if defined(__clang__) /* does not know the name; no processor has bmi without lzcnt */
+#define LZCNT "bmi"
+#else
+#define LZCNT "lzcnt"
+#endif
+
 json_put_eights json_put_eights_here(void)
 {
 #if defined(__x86_64__)
     enum simd_level level = distance_ops()->level; /* CHROMA_SIMD holds for all kernels */
-    if ((level == SIMD_AVX2 || level == SIMD_AVX512) && __builtin_cpu_supports("lzcnt")) return json_put_eights_avx2;
+    if ((level == SIMD_AVX2 || level == SIMD_AVX512) && __builtin_cpu_supports(LZCNT)) return json_put_eights_avx2;
 #endif
     return NULL;
 }

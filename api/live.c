@@ -75,6 +75,7 @@ static enum err open_fragment(struct store *s, uint64_t number, const struct man
     struct segment *segment = fragment_segment(f);
     if (fragment_n_rows(segment) != entry->n_rows || fragment_id(segment) != entry->fragment_id)
         e = errmsg_set(em, ERR_CORRUPT, "%s is not the fragment that its manifest names", path);
+    fragment_set_watch(segment, &s->watch);
     if (e == ERR_OK && entry->n_dead > 0) {
         e = deaths_set_base(&segment->deaths, entry->dead, entry->n_rows);
         if (e != ERR_OK) (void)errmsg_set(em, e, "open %s", path);
@@ -253,9 +254,28 @@ void live_release(struct live *live)
     CHECK(before > 0 && "released as often as held");
 }
 
+/* What was found damaged is known as long as the fragment is open, and most of it would not be found again before the next
+ * scrub: so it stays open. */
+static bool has_lost_rows(const struct live *live)
+{
+    struct arena a = {0};
+    struct segment **list = NULL;
+    uint32_t n = 0;
+    bool has_lost = false;
+    if (collection_fragments(live->collection, &a, &list, &n) == ERR_OK) {
+        for (uint32_t i = 0; i < n; i++) {
+            has_lost = has_lost || fragment_has_lost_rows(list[i]);
+            segment_unref(list[i]);
+        }
+    }
+    arena_free(&a);
+    return has_lost;
+}
+
 bool live_close(struct live *live)
 {
     struct version *before = NULL;
+    if (has_lost_rows(live)) return false;
     (void)pthread_mutex_lock(&live->open_mu);
     atomic_store(&live->is_closing, true);
     if (atomic_load(&live->n_holds) == 0 && atomic_load(&live->n_leftovers) == 0)

@@ -2,7 +2,7 @@
  *
  * HAPPY PATH  one function a group of rows: the program, requests, queries, threads, log, compactor, data, process.
  *             Runs on the pool, since it walks all collections and reads /proc.
- * QUERY       ?collections=true adds four rows a collection, ?tenants=true one a tenant and counter of limits.h. A scraper
+ * QUERY       ?collections=true adds up to five rows a collection, ?tenants=true one a tenant and counter of limits.h. A scraper
  *             should not ask when there are thousands.
  * FAILURE     memory: 503. What cannot be read of /proc is left out.
  * INVARIANT   a family is written once, by one function.
@@ -157,6 +157,8 @@ enum api_outcome handle_metrics(struct api_request *r)
     metrics_put_log(&e, &stats.log);
     metrics_put_compactor(&e, &stats);
     metrics_put_data(&e, &stats);
+    metrics_put_damage(&e, &stats);
+    metrics_put_recall(&e, &stats);
     metrics_put_process(&e, a->options.metrics);
     if (wants(r, STR("tenants=true"))) metrics_put_tenants(&e, a);
     if (wants(r, STR("collections=true"))) err = metrics_put_collections(&e, a->store);

@@ -16,6 +16,8 @@ void metrics_put_process(struct exposition *e, const struct metrics *m);
 void metrics_put_log(struct exposition *e, const struct wal_stats *s);
 void metrics_put_compactor(struct exposition *e, const struct store_stats *s);
 void metrics_put_data(struct exposition *e, const struct store_stats *s);
+void metrics_put_damage(struct exposition *e, const struct store_stats *s);
+void metrics_put_recall(struct exposition *e, const struct store_stats *s);
 
 /* A row for each collection: only for who asks, since there may be thousands. ERR_NOMEM. (metrics_store.c) */
 enum err metrics_put_collections(struct exposition *e, struct store *store);

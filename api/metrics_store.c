@@ -75,8 +75,54 @@ void metrics_put_data(struct exposition *e, const struct store_stats *s)
                      s->sizes.n_leftovers);
 }
 
+/* --- damage ------------------------------------------------------------------------------------------------------ */
+
+static void put_kinds(struct exposition *e, uint64_t index, uint64_t rows)
+{
+    const struct exposition_label kinds[] = {LABEL("kind", STR("index")), LABEL("kind", STR("rows"))};
+    exposition_uint(e, &kinds[0], 1, index);
+    exposition_uint(e, &kinds[1], 1, rows);
+}
+
+void metrics_put_damage(struct exposition *e, const struct store_stats *s)
+{
+    const struct store_scrub *c = &s->scrub;
+    exposition_begin(
+        e, "chroma_damaged_sections_total", EXPOSITION_COUNTER,
+        "Parts of index files found damaged. index: done without, and made again. rows: requests that need "
+        "them are refused.");
+    put_kinds(e, c->n_bad_indexes, c->n_bad_rows);
+    exposition_begin(e, "chroma_damaged_fragments", EXPOSITION_GAUGE,
+                     "Index files of open collections that have damage at present.");
+    put_kinds(e, s->sizes.n_damaged_indexes, s->sizes.n_damaged_rows);
+    exposition_counter(e, "chroma_damaged_files_total", "Files that the scrub found unreadable as a whole.",
+                       c->n_bad_files);
+    exposition_counter(e, "chroma_rebuilt_fragments_total", "Index files that were made again after damage.",
+                       c->n_rebuilt);
+    exposition_gauge(e, "chroma_stopped_collections", "Collections that are not served, since their files are damaged.",
+                     s->sizes.n_stopped);
+    exposition_counter(e, "chroma_scrub_passes_total", "Times that the scrub has read every file.", c->n_passes);
+    exposition_counter(e, "chroma_scrub_files_total", "Files that it has read.", c->n_files);
+    exposition_counter(e, "chroma_scrub_read_bytes_total", "Bytes that it has read.", c->bytes_read);
+    exposition_begin(e, "chroma_scrub_progress", EXPOSITION_GAUGE, "Share of the collections that its pass has read.");
+    exposition_double(e, NULL, 0, c->n_collections != 0 ? (double)c->n_collections_done / (double)c->n_collections : 0);
+    if (c->age_ns == UINT64_MAX) return;
+    exposition_begin(e, "chroma_scrub_age_seconds", EXPOSITION_GAUGE, "Time since its last complete pass.");
+    exposition_double(e, NULL, 0, (double)c->age_ns / 1e9);
+}
+
+void metrics_put_recall(struct exposition *e, const struct store_stats *s)
+{
+    exposition_counter(e, "chroma_recall_samples_total", "Records searched for to measure the recall.",
+                       s->scrub.n_samples);
+    if (s->sizes.n_wanted == 0) return;
+    exposition_begin(e, "chroma_recall", EXPOSITION_GAUGE,
+                     "Share of the true ten nearest that queries find, by the latest samples of all collections.");
+    exposition_double(e, NULL, 0, (double)s->sizes.n_found / (double)s->sizes.n_wanted);
+}
+
 /* A family's samples stand together, so each family has its own text until all collections were seen. */
-enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILIES };
+enum { FAMILY_ROWS, FAMILY_TAIL_ROWS, FAMILY_TAIL_BYTES, FAMILY_FRAGMENTS, FAMILY_RECALL, FAMILIES };
 
 struct families {
     struct exposition e[FAMILIES];
@@ -90,8 +136,10 @@ static void put_collection(void *ctx, const struct catalog_collection *col, cons
     uuid_format(&col->id, id);
     const struct exposition_label labels[] = {LABEL("tenant", col->tenant), LABEL("database", col->database),
                                               LABEL("collection", col->name), LABEL("id", str_from_c(id))};
-    const uint64_t values[FAMILIES] = {sizes->live_rows, sizes->tail_rows, sizes->tail_bytes, sizes->n_fragments};
-    for (unsigned i = 0; i < FAMILIES; i++) exposition_uint(&f->e[i], labels, 4, values[i]);
+    const uint64_t values[FAMILY_RECALL] = {sizes->live_rows, sizes->tail_rows, sizes->tail_bytes, sizes->n_fragments};
+    for (unsigned i = 0; i < FAMILY_RECALL; i++) exposition_uint(&f->e[i], labels, 4, values[i]);
+    if (sizes->n_wanted != 0)
+        exposition_double(&f->e[FAMILY_RECALL], labels, 4, (double)sizes->n_found / (double)sizes->n_wanted);
 }
 
 enum err metrics_put_collections(struct exposition *e, struct store *store)
@@ -101,6 +149,7 @@ enum err metrics_put_collections(struct exposition *e, struct store *store)
         {"chroma_collection_tail_rows", "Its rows in memory that are not in an index file yet."},
         {"chroma_collection_tail_bytes", "Memory that they hold."},
         {"chroma_collection_fragments", "Its index files."},
+        {"chroma_collection_recall", "Its recall, where it was sampled."},
     };
     struct families f = {0};
     struct store_stats stats;

@@ -192,7 +192,7 @@ static bool is_there(const struct snapshot *s, struct str id)
     for (uint32_t i = s->n_segments; i-- > 0;) { /* newest first: most likely there */
         const struct segment *segment = s->segments[i].segment;
         uint32_t row = segment->ops->find(segment, id, s->lsn);
-        if (row != ROW_NONE && row < s->segments[i].n_rows) return true;
+        if (row != ROW_NONE && row < s->segments[i].n_rows) return true; /* ROW_UNKNOWN: the write is refused later */
     }
     return false;
 }

@@ -28,6 +28,7 @@ bool body_strings(struct json_reader *j, unsigned nulls, struct buf *out, bool *
     if ((nulls & BODY_NULL_LIST) != 0 && json_null(j)) return true;
     if (!json_enter_array(j, "a sequence")) return false;
     out->max = BODY_COLUMN_MAX;
+    out->budget = j->arena->budget;
     while (json_next_item(j)) {
         struct str s = {0};
         bool is_null = (nulls & BODY_NULL_ITEMS) != 0 && json_null(j);
@@ -50,6 +51,8 @@ bool body_u32_or_null(struct json_reader *j, uint32_t *v, bool *is_given)
 enum api_outcome records_fail(struct api_request *r, enum err e, const struct errmsg *em)
 {
     bool has_detail = em != NULL && em->text[0] != '\0';
+    if (e == ERR_CORRUPT && has_detail) /* the text names the file */
+        return api_fail(r, e, "Collection [%.*s]: %s", STR_ARG(r->params[2]), em->text);
     return api_fail(r, e, "%s", has_detail ? em->text : err_text(e));
 }
 

@@ -17,9 +17,12 @@ struct pending {
     struct uuid collection_id; /* the store lets the collection go before it calls back */
 };
 
-static enum api_outcome fail_write(struct api_request *r, enum err e, const struct uuid *collection_id)
+static enum api_outcome fail_write(struct api_request *r, enum err e, const struct uuid *collection_id,
+                                   const struct errmsg *why)
 {
     if (e == ERR_NOT_FOUND) return api_no_collection(r, collection_id); /* deleted while the write was on its way */
+    if (e == ERR_CORRUPT && why != NULL && why->text[0] != '\0')
+        return api_fail(r, e, "the write failed: %s", why->text);
     return api_fail(r, e, "the write failed: %s", err_text(e));
 }
 
@@ -44,7 +47,7 @@ static void write_done(struct store_write *w, enum err e)
         limits_count(r, p->outcome.is_delete ? USAGE_RECORDS_DELETED : USAGE_RECORDS_WRITTEN, w->n_changed);
         (void)records_answer_write(r, &p->outcome, w->n_changed);
     } else {
-        (void)fail_write(r, e, &p->collection_id);
+        (void)fail_write(r, e, &p->collection_id, NULL);
     }
     api_complete(r);
 }
@@ -53,16 +56,18 @@ enum api_outcome records_submit(struct api_request *r, const struct catalog_coll
                                 const struct records_outcome *outcome)
 {
     struct pending *p = arena_alloc(&r->arena, sizeof *p);
+    struct errmsg why = {{0}};
     enum err e = ERR_NOMEM;
     if (p != NULL) {
         *p = (struct pending){*outcome, col->id};
         r->state = p;
         r->write = (struct store_write){
-            .collection = col, .block = block, .n_reserved = outcome->n_reserved, .done = write_done};
+            .collection = col, .block = block, .n_reserved = outcome->n_reserved, .done = write_done, .why = &why};
         e = store_submit(r->api->store, &r->write);
         if (e == ERR_OK) return API_PENDING;
     }
-    (void)fail_write(r, e, &col->id);
+    if (e == ERR_CORRUPT) errmsg_wrap(&why, "collection '" STR_FMT "'", STR_ARG(col->name));
+    (void)fail_write(r, e, &col->id, &why);
     store_release_rows(col, outcome->n_reserved);
     mem_free((void *)(uintptr_t)block.p); /* it was built here: the constness is for its readers */
     catalog_collection_unref(col);

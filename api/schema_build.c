@@ -298,6 +298,15 @@ static bool has_good_thresholds(const struct hnsw_given *g, struct arena *a, str
     return false;
 }
 
+void settings_restore(const struct schema *s, struct hnsw_settings *h, struct buf *configuration, struct buf *schema)
+{
+    const struct vector_index *vector = &types_of(s, EMBEDDING)->vector;
+    struct hnsw_settings default_h = vector_settings(&s->defaults.vector);
+    *h = vector_settings(vector);
+    put_configuration(configuration, h, vector->function.text);
+    put_schema(schema, s, &default_h, s->defaults.vector.function.text, h, vector->function.text);
+}
+
 bool settings_reconcile(struct schema *s, const struct hnsw_settings *configured, const struct embedding_function *f,
                         struct arena *a, struct hnsw_settings *h, struct buf *configuration, struct buf *schema,
                         struct str *fault)
@@ -312,10 +321,7 @@ bool settings_reconcile(struct schema *s, const struct hnsw_settings *configured
     if (!has_good_thresholds(&s->defaults.vector.hnsw, a, fault) || !has_good_thresholds(&vector->hnsw, a, fault))
         return false;
     if (is_schema) {
-        struct hnsw_settings default_h = vector_settings(&s->defaults.vector);
-        *h = vector_settings(vector);
-        put_configuration(configuration, h, vector->function.text);
-        put_schema(schema, s, &default_h, s->defaults.vector.function.text, h, vector->function.text);
+        settings_restore(s, h, configuration, schema);
     } else {
         const struct schema plain = {.cmek = s->cmek};
         *h = *configured;

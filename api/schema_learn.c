@@ -199,10 +199,10 @@ fail:
     return e;
 }
 
-void schema_learn(struct api_request *r, const struct catalog_collection *col, struct bytes block)
+void schema_learn_block(struct catalog *catalog, pthread_mutex_t *update_mutex, struct arena *a,
+                        const struct catalog_collection *col, struct bytes block)
 {
-    struct table t = {.arena = &r->arena};
-    struct catalog *catalog = store_catalog(r->api->store);
+    struct table t = {.arena = a};
     struct errmsg em = {{0}};
     enum err e = ERR_OK;
     bool has_meta = false;
@@ -211,11 +211,16 @@ void schema_learn(struct api_request *r, const struct catalog_collection *col, s
     if (!has_meta || !read_known(col->schema, &t)) return;
     note_block(&t, block);
     if (t.n_new == 0) return;
-    (void)pthread_mutex_lock(&r->api->update_mutex);
+    if (update_mutex != NULL) (void)pthread_mutex_lock(update_mutex);
     const struct catalog_collection *now = catalog_collection_by_number(catalog, col->number);
     if (now != NULL) e = write_learned(catalog, now, &t, &em);
     catalog_collection_unref(now);
-    (void)pthread_mutex_unlock(&r->api->update_mutex);
+    if (update_mutex != NULL) (void)pthread_mutex_unlock(update_mutex);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         log_warn("collection %.*s: keys not learned: %s", STR_ARG(col->name), em.text);
+}
+
+void schema_learn(struct api_request *r, const struct catalog_collection *col, struct bytes block)
+{
+    schema_learn_block(store_catalog(r->api->store), &r->api->update_mutex, &r->arena, col, block);
 }

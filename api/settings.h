@@ -141,6 +141,10 @@ bool settings_reconcile(struct schema *s, const struct hnsw_settings *configured
                         struct arena *a, struct hnsw_settings *h, struct buf *configuration, struct buf *schema,
                         struct str *fault);
 
+/* Both documents of a schema that was settled before (by upstream's server, which stores nothing else): its #embedding
+ * key decides about the configuration. The buffers' errors are the caller's to check. */
+void settings_restore(const struct schema *s, struct hnsw_settings *h, struct buf *configuration, struct buf *schema);
+
 /* Stored documents changed by an update: new texts appended. ERR_CORRUPT when the stored ones cannot be read. */
 enum err settings_update(struct str configuration, struct str schema, const struct configuration *change,
                          struct arena *a, struct buf *new_configuration, struct buf *new_schema, struct errmsg *em);

@@ -1,8 +1,8 @@
 /* store.c - opening and closing a data directory, and the catalog changes that concern live collections. See store.h.
  *
- * ORDER OF OPENING  lock, catalog, closed collections, replay of the log (which opens some), clean-up, compactor. Nothing is changed on disk
- *                   before the lock is held; files are removed only after everything else has succeeded.
- * ORDER OF CLOSING  compactor, log (flushes what was submitted), catalog, lock.
+ * ORDER OF OPENING  lock, catalog, closed collections, replay of the log (which opens some), clean-up, compactor,
+ *                   scrub. Nothing is changed on disk before the lock is held; files are removed only after everything else has succeeded.
+ * ORDER OF CLOSING  scrub, compactor, log (flushes what was submitted), catalog, lock.
  */
 #include <stdio.h>
 #include <time.h>
@@ -69,6 +69,21 @@ static enum err refuse_lost_catalog(struct store *s, const char *catalog, struct
     return ERR_OK;
 }
 
+/* What an interrupted migration has brought is not all of it: to serve it would look like a loss of data. */
+static enum err refuse_unfinished(struct store *s, struct errmsg *em)
+{
+    char name[STORE_PATH_MAX];
+    struct vfs_file *f;
+    (void)snprintf(name, sizeof name, "%s/" STORE_MIGRATION_NAME, s->path);
+    enum err e = s->vfs->open(s->vfs->ctx, name, VFS_READ, &f, em);
+    if (e == ERR_OK) s->vfs->close(f);
+    if (e != ERR_OK || s->options.is_migration) return e == ERR_NOT_FOUND ? ERR_OK : e;
+    return errmsg_set(em, ERR_FORBIDDEN,
+                      "a migration into this directory was not finished (%s is there): run `chroma migrate` with the "
+                      "same --from and --path again, it starts anew",
+                      name);
+}
+
 static enum err open_files(struct store *s, const char *path, struct errmsg *em)
 {
     char name[STORE_PATH_MAX];
@@ -84,7 +99,8 @@ static enum err open_files(struct store *s, const char *path, struct errmsg *em)
     if (e == ERR_OK) e = s->vfs->lock_dir(s->vfs->ctx, s->path, &s->lock, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/catalog.sqlite3", s->path);
-    if (path != NULL) e = refuse_lost_catalog(s, name, em);
+    if (path != NULL) e = refuse_unfinished(s, em);
+    if (e == ERR_OK && path != NULL) e = refuse_lost_catalog(s, name, em);
     if (e == ERR_OK) e = catalog_open(&s->catalog, s->vfs, path != NULL ? name : NULL, em);
     if (e != ERR_OK) return e;
     (void)snprintf(name, sizeof name, "%s/collections", s->path);
@@ -163,6 +179,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
                  (unsigned long long)((clock_monotonic_ns() - s->replay_started_ns) / 1000000));
         store_clean(s);
         e = compactor_start(s, em);
+        if (e == ERR_OK) e = scrub_start(s, em);
     }
     if (e != ERR_OK) {
         store_close(s);
@@ -175,6 +192,7 @@ enum err store_open(struct store **out, const struct store_options *o, struct er
 void store_close(struct store *s)
 {
     if (s == NULL) return;
+    scrub_stop(s);
     compactor_stop(s);
     wal_close(s->wal);
     catalog_close(s->catalog);

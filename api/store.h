@@ -5,6 +5,7 @@
  *   DIR/LOCK              held while the process lives
  *   DIR/catalog.sqlite3   catalog/
  *   DIR/wal/              wal/
+ *   DIR/MIGRATION         only while a migration fills the directory, or when one was interrupted
  *   DIR/collections/N/    fragments and manifests of collection number N (index/)
  *
  * THREADS  open, close: one. Everything else: any thread that may block for a moment; not the loop, except where said.
@@ -18,6 +19,8 @@
 
 struct store;
 
+#define STORE_MIGRATION_NAME "MIGRATION"
+
 struct store_options {      /* zero = default */
     const char *path;       /* NULL: ephemeral, everything in memory */
     uint32_t flush_rows;    /* 8192: a tail of so many rows is flushed */
@@ -25,8 +28,15 @@ struct store_options {      /* zero = default */
     uint64_t log_bytes;     /* 128 MiB: beyond it quiet collections are flushed too */
     uint64_t memory_budget; /* bytes; a quarter is for tails, the rest for what is mapped. 0: as much as it takes */
     uint32_t close_after_s; /* a collection that was not used for so long is closed. 0: never, unless the budget asks */
+    /* The scrub reads all files again and again, so many bytes a second; 0: never. From the beginning of one pass to the
+     * next at least so many seconds. */
+    uint64_t scrub_bytes_per_s;
+    uint64_t scrub_interval_s;
+    uint64_t
+        recall_sample_s; /* so often one record of each collection in use is searched for, to know the recall; 0: never */
     void (*when_quiet)(
         void); /* called some seconds after the last write and after a round of merges: what was freed may be given back. NULL: nothing */
+    bool is_migration;     /* api/migrate.h fills the directory; nobody else opens one that is half filled */
     bool no_compactor;     /* tests: nothing happens in the background */
     const struct vfs *vfs; /* tests: reaches the files of `path` instead of vfs_posix() */
     struct wal_options wal;
@@ -34,7 +44,8 @@ struct store_options {      /* zero = default */
 
 /* Opens or makes the directory: lock, catalog, replay of the log's rest into the collections that it is about; the others
  * stay closed until they are used. A collection whose files are damaged does not keep the store from opening.
- * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO ...: nothing was changed, `em` says why. */
+ * ERR_LOCKED, ERR_CORRUPT, ERR_NEWER, ERR_IO, ERR_FORBIDDEN (a migration into it was not finished) ...: nothing was
+ * changed, `em` says why. */
 enum err store_open(struct store **s, const struct store_options *o, struct errmsg *em);
 void store_close(struct store *s); /* flushes the log, stops the threads */
 /* Before store_close, when nobody writes any more: what happens in the background ends, and store_backup and
@@ -79,6 +90,8 @@ struct store_write {
     struct bytes block;                          /* batch.h; the store's from a successful submit on */
     /* Called once on the log's thread when the write is durable and visible (ERR_OK), or failed and left no trace. */
     void (*done)(struct store_write *w, enum err e);
+    struct errmsg
+        *why; /* gets what keeps the collection from being written to, when store_submit fails; NULL: not wanted */
     uint32_t n_changed;
     uint32_t n_reserved;      /* rows reserved for it, which are given back when it is done */
     struct wal_record record; /* the store's */
@@ -120,6 +133,21 @@ struct store_sizes {
     uint64_t file_bytes;            /* of fragments, mapped or not */
     uint64_t mapped_bytes;          /* of fragments of open collections */
     uint64_t n_leftovers;           /* files that go with the next version */
+    uint64_t n_damaged_indexes;     /* fragments of open collections that do without a damaged index */
+    uint64_t n_damaged_rows;        /* those of which a part of the rows is damaged */
+    uint64_t n_stopped;             /* collections that the replay stopped, for damage */
+    uint64_t n_sampled;             /* records that were searched for to know the recall; lately */
+    uint64_t n_wanted, n_found;     /* their nearest neighbours, and those of them that the index found */
+};
+
+struct store_scrub { /* since the start */
+    uint64_t n_passes, n_files, bytes_read;
+    uint64_t n_bad_files;                       /* of which nothing could be read or repaired */
+    uint64_t n_bad_indexes, n_bad_rows;         /* sections found damaged, by scrub or use */
+    uint64_t n_samples;                         /* records searched for to measure the recall */
+    uint64_t n_rebuilt;                         /* fragments that were rewritten for a damaged index */
+    uint64_t n_collections_done, n_collections; /* of the pass under way */
+    uint64_t age_ns;                            /* since a pass ended; UINT64_MAX: none did */
 };
 
 struct store_stats {
@@ -129,6 +157,7 @@ struct store_stats {
     struct store_sizes sizes; /* of all collections together */
     uint64_t memory_budget;   /* 0: none */
     struct store_work flushes, merges;
+    struct store_scrub scrub;
 };
 
 /* Called for each collection, whose `col` holds during the call; NULL is fine. */

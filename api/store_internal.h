@@ -40,6 +40,10 @@ struct live {
     _Atomic bool is_stopped;  /* the replay found its files damaged: it is not read, and takes no writes */
     bool has_told;            /* guarded by open_mu: that its files cannot be opened is in the log */
 
+    struct { /* of samples, the older ones counting less and less; written by the scrubber, read by anyone; relaxed */
+        _Atomic uint64_t n_queries, n_wanted, n_found;
+    } recall;
+
     /* Held over a whole flush: by the flusher thread, or by a fork, which needs everything in fragments. */
     pthread_mutex_t flush_mu;
     struct sealed sealed;         /* guarded by it; .tail != NULL (a reference): sealed, but not published yet (a flush
@@ -81,6 +85,7 @@ struct compactor {
     pthread_cond_t progress; /* a flush ended; waited for by writers that are held back */
     bool is_stopping;        /* guarded by mu, with all below */
     bool flush_wanted, merge_wanted;
+    bool is_log_damaged;  /* everything is to be flushed once */
     unsigned n_flush_all; /* calls of store_compact under way: flush and merge everything */
     uint64_t flush_rounds, merge_rounds;
     struct garbage *garbage; /* directories of deleted collections */
@@ -94,6 +99,8 @@ struct compactor {
     bool has_merge_failed;   /* the merger's: something is to be tried again */
     bool has_merged;         /* likewise: this round put fragments together */
     uint64_t merge_round_ns;
+    uint64_t n_damage_seen;     /* the merger's: store.watch.n_derived when its last round began */
+    _Atomic uint64_t n_rebuilt; /* fragments that were rewritten for a damaged index */
 
     struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
 };
@@ -101,6 +108,24 @@ struct compactor {
 struct garbage {
     struct garbage *next;
     uint64_t number;
+};
+
+/* scrub.c. Counters since the start; relaxed. */
+struct scrub {
+    pthread_mutex_t mu;
+    pthread_cond_t wake; /* stopping */
+    bool is_stopping;    /* guarded by mu */
+    pthread_t thread;
+    bool has_thread;
+
+    uint64_t due_ns;            /* its thread's: no byte is read before */
+    uint64_t sampled_ns;        /* likewise: when recall was sampled last */
+    _Atomic uint64_t n_samples; /* since the start */
+
+    _Atomic uint64_t n_passes, n_files, bytes_read;
+    _Atomic uint64_t n_bad_files; /* found damaged: headers, manifests, files that are gone; sections: store.watch */
+    _Atomic uint64_t n_done, n_wanted; /* collections of the pass under way */
+    _Atomic uint64_t passed_ns;        /* when the last pass ended; 0: none did */
 };
 
 struct store {
@@ -124,6 +149,8 @@ struct store {
     _Atomic uint64_t applied_lsn; /* every durable record up to here was applied or skipped */
     pthread_mutex_t publish_mu;   /* one version is published at a time */
     struct compactor compactor;
+    struct fragment_watch watch; /* what fragments have found to be damaged */
+    struct scrub scrub;
 };
 
 enum { STORE_RECORD_BATCH = 1 }; /* wal_record.type: a write block */
@@ -180,6 +207,9 @@ enum err flush_collection(struct store *s, const struct catalog_collection *col,
 enum err merge_fragments(struct store *s, const struct catalog_collection *col, struct segment *const *fragments,
                          uint32_t n, struct errmsg *em);
 
+/* Is a row of the fragment alive at the position? */
+bool publish_has_live_rows(const struct segment *s, uint64_t position);
+
 /* The published version as it is: its fragments with the rows dead at its position (entries and bitmaps in the arena),
  * and its state. Until publish_unpin their files stay, whatever is merged meanwhile. Not while live.is_ahead. ERR_NOMEM. */
 enum err publish_pin(struct store *s, struct live *live, struct arena *a, struct manifest_entry **entries, uint32_t *n,
@@ -205,10 +235,19 @@ enum err room_measure(struct store *s, struct room *r);
 /* Closes collections that nobody has used for a while, and the least recently used ones until the rest fits. */
 void room_close_unused(struct store *s);
 
+/* scrub.c */
+enum err scrub_start(struct store *s, struct errmsg *em);
+void scrub_stop(struct store *s);
+/* Reads every file once, at the rate of the options (0: as fast as it goes). ERR_BUSY: told to stop. Its thread; tests. */
+enum err scrub_pass(struct store *s);
+/* Searches for one record of each collection that was used within `within_ns`. Its thread; tests. */
+void scrub_sample_recall(struct store *s, uint64_t within_ns);
+
 /* compactor.c */
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
 void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
+void compactor_flush_all(struct store *s);                    /* soon; any thread: the log is not to be relied upon */
 void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
 bool compactor_is_stopping(struct store *s);
 /* Until the second is called as often as the first, files of deleted collections stay. */

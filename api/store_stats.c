@@ -17,6 +17,43 @@ static struct store_work work_of(const struct compactor_counts *c)
                                relaxed(&c->bytes_written)};
 }
 
+static struct store_scrub scrub_of(const struct store *s)
+{
+    const struct scrub *c = &s->scrub;
+    uint64_t passed_ns = relaxed(&c->passed_ns);
+    return (struct store_scrub){
+        .n_passes = relaxed(&c->n_passes),
+        .n_files = relaxed(&c->n_files),
+        .bytes_read = relaxed(&c->bytes_read),
+        .n_bad_files = relaxed(&c->n_bad_files),
+        .n_bad_indexes = relaxed(&s->watch.n_derived),
+        .n_bad_rows = relaxed(&s->watch.n_rows),
+        .n_samples = relaxed(&c->n_samples),
+        .n_rebuilt = relaxed(&s->compactor.n_rebuilt),
+        .n_collections_done = relaxed(&c->n_done),
+        .n_collections = relaxed(&c->n_wanted),
+        .age_ns = passed_ns != 0 ? clock_monotonic_ns() - passed_ns : UINT64_MAX,
+    };
+}
+
+/* Without memory for the list nothing is said. */
+static void count_damage(const struct live *live, struct store_sizes *out)
+{
+    struct arena a = {0};
+    struct segment **list = NULL;
+    uint32_t n = 0;
+    if (collection_fragments(live->collection, &a, &list, &n) == ERR_OK) {
+        for (uint32_t i = 0; i < n; i++) {
+            if (fragment_has_lost_rows(list[i]))
+                out->n_damaged_rows++;
+            else if (fragment_wants_rebuild(list[i]))
+                out->n_damaged_indexes++;
+            segment_unref(list[i]);
+        }
+    }
+    arena_free(&a);
+}
+
 static void measure(const struct live *live, struct store_sizes *out)
 {
     struct collection_pressure p;
@@ -28,8 +65,13 @@ static void measure(const struct live *live, struct store_sizes *out)
         .n_fragments = p.n_fragments,
         .n_open = collection_is_closed(live->collection) ? 0 : 1,
         .file_bytes = relaxed(&live->file_bytes),
+        .n_sampled = relaxed(&live->recall.n_queries),
+        .n_wanted = relaxed(&live->recall.n_wanted),
+        .n_found = relaxed(&live->recall.n_found),
+        .n_stopped = atomic_load_explicit(&live->is_stopped, memory_order_relaxed) ? 1 : 0,
         .n_leftovers = atomic_load_explicit(&live->n_leftovers, memory_order_relaxed),
     };
+    count_damage(live, out);
     out->mapped_bytes = out->n_open != 0 ? out->file_bytes : 0;
 }
 
@@ -43,6 +85,12 @@ static void add(struct store_sizes *sum, const struct store_sizes *s)
     sum->file_bytes += s->file_bytes;
     sum->mapped_bytes += s->mapped_bytes;
     sum->n_leftovers += s->n_leftovers;
+    sum->n_damaged_indexes += s->n_damaged_indexes;
+    sum->n_damaged_rows += s->n_damaged_rows;
+    sum->n_stopped += s->n_stopped;
+    sum->n_sampled += s->n_sampled;
+    sum->n_wanted += s->n_wanted;
+    sum->n_found += s->n_found;
 }
 
 enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store_stats *out)
@@ -50,7 +98,8 @@ enum err store_stats(struct store *s, store_visit visit, void *ctx, struct store
     struct arena a = {0};
     const struct catalog_collection **all = NULL;
     size_t n = 0;
-    struct store_stats stats = {.flushes = work_of(&s->compactor.flushes), .merges = work_of(&s->compactor.merges)};
+    struct store_stats stats = {
+        .flushes = work_of(&s->compactor.flushes), .merges = work_of(&s->compactor.merges), .scrub = scrub_of(s)};
     wal_stats(s->wal, &stats.log);
     stats.is_read_only = stats.log.is_failed;
     stats.memory_budget = s->options.memory_budget;

@@ -57,7 +57,7 @@ enum err store_submit(struct store *s, struct store_write *w)
 {
     struct live *live = live_of(w->collection);
     struct collection_pressure p;
-    struct errmsg em;
+    struct errmsg em = {{0}};
     if (collection_is_broken(live->collection)) return ERR_READ_ONLY;
     collection_pressure(live->collection, &p);
     bool is_behind = p.tail_bytes > s->options.flush_bytes * HOLD_BACK_FACTOR ||
@@ -65,7 +65,17 @@ enum err store_submit(struct store *s, struct store_write *w)
     if (is_behind && !compactor_wait_for_room(s, live)) return ERR_BUSY;
     atomic_store_explicit(&live->last_used_ns, clock_monotonic_ns(), memory_order_relaxed);
     enum err e = live_hold(s, live, &em); /* until it is applied; a closed one does not know its ids */
-    if (e != ERR_OK) return e;
+    if (e != ERR_OK) {
+        if (w->why != NULL) *w->why = em;
+        return e;
+    }
+    e = collection_check_block(live->collection, w->block, &em);
+    if (e != ERR_OK) {
+        if (w->why != NULL) *w->why = em;
+        live_release(live);
+        return e;
+    }
+    w->why = NULL; /* it may be gone when the write is done */
     w->store = s;
     w->n_changed = 0;
     w->record = (struct wal_record){

@@ -10,7 +10,9 @@
  */
 #include "catalog/internal.h"
 
+#include "catalog/digest.h"
 #include "catalog/schema.h"
+#include "catalog/sqlite_wal.h"
 #include "core/mem.h"
 
 void catalog_lock(struct catalog *c)
@@ -43,7 +45,8 @@ static enum err no_memory(struct errmsg *em)
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* Readers do not wait for the writer, a commit is one flush, and damage is noticed rather than passed on. */
+/* Readers do not wait for the writer, a commit is one flush, damage is noticed rather than passed on, and what is deleted is
+ * overwritten. */
 static enum err configure(struct sql *s, const char *path, struct errmsg *em)
 {
     char mode[16];
@@ -52,7 +55,20 @@ static enum err configure(struct sql *s, const char *path, struct errmsg *em)
     if (strcmp(mode, path != NULL ? "wal" : "memory") != 0) {
         return errmsg_set(em, ERR_IO, "the file system refuses a write-ahead log (journal mode stays %s)", mode);
     }
-    return sql_exec(s, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON;", em);
+    return sql_exec(s,
+                    "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON; "
+                    "PRAGMA secure_delete = ON;",
+                    em);
+}
+
+/* Pages and indexes are in order, and the rows are those that were written: what is read afterwards can be relied on. */
+static enum err check_rows(struct sql *s, int version, struct errmsg *em)
+{
+    char verdict[256];
+    if (version == 0) return ERR_OK; /* a new file */
+    enum err e = sql_get_text(s, "PRAGMA integrity_check(1)", verdict, sizeof verdict, em);
+    if (e == ERR_OK && strcmp(verdict, "ok") != 0) return errmsg_set(em, ERR_CORRUPT, "%s", verdict);
+    return e == ERR_OK && version >= SCHEMA_WITH_DIGESTS ? digest_compare(s, em) : e;
 }
 
 enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *path, struct errmsg *em)
@@ -67,6 +83,8 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
+    if (path != NULL) e = sqlite_wal_check(vfs, path, em);
+    if (e != ERR_OK) goto fail;
     e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = schema_identify(&c->sql, (int)schema_n_migrations, &version, em);
@@ -75,6 +93,7 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
         goto fail;
     }
     e = configure(&c->sql, path, em);
+    if (e == ERR_OK) e = check_rows(&c->sql, version, em);
     if (e == ERR_OK) e = schema_migrate(&c->sql, version, schema_migrations, schema_n_migrations, em);
     if (e == ERR_OK) e = catalog_load(c, em);
     if (e != ERR_OK) goto fail;
@@ -165,33 +184,38 @@ enum err catalog_create_database(struct catalog *c, struct str tenant, struct st
     return catalog_create_database_within(c, tenant, name, 0, NULL, em);
 }
 
-enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
-                                        uint64_t *n_used, struct errmsg *em)
+struct new_database {
+    struct str tenant, name;
+    struct uuid id;
+    uint64_t max; /* databases of the tenant; 0: no quota */
+};
+
+static enum err create_database(struct catalog *c, const struct new_database *in, uint64_t *n_used, struct errmsg *em)
 {
     enum err e;
     struct view_tenant *t = NULL;
     struct view_database *d = NULL;
     catalog_lock(c);
-    if (view_find_database(&c->view, tenant, name) != NULL) {
+    if (view_find_database(&c->view, in->tenant, in->name) != NULL) {
         e = errmsg_set(em, ERR_EXISTS, "the database exists");
         goto out;
     }
-    const struct view_tenant *there = view_find_tenant(&c->view, tenant);
+    const struct view_tenant *there = view_find_tenant(&c->view, in->tenant);
     size_t n = there != NULL ? rank_tree_count(&there->databases) : 0;
-    if (max > 0 && n >= max) {
+    if (in->max > 0 && n >= in->max) {
         e = errmsg_set(em, ERR_QUOTA, "the tenant has %zu databases", n);
         if (n_used != NULL) *n_used = n + 1;
         goto out;
     }
-    struct uuid id = uuid_new();
-    t = view_tenant_new(tenant);
-    d = view_database_new(name, &id);
+    t = view_tenant_new(in->tenant);
+    d = view_database_new(in->name, &in->id);
     if (t == NULL || d == NULL) {
         e = no_memory(em);
         goto out;
     }
-    const struct sql_value v[] = {sql_blob(id.b, sizeof id.b), sql_blob(tenant.n > 0 ? tenant.p : "", tenant.n),
-                                  sql_text(str_of(name.n > 0 ? name.p : "", name.n))};
+    const struct sql_value v[] = {sql_blob(in->id.b, sizeof in->id.b),
+                                  sql_blob(in->tenant.n > 0 ? in->tenant.p : "", in->tenant.n),
+                                  sql_text(str_of(in->name.n > 0 ? in->name.p : "", in->name.n))};
     e = catalog_change_row(c, SQL_ADD_DATABASE, v, 3, em);
     if (e != ERR_OK) {
         errmsg_wrap(em, "create a database");
@@ -207,6 +231,20 @@ out:
     view_tenant_free(t);
     view_database_free(d);
     return e;
+}
+
+enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
+                                        uint64_t *n_used, struct errmsg *em)
+{
+    const struct new_database in = {tenant, name, uuid_new(), max};
+    return create_database(c, &in, n_used, em);
+}
+
+enum err catalog_restore_database(struct catalog *c, struct str tenant, struct str name, const struct uuid *id,
+                                  struct errmsg *em)
+{
+    const struct new_database in = {tenant, name, *id, 0};
+    return create_database(c, &in, NULL, em);
 }
 
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id)
@@ -260,6 +298,7 @@ enum err catalog_delete_database(struct catalog *c, struct str tenant, struct st
         errmsg_wrap(em, "delete a database");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_page(d, 0, n, doomed.list);
     doomed.n = n;
     view_remove_database(&c->view, d);
@@ -341,6 +380,7 @@ enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, st
         errmsg_wrap(em, "reset");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_ref_all(&c->view, doomed.list);
     doomed.n = n;
     d->number = (uint64_t)number;
@@ -354,6 +394,19 @@ out:
     view_tenant_free(for_database);
     view_database_free(d);
     doomed_finish(&doomed, dropped, ctx);
+    return e;
+}
+
+enum err catalog_erase(struct catalog *c, struct errmsg *em)
+{
+    int64_t is_busy = 0;
+    if (!atomic_load_explicit(&c->leaves, memory_order_relaxed)) return ERR_OK;
+    catalog_lock(c);
+    enum err e = sql_get_int(&c->sql, "PRAGMA wal_checkpoint(TRUNCATE)", &is_busy, em);
+    if (e == ERR_OK && is_busy != 0) e = errmsg_set(em, ERR_LOCKED, "somebody reads the catalog");
+    if (e == ERR_OK) atomic_store_explicit(&c->leaves, false, memory_order_relaxed);
+    catalog_unlock(c);
+    if (e != ERR_OK) errmsg_wrap(em, "empty the catalog's log");
     return e;
 }
 

@@ -78,6 +78,9 @@ enum err catalog_create_database(struct catalog *c, struct str tenant, struct st
  * created at the same time. *n_used: how many there would have been; set with ERR_QUOTA only. */
 enum err catalog_create_database_within(struct catalog *c, struct str tenant, struct str name, uint64_t max,
                                         uint64_t *n_used, struct errmsg *em);
+/* The same with an id that it had elsewhere. ERR_EXISTS: the name, or the id. */
+enum err catalog_restore_database(struct catalog *c, struct str tenant, struct str name, const struct uuid *id,
+                                  struct errmsg *em);
 enum err catalog_get_database(struct catalog *c, struct str tenant, struct str name, struct uuid *id);
 /* Deletes its collections too; `dropped` is called for each, on this thread, after the commit. */
 typedef void (*catalog_dropped)(void *ctx, const struct catalog_collection *col);
@@ -94,6 +97,7 @@ struct catalog_new_collection {
     struct bytes metadata;
     uint8_t space;
     bool get_or_create;
+    const struct uuid *id; /* NULL: a random one. Data that come from elsewhere keep theirs; ERR_EXISTS: it is in use */
 
     /* Makes the live object of a new collection before anyone can see the collection: called before the commit, with
      * the catalog's changes locked out, so it may look up but not change. `col` has its number and id already; what
@@ -216,6 +220,11 @@ void catalog_image_free(struct catalog_image *image); /* all-zero is fine */
 /* Deletes everything but the counters and makes the default tenant and database again (id all zeros); `dropped` as
  * above. Numbers of collections go on where they were. */
 enum err catalog_reset(struct catalog *c, catalog_dropped dropped, void *ctx, struct errmsg *em);
+
+/* What deleted and replaced rows held leaves the disk: their pages are overwritten at once, but former states of these are in
+ * the -wal file until this call empties it. Cheap when no change since the last call has left any. Any thread that may
+ * block. After an error the next call tries again. */
+enum err catalog_erase(struct catalog *c, struct errmsg *em);
 
 /* What a tenant has used since it was first seen (api/limits.h says what each number counts): a row a tenant, kept also when
  * the tenant goes. The order is that of the table's columns. */

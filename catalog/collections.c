@@ -71,7 +71,9 @@ static enum err create(struct catalog *c, const struct catalog_new_collection *i
     }
     if (in->tenant_max > 0 && d->tenant->n_collections >= in->tenant_max)
         return errmsg_set(em, ERR_QUOTA, "the tenant has %zu collections", d->tenant->n_collections);
-    const struct catalog_collection fields = {.id = uuid_new(),
+    if (in->id != NULL && view_find_id(&c->view, in->id) != NULL)
+        return errmsg_set(em, ERR_EXISTS, "a collection has that id already");
+    const struct catalog_collection fields = {.id = in->id != NULL ? *in->id : uuid_new(),
                                               .tenant = in->tenant,
                                               .database = in->database,
                                               .name = str_of(in->name.n > 0 ? in->name.p : "", in->name.n),
@@ -220,6 +222,7 @@ static enum err update(struct catalog *c, struct view_collection *entry, const s
         errmsg_wrap(em, "update a collection");
         return e;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     view_replace_state(&c->view, entry, state);
     return ERR_OK;
 }
@@ -256,6 +259,7 @@ enum err catalog_delete_collection(struct catalog *c, struct str tenant, struct 
         errmsg_wrap(em, "delete a collection");
         goto out;
     }
+    atomic_store_explicit(&c->leaves, true, memory_order_relaxed);
     if (col != NULL) *col = catalog_collection_ref(entry->state);
     view_remove_collection(&c->view, entry);
 

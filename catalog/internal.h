@@ -2,6 +2,8 @@
 #ifndef CATALOG_INTERNAL_H
 #define CATALOG_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "catalog/sql.h"
 #include "catalog/view.h"
 
@@ -9,6 +11,7 @@ struct catalog {
     pthread_mutex_t change; /* held by whoever changes anything or uses `sql`; before view.lock */
     struct sql sql;         /* guarded by `change` */
     struct view view;       /* its own lock; changed only by the holder of `change` */
+    _Atomic bool leaves;    /* deleted or replaced content may be left in the file's log; written with `change` */
 };
 
 void catalog_lock(struct catalog *c);

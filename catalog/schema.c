@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "catalog/digest.h"
+
 /* Names of tenants are blobs, because any text is allowed in them, NUL included, and what SQLite does with a NUL inside
  * TEXT is undefined. Other names have been checked by the API. AUTOINCREMENT keeps SQLite from giving the number of
  * a deleted collection to a new one: the log and file names rely on that. */
@@ -91,10 +93,11 @@ static const char migration_4[] = "ALTER TABLE versions ADD COLUMN n_rows INTEGE
 _Static_assert(SCHEMA_APPLICATION_ID == 0x63686d63, "migration 1 says the same number");
 
 const struct migration schema_migrations[] = {
-    {1, migration_1},
-    {2, migration_2},
-    {3, migration_3},
-    {4, migration_4},
+    {1, migration_1, NULL},
+    {2, migration_2, NULL},
+    {3, migration_3, NULL},
+    {4, migration_4, NULL},
+    {SCHEMA_WITH_DIGESTS, "", digest_create},
 };
 const size_t schema_n_migrations = sizeof schema_migrations / sizeof schema_migrations[0];
 
@@ -144,6 +147,8 @@ enum err schema_migrate(struct sql *s, int version, const struct migration *list
         (void)snprintf(set_number, sizeof set_number, "PRAGMA user_version = %d", m->number);
         enum err e = sql_begin(s, em);
         if (e == ERR_OK) e = sql_exec(s, m->script, em);
+        if (e == ERR_OK && m->finish != NULL) e = m->finish(s, em);
+        if (e == ERR_OK && m->number >= SCHEMA_WITH_DIGESTS && list == schema_migrations) e = digest_take_schema(s, em);
         if (e == ERR_OK) e = sql_exec(s, set_number, em);
         if (e == ERR_OK) e = sql_commit(s, em);
         if (e != ERR_OK) {

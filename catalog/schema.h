@@ -8,14 +8,18 @@
 
 #include "catalog/sql.h"
 
-enum { SCHEMA_APPLICATION_ID = 0x63686d63 }; /* "chmc": what tells this program's catalog from any SQLite file */
+enum {
+    SCHEMA_APPLICATION_ID = 0x63686d63, /* "chmc": what tells this program's catalog from any SQLite file */
+    SCHEMA_WITH_DIGESTS = 5,            /* from this migration on there are digests (digest.h) */
+};
 
 #define DEFAULT_TENANT   "default_tenant"
 #define DEFAULT_DATABASE "default_database"
 
 struct migration {
-    int number;         /* 1, 2, 3 ... in the order of the list */
-    const char *script; /* SQL, run in one transaction */
+    int number;                                           /* 1, 2, 3 ... in the order of the list */
+    const char *script;                                   /* SQL, run in one transaction ... */
+    enum err (*finish)(struct sql *s, struct errmsg *em); /* ... with this; NULL: nothing */
 };
 
 extern const struct migration schema_migrations[];

@@ -13,6 +13,8 @@
 
 #include "catalog/sqlite_memory.h"
 
+#include "catalog/digest.h"
+
 enum { BUSY_TIMEOUT_MS = 5000 }; /* somebody with a shell on the file; another server is kept out by the lock file */
 
 #define SQL_TEXT_(name, text) text,
@@ -99,6 +101,8 @@ enum err sql_open(struct sql *s, const struct vfs *vfs, const char *path, struct
         e = sql_fail(&fresh, rc, "configure", em);
         goto fail;
     }
+    e = digest_register(fresh.db, em);
+    if (e != ERR_OK) goto fail;
     *s = fresh;
     return ERR_OK;
 

@@ -52,7 +52,18 @@
     X(SET_COUNTER, "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET "              \
                    "value = excluded.value WHERE excluded.value > counters.value")                                     \
     X(GET_COUNTER, "SELECT value FROM counters WHERE name = ?1")                                                       \
-    X(STORE_USAGE, "INSERT OR REPLACE INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")     \
+    X(STORE_USAGE, "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) "                \
+                   "ON CONFLICT (tenant) DO UPDATE SET "                                                               \
+                   "requests_read = excluded.requests_read, "                                                          \
+                   "requests_write = excluded.requests_write, "                                                        \
+                   "requests_search = excluded.requests_search, "                                                      \
+                   "requests_other = excluded.requests_other, "                                                        \
+                   "records_written = excluded.records_written, "                                                      \
+                   "records_deleted = excluded.records_deleted, "                                                      \
+                   "records_read = excluded.records_read, queries = excluded.queries, "                                \
+                   "bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out, "                                    \
+                   "refused_rate = excluded.refused_rate, "                                                            \
+                   "refused_quota = excluded.refused_quota")                                                           \
     X(LOAD_USAGE, "SELECT * FROM usage")                                                                               \
     X(CLEAR_DATABASES, "DELETE FROM databases")                                                                        \
     X(CLEAR_TENANTS, "DELETE FROM tenants")

@@ -68,6 +68,13 @@ static int code_of(struct sqlite_vfs *v, enum err e, int otherwise)
     }
 }
 
+/* For what the table refused and SQLite does not take for a failure: it must not be told later as the reason of one. */
+static void forget_why(struct sqlite_vfs *v)
+{
+    v->why.text[0] = '\0';
+    v->last = ERR_OK;
+}
+
 static enum err sync_parent(struct sqlite_vfs *v, const char *path)
 {
     char dir[PATH_CAP];
@@ -115,6 +122,7 @@ static int file_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
     if (e == ERR_OK && there > 0) e = files->pread(f->file, p, there, (uint64_t)at, &f->v->why);
     if (e != ERR_OK) return code_of(f->v, e, SQLITE_IOERR_READ);
     memset((char *)p + there, 0, (size_t)n - there);
+    forget_why(f->v);
     return SQLITE_IOERR_SHORT_READ;
 }
 
@@ -226,6 +234,7 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
         f->is_new = true;
     }
     if (e != ERR_OK) return e == ERR_NOMEM ? SQLITE_NOMEM : code_of(v, e, SQLITE_CANTOPEN);
+    if (f->is_new) forget_why(v);
     if (out_flags != NULL) *out_flags = flags;
     f->base.pMethods = &file_methods;
     return SQLITE_OK;
@@ -235,7 +244,10 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 {
     struct sqlite_vfs *v = vfs_of(base);
     enum err e = v->files->remove(v->files->ctx, path, &v->why);
-    if (e == ERR_NOT_FOUND) return SQLITE_IOERR_DELETE_NOENT;
+    if (e == ERR_NOT_FOUND) {
+        forget_why(v);
+        return SQLITE_IOERR_DELETE_NOENT;
+    }
     if (e != ERR_OK) return code_of(v, e, SQLITE_IOERR_DELETE);
     return sync_dir != 0 ? code_of(v, sync_parent(v, path), SQLITE_IOERR_DIR_FSYNC) : SQLITE_OK;
 }
@@ -253,6 +265,7 @@ static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *is_th
         v->files->close(f);
     }
     if (e != ERR_OK && e != ERR_NOT_FOUND) return code_of(v, e, SQLITE_IOERR_ACCESS);
+    if (e == ERR_NOT_FOUND) forget_why(v);
     *is_there = e == ERR_OK && size > 0;
     return SQLITE_OK;
 }

@@ -73,6 +73,10 @@ void collection_stop(struct collection *c, uint64_t lsn);
 enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block, uint32_t *n_changed,
                           struct errmsg *em);
 
+/* Would damage keep the block from being applied? To be asked before it is logged: once it is durable it cannot be refused
+ * any more. ERR_CORRUPT. The collection is open. Any thread; not what is found damaged later. */
+enum err collection_check_block(const struct collection *c, struct bytes block, struct errmsg *em);
+
 /* The collection is deleted: later applies are skipped with ERR_NOT_FOUND. */
 void collection_drop(struct collection *c);
 bool collection_is_dropped(const struct collection *c);

@@ -7,13 +7,14 @@
  *          (ERR_READ_ONLY); a restart replays it in full.
  */
 #include "core/collection_internal.h"
+#include "core/epoch.h"
 #include "core/mem.h"
 #include "core/value.h"
 
 /* Where the live row of an id is, for the writer: newest segments first. */
 struct found {
     struct segment *segment; /* NULL: no live row */
-    uint32_t row;
+    uint32_t row;            /* ROW_UNKNOWN: the segment cannot tell whether it has one */
 };
 
 struct apply {
@@ -32,7 +33,7 @@ static struct found find_live(const struct version *v, struct str id)
     for (uint32_t i = v->n_segments; i-- > 0;) {
         struct segment *s = v->segments[i];
         uint32_t row = s->ops->find(s, id, UINT64_MAX);
-        if (row != ROW_NONE) return (struct found){s, row};
+        if (row != ROW_NONE) return (struct found){s, row}; /* ROW_UNKNOWN too */
     }
     return (struct found){NULL, ROW_NONE};
 }
@@ -100,23 +101,34 @@ static enum err adopt_str(struct apply *ap, struct str *s)
     return e;
 }
 
-static struct row patch_row(const struct apply *ap, const struct batch_row *r)
+static struct row patch_row(struct bytes block, const struct batch_row *r)
 {
     return (struct row){
-        .id = batch_id(ap->block, r),
-        .document = batch_document(ap->block, r),
-        .uri = batch_uri(ap->block, r),
-        .meta = batch_meta(ap->block, r),
-        .vector = batch_vector(ap->block, r),
+        .id = batch_id(block, r),
+        .document = batch_document(block, r),
+        .uri = batch_uri(block, r),
+        .meta = batch_meta(block, r),
+        .vector = batch_vector(block, r),
     };
+}
+
+/* What a new row needs of the one that it replaces. Metadata are merged. No more is read: so a damaged part can be written
+ * anew. */
+static unsigned parts_taken_over(const struct row *patch)
+{
+    unsigned parts = ROW_META;
+    if (patch->document.p == NULL) parts |= ROW_DOCUMENT;
+    if (patch->uri.p == NULL) parts |= ROW_URI;
+    if (patch->vector == NULL) parts |= ROW_VECTOR;
+    return parts;
 }
 
 /* The live row `f` with the parts that the patch has; a whole new row, with the old one's place in the order. */
 static enum err replace_row(struct apply *ap, struct found f, const struct batch_row *r, struct errmsg *em)
 {
     struct arena scratch = {0};
-    struct row old = {0}, row = patch_row(ap, r);
-    enum err e = f.segment->ops->row(f.segment, f.row, ROW_ALL, &scratch, &old, em);
+    struct row old = {0}, row = patch_row(ap->block, r);
+    enum err e = f.segment->ops->row(f.segment, f.row, parts_taken_over(&row), &scratch, &old, em);
     bool is_here = f.segment == tail_segment(ap->tail);
     if (e != ERR_OK) goto out;
     struct bytes patch = row.meta;
@@ -148,9 +160,10 @@ out:
     return e;
 }
 
-static enum err insert_row(struct apply *ap, const struct batch_row *r)
+static enum err insert_row(struct apply *ap, const struct batch_row *r, struct errmsg *em)
 {
-    struct row row = patch_row(ap, r);
+    struct row row = patch_row(ap->block, r);
+    if (row.vector == NULL) return errmsg_set(em, ERR_CORRUPT, "a block that makes a row without a vector");
     enum err e = merge_meta(ap, (struct bytes){NULL, 0}, row.meta, &row.meta); /* drops the NULLs of a patch */
     if (e == ERR_OK) e = append_row(ap, &row, ap->c->next_ordinal);
     if (e != ERR_OK) return e;
@@ -172,9 +185,10 @@ static enum err apply_row(struct apply *ap, enum batch_kind kind, const struct b
     struct found f = find_live(ap->v, batch_id(ap->block, r));
     bool exists = f.segment != NULL;
     enum err e = ERR_OK;
+    if (f.row == ROW_UNKNOWN) return segment_unreadable(f.segment, em);
     switch (kind) {
     case BATCH_ADD:
-        if (!exists) e = insert_row(ap, r), *n_live += 1;
+        if (!exists) e = insert_row(ap, r, em), *n_live += 1;
         break;
     case BATCH_UPDATE:
         if (exists) e = replace_row(ap, f, r, em);
@@ -183,7 +197,7 @@ static enum err apply_row(struct apply *ap, enum batch_kind kind, const struct b
         if (exists)
             e = replace_row(ap, f, r, em);
         else
-            e = insert_row(ap, r), *n_live += 1;
+            e = insert_row(ap, r, em), *n_live += 1;
         break;
     case BATCH_DELETE:
         if (exists) e = delete_row(ap, f), *n_live -= 1;
@@ -239,5 +253,40 @@ enum err collection_apply(struct collection *c, uint64_t lsn, struct bytes block
     (void)pthread_mutex_unlock(&c->mu);
     /* An unkept block has nothing pointing into it; a kept one is the tail's, also after a failure. */
     if (!ap.block_is_kept) mem_free((void *)(uintptr_t)block.p);
+    return e;
+}
+
+/* --- before it is logged -------------------------------------------------------------------------------------------- */
+
+/* Can this row of the block be applied, although parts of some segments' rows are lost? */
+static enum err check_row(const struct version *v, struct bytes block, const struct batch_row *r, struct errmsg *em)
+{
+    struct found f = find_live(v, batch_id(block, r));
+    struct arena scratch = {0};
+    struct row patch = patch_row(block, r), old = {0};
+    if (f.row == ROW_UNKNOWN) return segment_unreadable(f.segment, em);
+    if (f.segment == NULL || f.segment->ops->lost == NULL) return ERR_OK;
+    unsigned needed = parts_taken_over(&patch) & f.segment->ops->lost(f.segment);
+    if (needed == 0) return ERR_OK;
+    enum err e = f.segment->ops->row(f.segment, f.row, needed, &scratch, &old, em); /* which fails, and says why */
+    arena_free(&scratch);
+    return e;
+}
+
+enum err collection_check_block(const struct collection *c, struct bytes block, struct errmsg *em)
+{
+    enum err e = ERR_OK;
+    enum batch_kind kind = batch_kind(block);
+    bool takes_over = kind == BATCH_UPDATE || kind == BATCH_UPSERT, has_lost = false;
+    epoch_enter();
+    const struct version *v = atomic_load(&c->version);
+    for (uint32_t i = 0; i < v->n_segments && e == ERR_OK; i++) {
+        const struct segment *s = v->segments[i];
+        if (segment_is_unreadable(s)) e = segment_unreadable(s, em);
+        if (takes_over && s->ops->lost != NULL && s->ops->lost(s) != 0) has_lost = true;
+    }
+    for (uint32_t i = 0, n = batch_n_rows(block); i < n && has_lost && e == ERR_OK; i++)
+        e = check_row(v, block, &batch_rows(block)[i], em);
+    epoch_leave();
     return e;
 }

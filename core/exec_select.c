@@ -47,6 +47,7 @@ static enum err select_ids(const struct snapshot *s, const struct selection *sel
         for (uint32_t i = s->n_segments; i-- > 0;) { /* newest first: most likely there */
             const struct segment *segment = s->segments[i].segment;
             uint32_t row = segment->ops->find(segment, sel->ids[k], s->lsn);
+            if (row == ROW_UNKNOWN) return segment_unreadable(segment, em);
             if (row == ROW_NONE || row >= s->segments[i].n_rows) continue;
             if (!bitset_get(&rows[i].mask, row)) {
                 bitset_add(&rows[i].mask, row);
@@ -71,13 +72,22 @@ static enum err select_matching(const struct snapshot *s, const struct filter *f
     return ERR_OK;
 }
 
+/* What cannot be read has rows that may belong into any answer. */
+static enum err refuse_unreadable(const struct snapshot *s, struct errmsg *em)
+{
+    for (uint32_t i = 0; i < s->n_segments; i++)
+        if (segment_is_unreadable(s->segments[i].segment)) return segment_unreadable(s->segments[i].segment, em);
+    return ERR_OK;
+}
+
 enum err exec_select(const struct snapshot *s, const struct selection *sel, bool may_defer, struct arena *a,
                      struct segment_rows **out, struct errmsg *em)
 {
-    enum err e = ERR_OK;
     struct segment_rows *rows = arena_array(a, s->n_segments, sizeof *rows);
     uint64_t began_ns = s->explain != NULL ? clock_monotonic_ns() : 0;
     if (rows == NULL) return errmsg_set(em, ERR_NOMEM, "select rows");
+    enum err e = refuse_unreadable(s, em);
+    if (e != ERR_OK) return e;
     if (sel->ids != NULL) {
         e = select_ids(s, sel, a, rows, em);
     } else if (sel->filter != NULL) {

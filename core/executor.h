@@ -69,6 +69,17 @@ enum err exec_get(const struct snapshot *s, const struct selection *sel, uint32_
 enum err exec_query(const struct snapshot *s, const struct selection *sel, const float *queries, uint32_t n_queries,
                     uint32_t k, struct arena *a, struct hit ***hits, uint32_t **n_hits, struct errmsg *em);
 
+/* How many of the true neighbours a query finds. */
+struct exec_recall {
+    uint32_t n_queries;         /* records that were searched for; fewer than asked for where few are visible */
+    uint64_t n_wanted, n_found; /* of all of them: the k nearest, and how many of these the query found */
+};
+
+/* Searches for n records of the snapshot (drawn with replacement from `seed`; s->dim != 0) as a query for k would, and by
+ * comparing all vectors; adds to *out. Records as near as the k-th count as found. ERR_NOMEM, ERR_CORRUPT. (exec_recall.c) */
+enum err exec_recall(const struct snapshot *s, uint32_t n, uint32_t k, uint64_t seed, struct exec_recall *out,
+                     struct errmsg *em);
+
 /* The wanted parts (enum row_part) of one row. */
 enum err exec_row(const struct snapshot *s, struct row_ref ref, unsigned parts, struct arena *a, struct row *out,
                   struct errmsg *em);

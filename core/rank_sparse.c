@@ -1,7 +1,7 @@
 /* rank_sparse.c - the lists of sparse leaves: the records whose vector under a key of their metadata is nearest.
  *
  * The distance is 1 - dot; a row that shares no index with the query is not in the list. A fragment answers from its
- * inverted lists (index/sparse_lists.h). Of tails, and of fragments that were written without such lists, the metadata
+ * inverted lists (index/sparse_lists.h). Of tails, and of fragments whose lists are damaged or were never written, the metadata
  * of every selected row are passed over, once for all sparse leaves of the expression. Both are exact whatever the
  * signs of the weights, and add up products in the order of the indices, so they agree bit by bit.
  *
@@ -152,6 +152,10 @@ static enum err count_segment(const struct snapshot *s, uint32_t at, struct spar
         if (!leaves->at[i].leaf->weighs_by_frequency) continue;
         struct sparse_query q = query_of(&leaves->at[i]);
         enum err e = segment->ops->sparse_count(segment, &q, s->lsn, leaves->at[i].n_rows_with, em);
+        if (e == ERR_UNSUPPORTED) {
+            struct sparse_leaves others = {.at = leaves->at + i, .n = leaves->n - i};
+            return visit_segment(s, at, NULL, &others, count_indices, em);
+        }
         if (e != ERR_OK) return e;
     }
     return ERR_OK;
@@ -168,6 +172,10 @@ static enum err search_segment(const struct snapshot *s, uint32_t at, const stru
     for (uint32_t i = 0; i < leaves->n; i++) {
         struct sparse_query q = query_of(&leaves->at[i]);
         enum err e = segment->ops->sparse_nearest(segment, &q, mask, s->lsn, leaves->at[i].top, a, em);
+        if (e == ERR_UNSUPPORTED) {
+            struct sparse_leaves others = {.at = leaves->at + i, .n = leaves->n - i};
+            return visit_segment(s, at, mask, &others, offer, em);
+        }
         if (e != ERR_OK) return e;
     }
     return ERR_OK;

@@ -1,10 +1,11 @@
-/* segment.c - when rows died: see struct deaths in segment.h.
+/* segment.c - when rows died, and what a segment says that cannot be read: see segment.h.
  *
  * Marking happens on one thread (the collection's writer); reading on any. A chunk, once published, stays until the
  * segment is freed, so a reader's pointer to it holds as long as the segment does.
  */
 #include "core/segment.h"
 
+#include "core/arena.h"
 #include "core/mem.h"
 
 static size_t n_chunks(uint32_t n_rows)
@@ -145,4 +146,13 @@ uint32_t deaths_next_alive(const struct deaths *d, uint32_t row, uint64_t lsn)
         if (row < first + DEATHS_CHUNK_ROWS) break;
     }
     return row < d->n_rows ? row : d->n_rows;
+}
+
+enum err segment_unreadable(const struct segment *s, struct errmsg *em)
+{
+    struct arena none = {0};
+    struct row row = {0};
+    enum err e = s->ops->row(s, 0, ROW_ID, &none, &row, em); /* which fails, and says why */
+    arena_free(&none);
+    return e != ERR_OK ? e : errmsg_set(em, ERR_CORRUPT, "a segment is damaged");
 }

@@ -15,7 +15,11 @@
 #include "core/bitset.h"
 #include "core/err.h"
 
-enum { ROW_NONE = UINT32_MAX };
+enum { /* no row numbers */
+       ROW_NONE = UINT32_MAX,
+       ROW_UNKNOWN =
+           UINT32_MAX - 1, /* of `find`: damage keeps the segment from telling; segment_unreadable() says what */
+};
 
 enum row_part { /* bits: which parts of a row are wanted */
                 ROW_ID = 1,
@@ -138,10 +142,11 @@ struct filter_rest {
 struct segment_ops {
     void (*free)(struct segment *s);
 
-    /* The row with this id that reader `lsn` sees, or ROW_NONE. */
+    /* The row with this id that reader `lsn` sees, ROW_NONE, or ROW_UNKNOWN. */
     uint32_t (*find)(const struct segment *s, struct str id, uint64_t lsn);
 
-    /* Fills the wanted parts; others are left alone. ERR_CORRUPT, ERR_NOMEM. */
+    /* Fills the wanted parts; others are left alone. ERR_CORRUPT: among others when such a part of any of its rows is
+     * damaged, since nothing tells which one. ERR_NOMEM. */
     enum err (*row)(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
                     struct errmsg *em);
 
@@ -163,12 +168,16 @@ struct segment_ops {
     /* The two below are NULL where a segment has no inverted lists: its metadata are passed over instead
      * (rank_sparse.c, which is what they must agree with, bit by bit). All rows of the segment take part.
      * Offers to `top` the nearest visible rows (in `mask`, if it is not NULL) whose vector shares an index with the
-     * query: their distance is 1 - dot, float32, the products added in the order of the indices. ERR_CORRUPT, ERR_NOMEM. */
+     * query: their distance is 1 - dot, float32, the products added in the order of the indices. ERR_CORRUPT, ERR_NOMEM.
+     * ERR_UNSUPPORTED, of both: the lists are damaged; nothing was offered or added, as if there were none. */
     enum err (*sparse_nearest)(const struct segment *s, const struct sparse_query *q, const struct bitset *mask,
                                uint64_t lsn, struct topk *top, struct arena *a, struct errmsg *em);
     /* Adds to counts[i] the number of visible rows whose vector has indices[i]. ERR_CORRUPT. */
     enum err (*sparse_count)(const struct segment *s, const struct sparse_query *q, uint64_t lsn, uint32_t *counts,
                              struct errmsg *em);
+
+    /* Parts of rows (bits of enum row_part) that are known to be damaged, after a look at what is small. NULL: none is. */
+    unsigned (*lost)(const struct segment *s);
 
     uint64_t (*ordinal)(const struct segment *s, uint32_t row); /* of the record's creation: the order of `get` */
     uint64_t (*born)(const struct segment *s, uint32_t row);    /* log position of the write that made this row */
@@ -180,6 +189,17 @@ struct segment {
     struct deaths deaths;    /* of a fragment; a tail keeps deaths in its rows */
     bool is_tail;            /* see tail.h */
     _Atomic uint32_t n_refs; /* versions that hold it: the collection's business; 0 at first */
+    /* Damage: it is not certain which rows there are and when they were written. Whoever reads or writes asks first, and
+     * has no answer to give. Never cleared. */
+    _Atomic bool is_unreadable;
 };
+
+static inline bool segment_is_unreadable(const struct segment *s)
+{
+    return atomic_load_explicit(&s->is_unreadable, memory_order_acquire);
+}
+
+/* ERR_CORRUPT, with what is damaged, of a segment that is unreadable. */
+enum err segment_unreadable(const struct segment *s, struct errmsg *em);
 
 #endif

@@ -40,6 +40,9 @@ struct vfs {
     /* Reserves space so that later writes cannot run out of it (ERR_NO_SPACE now, not then). */
     enum err (*allocate)(struct vfs_file *f, uint64_t size, struct errmsg *em);
     enum err (*sync)(struct vfs_file *f, bool data_only, struct errmsg *em); /* fdatasync or fsync */
+    /* These bytes will not be read again soon: the kernel need not keep them, unless somebody has them mapped. A hint; may be
+     * NULL in a table. */
+    void (*forget)(struct vfs_file *f, uint64_t offset, uint64_t n);
     /* Maps the whole file for reading; holds after close. An empty file maps to {NULL, 0}. */
     enum err (*map)(struct vfs_file *f, struct bytes *map, struct errmsg *em);
     void (*unmap)(void *ctx, struct bytes map);

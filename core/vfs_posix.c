@@ -131,6 +131,11 @@ static enum err posix_sync(struct vfs_file *f, bool data_only, struct errmsg *em
     return rc == 0 ? ERR_OK : errmsg_errno(em, errno, "sync");
 }
 
+static void posix_forget(struct vfs_file *f, uint64_t offset, uint64_t n)
+{
+    (void)posix_fadvise(f->fd, (off_t)offset, (off_t)n, POSIX_FADV_DONTNEED);
+}
+
 static enum err posix_map(struct vfs_file *f, struct bytes *map, struct errmsg *em)
 {
     uint64_t size = 0;
@@ -311,6 +316,7 @@ const struct vfs *vfs_posix(void)
         .truncate = posix_truncate,
         .allocate = posix_allocate,
         .sync = posix_sync,
+        .forget = posix_forget,
         .map = posix_map,
         .unmap = posix_unmap,
         .rename = posix_rename,

@@ -79,7 +79,7 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
 /* What a search over codes needs from the rows behind them. */
 struct codes_rows {
     const float *vectors;                              /* n x dim, exact */
-    const float *norm2;                                /* n squared lengths; may be NULL unless the space is cosine */
+    const float *norm2;                                /* n squared lengths; NULL: measured where they are needed */
     bool (*is_visible)(const void *ctx, uint32_t row); /* called for candidates only */
     uint64_t (*ordinal)(const void *ctx, uint32_t row);
     const void *ctx;

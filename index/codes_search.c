@@ -49,13 +49,15 @@ static void prefetch_row(const struct codes_rows *rows, const struct query_vecto
 {
     const float *v = rows->vectors + (size_t)row * q->dim;
     for (size_t i = 0; i < PREFETCH_LINES && 16 * i < q->dim; i++) __builtin_prefetch(v + 16 * i);
-    if (q->space == SPACE_COSINE) __builtin_prefetch(rows->norm2 + row);
+    if (q->space == SPACE_COSINE && rows->norm2 != NULL) __builtin_prefetch(rows->norm2 + row);
 }
 
 static void measure(const struct codes_rows *rows, const struct query_vector *q, uint32_t row, struct topk *top)
 {
-    float norm2 = q->space == SPACE_COSINE ? rows->norm2[row] : 0;
-    float d = distance_exact(q, rows->vectors + (size_t)row * q->dim, norm2);
+    const float *v = rows->vectors + (size_t)row * q->dim;
+    float norm2 = 0;
+    if (q->space == SPACE_COSINE) norm2 = rows->norm2 != NULL ? rows->norm2[row] : distance_ops()->dot(v, v, q->dim);
+    float d = distance_exact(q, v, norm2);
     top->n_measured++;
     if (d > topk_bound(top) || !rows->is_visible(rows->ctx, row)) return;
     topk_offer(top, d, rows->ordinal(rows->ctx, row), row);

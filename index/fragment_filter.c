@@ -8,6 +8,8 @@
  * that only the text decides as an open rest; this is done for the clauses that stand at the top or in ANDs there, where
  * a row that fails one is out whatever the others say.
  *
+ * DAMAGE     an index that is damaged (fragment_health.c) is done without: metadata are read row by row, and every document
+ *            is. So is one that contradicts itself although its checksum was right or not looked at.
  * FAILURE    ERR_CORRUPT, ERR_NOMEM, and what a regular expression reports.
  * INVARIANT  the answer within the scope is that of filter_matches(), row by row.
  */
@@ -15,7 +17,8 @@
 
 enum {
     DOCUMENT_COST = 16, /* looking at a document costs more than reading so many row numbers */
-    RARE = 4,           /* who wants some rows finds them soon among documents of which more than 1 in so many match */
+    SCRATCH_KEEP_BYTES = 1 << 16,
+    RARE = 4, /* who wants some rows finds them soon among documents of which more than 1 in so many match */
 };
 
 struct eval {
@@ -23,7 +26,13 @@ struct eval {
     struct arena *arena;
     struct errmsg *em;
     uint64_t n_documents; /* read */
+    bool is_by_rows;      /* no index is asked */
 };
+
+static bool may_use(const struct eval *ev, enum section_type index)
+{
+    return !ev->is_by_rows && section_is_good(ev->f, index);
+}
 
 static enum err eval_node(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out);
 
@@ -173,10 +182,8 @@ static enum err narrow(struct eval *ev, const struct filter *f, enum filter_kind
                        struct bitset *rows, bool *is_exact)
 {
     const struct text_index *index = &ev->f->text_index;
-    *is_exact = false;
     if (kind == FILTER_DOC_REGEX) return text_index_narrow_regex(index, regex_needs(f->regex), rows, ev->arena, ev->em);
-    *is_exact = f->text.n == 0 || f->text.n == 3; /* every document holds the empty string */
-    if (f->text.n == 0) return ERR_OK;
+    *is_exact = f->text.n == 3;
     if (f->text.n > 2) return text_index_narrow(index, f->text, rows, ev->arena, ev->em);
     enum text_narrowed how = TEXT_AS_BEFORE;
     enum err e = text_index_narrow_short(index, f->text, most, rows, ev->arena, &how, ev->em);
@@ -184,15 +191,70 @@ static enum err narrow(struct eval *ev, const struct filter *f, enum filter_kind
     return e;
 }
 
+/* Sets in `out`, which is all zero, the rows of the scope whose document may match; *is_exact: they all do. `most` row numbers
+ * may be read to rule out some; 0: as many as reading those documents costs. */
+static enum err candidates(struct eval *ev, const struct filter *f, enum filter_kind kind, uint64_t most,
+                           const struct bitset *scope, struct bitset *out, bool *is_exact)
+{
+    *is_exact = false;
+    enum err e = section_need(ev->f, SECTION_DOCUMENTS, ev->em);
+    if (e != ERR_OK) return e;
+    with_document(ev->f, scope, out);
+    if (is_empty(out)) return ERR_OK;
+    if (kind == FILTER_DOC_CONTAINS && f->text.n == 0) { /* every document holds the empty string */
+        *is_exact = true;
+        return ERR_OK;
+    }
+    if (!may_use(ev, SECTION_TEXT_INDEX)) return ERR_OK;
+    if (most == 0) most = (uint64_t)bitset_count(out) * DOCUMENT_COST;
+    e = narrow(ev, f, kind, most, out, is_exact);
+    if (e != ERR_CORRUPT) return e;
+    section_condemn(ev->f, SECTION_TEXT_INDEX, ev->em != NULL ? ev->em->text : "an entry is out of range");
+    clear(out);
+    with_document(ev->f, scope, out);
+    *is_exact = false;
+    return ERR_OK;
+}
+
 static enum err eval_document(struct eval *ev, const struct filter *f, enum filter_kind kind,
                               const struct bitset *scope, struct bitset *out)
 {
     bool is_exact;
-    with_document(ev->f, scope, out);
-    if (is_empty(out)) return ERR_OK;
-    enum err e = narrow(ev, f, kind, (uint64_t)bitset_count(out) * DOCUMENT_COST, out, &is_exact);
-    if (e != ERR_OK || is_exact) return e;
+    enum err e = candidates(ev, f, kind, 0, scope, out, &is_exact);
+    if (e != ERR_OK || is_exact || is_empty(out)) return e;
     return verify(ev, f, kind, out);
+}
+
+/* --- metadata ----------------------------------------------------------------------------------------------------- */
+
+/* Without the index: reads the metadata of every row of the scope. */
+static enum err scan_meta(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
+{
+    struct arena scratch = {0}; /* decoded lists */
+    enum err e = section_need(ev->f, SECTION_META, ev->em);
+    for (uint32_t i = bitset_next(scope, 0); i < scope->n_bits && e == ERR_OK; i = bitset_next(scope, i + 1)) {
+        struct row row = {0};
+        bool matches = false;
+        e = column_get(&ev->f->meta, i, &row.meta, ev->em);
+        if (e == ERR_OK && row.meta.n > 0 && !meta_validate(row.meta, false))
+            e = errmsg_set(ev->em, ERR_CORRUPT, "row %u: its metadata are damaged", i);
+        if (e == ERR_OK) e = filter_matches(f, &row, &scratch, &matches, ev->em);
+        if (matches) bitset_add(out, i);
+        if (scratch.used_bytes > SCRATCH_KEEP_BYTES) arena_free(&scratch);
+    }
+    arena_free(&scratch);
+    return e;
+}
+
+/* The clause as it is, negations too. */
+static enum err eval_meta(struct eval *ev, const struct filter *f, const struct bitset *scope, struct bitset *out)
+{
+    if (!may_use(ev, SECTION_META_INDEX)) return scan_meta(ev, f, scope, out);
+    enum err e = meta_index_eval(&ev->f->meta_index, f, out, ev->em);
+    if (e != ERR_CORRUPT) return e;
+    section_condemn(ev->f, SECTION_META_INDEX, ev->em != NULL ? ev->em->text : "an entry is out of range");
+    clear(out);
+    return scan_meta(ev, f, scope, out);
 }
 
 /* --- the tree ----------------------------------------------------------------------------------------------------- */
@@ -214,8 +276,8 @@ static enum err eval_node(struct eval *ev, const struct filter *f, const struct 
     case FILTER_DOC_REGEX:
         e = eval_document(ev, f, kind, scope, out);
         break;
-    default: /* the metadata index does negations itself */
-        e = meta_index_eval(&ev->f->meta_index, f, out, ev->em);
+    default: /* metadata: negations are done there */
+        e = eval_meta(ev, f, scope, out);
         is_negated = false;
         break;
     }
@@ -251,8 +313,7 @@ static enum err open_document(struct eval *ev, const struct filter *f, struct bi
     struct bitset some;
     enum err e = new_bitset(ev, &some);
     if (e != ERR_OK) return e;
-    with_document(ev->f, rows, &some);
-    if (!is_empty(&some)) e = narrow(ev, f, kind, ev->f->n_rows / RARE, &some, &is_exact);
+    e = candidates(ev, f, kind, ev->f->n_rows / RARE, rows, &some, &is_exact);
     if (e != ERR_OK) return e;
     if (!is_negated) copy(rows, &some);
     if (is_exact) {
@@ -289,7 +350,7 @@ enum err fragment_settle(const struct segment *s, struct filter_rest *rest, stru
 {
     const struct fragment *f = fragment_of(s);
     struct docs_reader r = {.docs = &f->docs};
-    enum err e = ERR_OK;
+    enum err e = section_need(f, SECTION_DOCUMENTS, em);
     CHECK(rest->n > 0 && to <= rows->n_bits && rest->open.n_bits == rows->n_bits);
     for (uint32_t i = bitset_next(&rest->open, from); i < to && e == ERR_OK; i = bitset_next(&rest->open, i + 1)) {
         struct row row = {0};
@@ -315,6 +376,7 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
     struct bitset scope, found;
     struct filter_rest open = {0};
     enum err e = ERR_OK;
+    if (segment_is_unreadable(s)) return segment_unreadable(s, em);
     CHECK(n_rows == ev.f->n_rows && "a fragment is seen whole");
     if (!bitset_init(&scope, &scratch, n_rows) || !bitset_init(&found, a, n_rows)) {
         e = errmsg_set(em, ERR_NOMEM, "filter %u rows", n_rows);
@@ -348,5 +410,17 @@ enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct 
     errmsg_wrap(em, "%s", ev.f->path);
 out:
     arena_free(&scratch);
+    return e;
+}
+
+enum err fragment_filter_rows(const struct segment *s, const struct filter *f, struct arena *a, struct bitset *out,
+                              struct errmsg *em)
+{
+    struct eval ev = {.f = fragment_of(s), .arena = a, .em = em, .is_by_rows = true};
+    struct bitset scope;
+    if (new_bitset(&ev, &scope) != ERR_OK || new_bitset(&ev, out) != ERR_OK) return ERR_NOMEM;
+    bitset_fill(&scope);
+    enum err e = eval_node(&ev, f, &scope, out);
+    if (e != ERR_OK) errmsg_wrap(em, "%s", ev.f->path);
     return e;
 }

@@ -123,6 +123,15 @@ struct docs {
     struct docs_cache *cache; /* decompressors and the last blocks they made; shared by readers */
 };
 
+/* What is known about the sections; bits are 1 << enum section_type. Set by readers too, so apart from what is const. */
+struct fragment_health {
+    _Atomic uint32_t checked; /* the checksum was right */
+    _Atomic uint32_t damaged; /* never cleared; a section may be in both: it was right once */
+    struct fragment_watch *watch;
+    _Atomic(uint32_t *) id_slots; /* made in memory in the place of a damaged id hash; NULL: not yet, or no memory */
+    _Atomic bool has_tried_ids;
+};
+
 struct fragment {
     struct segment segment; /* first */
     /* immutable after open */
@@ -141,6 +150,7 @@ struct fragment {
     struct meta_index meta_index;
     struct text_index text_index;
     struct sparse_lists sparse_lists;
+    struct fragment_health *health;
     char *path; /* for messages */
 };
 
@@ -158,6 +168,22 @@ static inline uint64_t column_offset(const struct column *c, uint32_t i)
 enum err column_get(const struct column *c, uint32_t row, struct bytes *value, struct errmsg *em);
 bool column_has(const struct column *c, uint32_t row);
 
+/* --- damage (fragment_health.c) ------------------------------------------------------------------------------------ */
+
+const char *section_name(enum section_type type);
+
+/* The entry of a section; NULL when it is left out. */
+const struct fragment_section *section_entry(const struct fragment *f, enum section_type type);
+
+/* May it be used? Compares its checksum if that was not done and it is not too large. One that is left out may. */
+bool section_is_good(const struct fragment *f, enum section_type type);
+/* The same, as an error that names the section. */
+enum err section_need(const struct fragment *f, enum section_type type, struct errmsg *em);
+/* Compares it, whatever its size. */
+bool section_check(const struct fragment *f, enum section_type type);
+/* It is not used from now on; logs it and counts it, once. */
+void section_condemn(const struct fragment *f, enum section_type type, const char *what);
+
 /* --- ids (fragment_ids.c) ---------------------------------------------------------------------------------------- */
 
 uint32_t id_hash_slots(uint32_t n_rows); /* size of the table */
@@ -166,7 +192,7 @@ uint32_t id_hash_slots(uint32_t n_rows); /* size of the table */
 enum err id_hash_build(uint32_t *slots, uint32_t n_slots, const uint64_t *hashes, const struct column *ids,
                        uint32_t n_rows, struct errmsg *em);
 
-/* The row with this id, dead or alive, or ROW_NONE. */
+/* The row with this id, dead or alive, or ROW_NONE. The ids are good. */
 uint32_t id_hash_find(const struct fragment *f, struct str id);
 
 /* --- documents (fragment_docs.c) --------------------------------------------------------------------------------- */
@@ -187,11 +213,16 @@ bool docs_is_lasting(const struct docs_reader *r, struct str document); /* a vie
 
 /* --- operations --------------------------------------------------------------------------------------------------- */
 
+enum err fragment_check_header(struct bytes map, struct errmsg *em); /* fragment_open.c */
+enum err fragment_check_header_of(const struct fragment_header *h, uint64_t file_bytes, struct errmsg *em);
 const struct segment_ops *fragment_ops(bool has_sparse_lists); /* fragment_ops.c */
 void fragment_free(struct segment *s);                         /* fragment_open.c */
 
 enum err fragment_filter(const struct segment *s, uint32_t n_rows, const struct filter *f, struct arena *a,
                          struct bitset *out, struct filter_rest *rest, struct errmsg *em); /* fragment_filter.c */
+/* The same by reading rows, without the indexes of metadata and text: what those must agree with. */
+enum err fragment_filter_rows(const struct segment *s, const struct filter *f, struct arena *a, struct bitset *out,
+                              struct errmsg *em);
 enum err fragment_settle(const struct segment *s, struct filter_rest *rest, struct bitset *rows, uint32_t from,
                          uint32_t to, struct errmsg *em);
 

@@ -1,9 +1,11 @@
 /* fragment_open.c - maps a fragment, checks its structure, and gives it the operations of a segment.
  *
  * HAPPY PATH  map; the header's magic, version and checksum; every section lies in the file and has the size that
- *             n_rows and dim demand; the heads of columns and indexes. No row is read: the offsets inside columns are
- *             checked by whoever uses them (column_get, docs_get, the indexes).
- * FAILURE     ERR_CORRUPT, ERR_NEWER, with the path in front; nothing stays mapped.
+ *             n_rows and dim demand; the heads of columns and indexes; the checksums of ids, ordinals and births, on which
+ *             everything rests. No row is read: the offsets inside columns are checked by whoever uses them (column_get,
+ *             docs_get, the indexes), other checksums on the first use (fragment_health.c).
+ * FAILURE     of the header and the sizes that it states: ERR_CORRUPT, ERR_NEWER, with the path in front; nothing stays mapped.
+ *             A section whose inside is wrong is condemned, and the fragment opens without it.
  */
 #include "core/crc32c.h"
 #include "core/mem.h"
@@ -14,35 +16,37 @@ static enum err damaged(struct errmsg *em, const char *what)
     return errmsg_set(em, ERR_CORRUPT, "%s", what);
 }
 
-static enum err check_header(struct bytes map, struct errmsg *em)
+enum err fragment_check_header_of(const struct fragment_header *h, uint64_t file_bytes, struct errmsg *em)
 {
-    const struct fragment_header *h = map.p;
-    if (map.n < sizeof *h) return damaged(em, "the file is shorter than its header");
     if (memcmp(h->magic, FRAGMENT_MAGIC, sizeof h->magic) != 0) return damaged(em, "this is no fragment");
     if (h->version > FRAGMENT_VERSION)
         return errmsg_set(em, ERR_NEWER, "fragment format %u; this program knows %d", h->version, FRAGMENT_VERSION);
     if (crc32c(0, h, offsetof(struct fragment_header, crc)) != h->crc)
         return damaged(em, "the header's checksum is wrong");
-    if (h->file_bytes != map.n) return damaged(em, "the file has another length than its header says");
+    if (h->file_bytes != file_bytes) return damaged(em, "the file has another length than its header says");
     if (h->n_sections > FRAGMENT_SECTIONS_MAX || h->n_rows > FRAGMENT_ROWS_MAX || h->space > SPACE_IP)
         return damaged(em, "the header is wrong");
     for (uint32_t i = 0; i < h->n_sections; i++) {
         const struct fragment_section *s = &h->sections[i];
-        if (s->offset < FRAGMENT_HEADER_BYTES || s->offset % FRAGMENT_ALIGN != 0 || s->offset > map.n ||
-            s->length > map.n - s->offset)
+        if (s->offset < FRAGMENT_HEADER_BYTES || s->offset % FRAGMENT_ALIGN != 0 || s->offset > file_bytes ||
+            s->length > file_bytes - s->offset)
             return damaged(em, "a section is outside the file");
     }
     return ERR_OK;
 }
 
+enum err fragment_check_header(struct bytes map, struct errmsg *em)
+{
+    if (map.n < sizeof(struct fragment_header)) return damaged(em, "the file is shorter than its header");
+    return fragment_check_header_of(map.p, map.n, em);
+}
+
 /* The section of a type; p is NULL when it is left out. */
 static struct bytes section_of(const struct fragment *f, enum section_type type)
 {
-    for (uint32_t i = 0; i < f->header->n_sections; i++) {
-        const struct fragment_section *s = &f->header->sections[i];
-        if (s->type == (uint32_t)type) return (struct bytes){(const uint8_t *)f->map.p + s->offset, (size_t)s->length};
-    }
-    return (struct bytes){NULL, 0};
+    const struct fragment_section *s = section_entry(f, type);
+    if (s == NULL) return (struct bytes){NULL, 0};
+    return (struct bytes){(const uint8_t *)f->map.p + s->offset, (size_t)s->length};
 }
 
 /* A section of n items of `size` bytes; NULL when it is not there or has another length. */
@@ -113,15 +117,33 @@ static enum err open_rows(struct fragment *f, struct errmsg *em)
     f->born = array_of(f, SECTION_BORN, n, sizeof(uint64_t));
     if (f->vectors == NULL || f->norms == NULL || f->ordinals == NULL || f->born == NULL)
         return damaged(em, "a section of the rows has the wrong size");
-    if (!open_column(f, SECTION_IDS, &f->ids)) return damaged(em, "the ids are damaged");
-    if (!open_column(f, SECTION_URIS, &f->uris)) return damaged(em, "the uris are damaged");
-    if (!open_column(f, SECTION_META, &f->meta)) return damaged(em, "the metadata are damaged");
-    if (!open_docs(f, &f->docs)) return damaged(em, "the documents are damaged");
+    if (section_entry(f, SECTION_IDS) == NULL) return damaged(em, "there are no ids");
+    const struct {
+        enum section_type type;
+        struct column *column;
+    } columns[] = {{SECTION_IDS, &f->ids}, {SECTION_URIS, &f->uris}, {SECTION_META, &f->meta}};
+    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
+        if (!open_column(f, columns[i].type, columns[i].column))
+            section_condemn(f, columns[i].type, "the head of a section is wrong");
+    if (!open_docs(f, &f->docs)) section_condemn(f, SECTION_DOCUMENTS, "the head of a section is wrong");
     struct bytes slots = section_of(f, SECTION_ID_HASH);
     f->id_slots = slots.p;
     f->n_id_slots = id_hash_slots(f->n_rows);
     if (slots.p == NULL || slots.n != (size_t)f->n_id_slots * sizeof(uint32_t))
         return damaged(em, "the id hash has the wrong size");
+    (void)section_is_good(f, SECTION_IDS);
+    (void)section_is_good(f, SECTION_ORDINALS);
+    (void)section_is_good(f, SECTION_BORN);
+    return ERR_OK;
+}
+
+/* The outcome of opening a section that can be done without. A version that is not known is one only if the checksum says
+ * that nobody else wrote it. */
+static enum err condemn(const struct fragment *f, enum section_type type, enum err e, struct errmsg *em)
+{
+    if (e == ERR_NEWER && !section_check(f, type)) e = ERR_CORRUPT;
+    if (e != ERR_CORRUPT) return e;
+    section_condemn(f, type, em != NULL && em->text[0] != '\0' ? em->text : "the head of a section is wrong");
     return ERR_OK;
 }
 
@@ -130,9 +152,13 @@ static enum err open_indexes(struct fragment *f, struct errmsg *em)
     struct bytes codes = section_of(f, SECTION_CODES), sparse = section_of(f, SECTION_SPARSE_LISTS);
     enum err e = ERR_OK;
     if (codes.p != NULL) e = codes_open(&f->codes, codes, f->n_rows, f->dim, f->space, em);
+    if (e != ERR_OK) e = condemn(f, SECTION_CODES, e, em);
     if (e == ERR_OK) e = meta_index_open(&f->meta_index, section_of(f, SECTION_META_INDEX), f->n_rows, em);
+    if (e != ERR_OK) e = condemn(f, SECTION_META_INDEX, e, em);
     if (e == ERR_OK) e = text_index_open(&f->text_index, section_of(f, SECTION_TEXT_INDEX), f->n_rows, em);
+    if (e != ERR_OK) e = condemn(f, SECTION_TEXT_INDEX, e, em);
     if (e == ERR_OK && sparse.p != NULL) e = sparse_lists_open(&f->sparse_lists, sparse, f->n_rows, em);
+    if (e != ERR_OK) e = condemn(f, SECTION_SPARSE_LISTS, e, em);
     f->segment.ops = fragment_ops(sparse.p != NULL);
     return e;
 }
@@ -152,6 +178,8 @@ void fragment_free(struct segment *s)
     struct fragment *f = (struct fragment *)(void *)s;
     if (f->map.p != NULL) f->vfs->unmap(f->vfs->ctx, f->map);
     docs_cache_free(f->docs.cache);
+    if (f->health != NULL) mem_free(atomic_load(&f->health->id_slots));
+    mem_free(f->health);
     deaths_deinit(&f->segment.deaths);
     mem_free(f->path);
     mem_free(f);
@@ -164,12 +192,13 @@ enum err fragment_open(struct fragment **out, const struct vfs *vfs, const char 
     enum err e = ERR_NOMEM;
     f->vfs = vfs;
     f->path = mem_dup(path, strlen(path) + 1);
-    if (f->path == NULL || docs_cache_new(&f->docs.cache) != ERR_OK) {
+    f->health = mem_zalloc(sizeof *f->health);
+    if (f->path == NULL || f->health == NULL || docs_cache_new(&f->docs.cache) != ERR_OK) {
         (void)errmsg_set(em, e, "open a fragment");
         goto fail;
     }
     if ((e = map_file(f, path, em)) != ERR_OK) goto fail;
-    if ((e = check_header(f->map, em)) != ERR_OK) goto fail;
+    if ((e = fragment_check_header(f->map, em)) != ERR_OK) goto fail;
     f->header = f->map.p;
     f->n_rows = f->header->n_rows;
     f->dim = f->header->dim;
@@ -206,20 +235,4 @@ uint64_t fragment_id(const struct segment *s)
 uint64_t fragment_file_bytes(const struct segment *s)
 {
     return fragment_of(s)->map.n;
-}
-
-enum err fragment_verify(const struct segment *s, struct errmsg *em)
-{
-    const struct fragment *f = fragment_of(s);
-    enum err e = check_header(f->map, em);
-    for (uint32_t i = 0; e == ERR_OK && i < f->header->n_sections; i++) {
-        const struct fragment_section *section = &f->header->sections[i];
-        if (crc32c(0, (const uint8_t *)f->map.p + section->offset, (size_t)section->length) != section->crc)
-            e = errmsg_set(em, ERR_CORRUPT, "the checksum of section %u is wrong", section->type);
-    }
-    for (uint32_t row = 1; e == ERR_OK && row < f->n_rows; row++)
-        if (f->ordinals[row - 1] >= f->ordinals[row])
-            e = errmsg_set(em, ERR_CORRUPT, "row %u: ordinals do not ascend", row);
-    if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
-    return e;
 }

@@ -1,5 +1,7 @@
 /* fragment_ops.c - a fragment as a segment: rows by number and by id, and the nearest of them.
  *
+ * DAMAGE   what a section may still be used for: fragment_health.c. Without codes every vector is compared, without norms
+ *          lengths are measured, without sparse lists the caller passes over the metadata.
  * NEAREST  through the codes where there are some (codes.h, which decides by itself when few candidates are better
  *          compared one by one), else exactly. Distances offered are exact either way.
  */
@@ -14,6 +16,7 @@ static bool is_visible(const struct fragment *f, uint32_t row, uint64_t lsn)
 static uint32_t fragment_find(const struct segment *s, struct str id, uint64_t lsn)
 {
     const struct fragment *f = fragment_of(s);
+    if (segment_is_unreadable(s)) return ROW_UNKNOWN;
     uint32_t row = id_hash_find(f, id);
     return row != ROW_NONE && is_visible(f, row, lsn) ? row : ROW_NONE;
 }
@@ -33,13 +36,42 @@ static enum err get_document(const struct fragment *f, uint32_t row, struct aren
     return e;
 }
 
+/* Which of the sections that hold the wanted parts is damaged? ERR_OK: none. Ids, ordinals and births make a fragment
+ * unreadable, whatever is wanted. */
+static enum err need_parts(const struct fragment *f, unsigned parts, struct errmsg *em)
+{
+    static const struct {
+        enum section_type type;
+        unsigned part;
+    } sections[] = {
+        {SECTION_IDS, ROW_ALL},        {SECTION_ORDINALS, ROW_ALL},
+        {SECTION_BORN, ROW_ALL},       {SECTION_DOCUMENTS, ROW_DOCUMENT},
+        {SECTION_URIS, ROW_URI},       {SECTION_META, ROW_META},
+        {SECTION_VECTORS, ROW_VECTOR},
+    };
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0] && e == ERR_OK; i++)
+        if ((parts & sections[i].part) != 0) e = section_need(f, sections[i].type, em);
+    return e;
+}
+
+static unsigned fragment_lost(const struct segment *s)
+{
+    static const unsigned parts[] = {ROW_ID, ROW_DOCUMENT, ROW_URI, ROW_META, ROW_VECTOR};
+    unsigned lost = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (need_parts(fragment_of(s), parts[i], NULL) != ERR_OK) lost |= parts[i];
+    return lost;
+}
+
 static enum err fragment_row(const struct segment *s, uint32_t row, unsigned parts, struct arena *a, struct row *out,
                              struct errmsg *em)
 {
     const struct fragment *f = fragment_of(s);
     struct row found = *out;
     struct bytes value;
-    enum err e = ERR_OK;
+    enum err e = need_parts(f, parts, em);
+    if (e != ERR_OK) goto fail;
     CHECK(row < f->n_rows && "row of this fragment");
     if ((parts & ROW_ID) != 0) {
         if ((e = column_get(&f->ids, row, &value, em)) != ERR_OK) goto fail;
@@ -113,7 +145,14 @@ static enum err fragment_nearest(const struct segment *s, uint32_t n_rows, struc
     };
     CHECK(n_rows == f->n_rows && "a fragment is seen whole");
     CHECK(q->dim == f->dim && "a query of the collection's dimension");
-    if (f->codes.n > 0 && !q->is_exact)
+    if (segment_is_unreadable(s)) return segment_unreadable(s, em);
+    enum err e = section_need(f, SECTION_VECTORS, em);
+    if (e != ERR_OK) {
+        errmsg_wrap(em, "%s", f->path);
+        return e;
+    }
+    if (f->space == SPACE_COSINE && !section_is_good(f, SECTION_NORMS)) rows.norm2 = NULL; /* measured anew */
+    if (f->codes.n > 0 && !q->is_exact && section_is_good(f, SECTION_CODES))
         return codes_search(&f->codes, &rows, q, mask, codes_epsilon(q->effort, top->k), top, a, em);
     exact_search(&rows, n_rows, q, mask, top);
     return ERR_OK;
@@ -126,7 +165,11 @@ static enum err fragment_sparse_nearest(const struct segment *s, const struct sp
     const struct fragment *f = fragment_of(s);
     struct search search = {f, lsn};
     struct sparse_rows rows = {search_is_visible, search_ordinal, &search};
+    if (segment_is_unreadable(s)) return segment_unreadable(s, em);
+    if (!section_is_good(f, SECTION_SPARSE_LISTS)) return errmsg_set(em, ERR_UNSUPPORTED, "damaged sparse lists");
     enum err e = sparse_lists_nearest(&f->sparse_lists, &rows, q, mask, top, a, em);
+    if (e == ERR_CORRUPT)
+        section_condemn(f, SECTION_SPARSE_LISTS, "an entry is out of range"); /* the next one does without */
     if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
     return e;
 }
@@ -138,14 +181,19 @@ static enum err fragment_sparse_count(const struct segment *s, const struct spar
     struct search search = {f, lsn};
     bool is_whole = atomic_load_explicit(&s->deaths.n_dead, memory_order_relaxed) == 0;
     struct sparse_rows rows = {is_whole ? NULL : search_is_visible, search_ordinal, &search};
+    if (segment_is_unreadable(s)) return segment_unreadable(s, em);
+    if (!section_is_good(f, SECTION_SPARSE_LISTS)) return errmsg_set(em, ERR_UNSUPPORTED, "damaged sparse lists");
     enum err e = sparse_lists_count(&f->sparse_lists, &rows, q, counts, em);
+    if (e == ERR_CORRUPT)
+        section_condemn(f, SECTION_SPARSE_LISTS, "an entry is out of range"); /* the next one does without */
     if (e != ERR_OK) errmsg_wrap(em, "%s", f->path);
     return e;
 }
 
 #define FRAGMENT_OPS                                                                                                   \
     .free = fragment_free, .find = fragment_find, .row = fragment_row, .filter = fragment_filter,                      \
-    .settle = fragment_settle, .nearest = fragment_nearest, .ordinal = fragment_ordinal, .born = fragment_born
+    .settle = fragment_settle, .nearest = fragment_nearest, .lost = fragment_lost, .ordinal = fragment_ordinal,        \
+    .born = fragment_born
 
 const struct segment_ops *fragment_ops(bool has_sparse_lists)
 {

@@ -51,6 +51,51 @@ uint64_t fragment_file_bytes(const struct segment *s);
 
 /* Reads everything and compares every checksum. */
 enum err fragment_verify(const struct segment *s, struct errmsg *em);
+/* The same for the sections of which a new fragment is made. */
+enum err fragment_verify_rows(const struct segment *s, struct errmsg *em);
+
+/* --- damage (fragment_health.c) -------------------------------------------------------------------------------- */
+
+/* A section is used when its checksum was found right; it is compared on the first use, unless the section is so large
+ * that this is left to the scrub (fragment_scrub). What is found damaged is never used again: a section that can be made
+ * from the rows is done without, and answers stay what they were; of the others, whoever needs them gets ERR_CORRUPT. */
+
+/* What all fragments of a store have found since they were opened; sums, relaxed. */
+struct fragment_watch {
+    _Atomic uint64_t n_derived; /* damaged sections that can be made again */
+    _Atomic uint64_t n_rows;    /* damaged sections that cannot */
+};
+/* Before the segment is shared; what was found by then is added. The watch outlives the fragment. */
+void fragment_set_watch(struct segment *s, struct fragment_watch *w);
+
+/* Is there something to be made again, from rows that are all there? */
+bool fragment_wants_rebuild(const struct segment *s);
+/* Is some part of its rows damaged? So far as is known. */
+bool fragment_has_lost_rows(const struct segment *s);
+
+/* Reads the file in pieces, apart from where it is mapped, and compares every checksum. `pace` is told of each piece
+ * after it was read, and ends the reading when it returns an error, which is passed on. *damaged: bits (1 << type) of
+ * sections that are wrong or cannot be read. ERR_CORRUPT, ERR_NEWER: the header is, nothing else was looked at. */
+typedef enum err (*fragment_pace)(void *ctx, uint64_t bytes);
+enum err fragment_scrub(const struct vfs *vfs, const char *path, fragment_pace pace, void *ctx, uint32_t *damaged,
+                        struct errmsg *em);
+/* What fragment_scrub has found of the file of this fragment, which was open then or was opened since. */
+void fragment_note_scrub(const struct segment *s, uint32_t damaged);
+
+/* --- agreement (fragment_agree.c) ---------------------------------------------------------------------------------- */
+
+/* Do its indexes say what its rows say? Sums. */
+struct fragment_agreement {
+    uint32_t n_probes; /* ids, values of metadata, pieces of documents, sparse indices and norms, found both ways */
+    uint32_t n_wrong;
+    char first[160]; /* the first of those, in words */
+};
+
+/* Draws n rows from `seed` and looks for what they hold through the indexes and by reading all rows; adds to *out. An index
+ * that is known to be damaged is not asked, so it agrees. Reads all metadata and documents, more than once. ERR_CORRUPT: rows
+ * cannot be read. ERR_NOMEM. */
+enum err fragment_agree(const struct segment *s, uint32_t n, uint64_t seed, struct fragment_agreement *out,
+                        struct errmsg *em);
 
 /* --- manifests ------------------------------------------------------------------------------------------------ */
 

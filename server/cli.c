@@ -7,9 +7,12 @@
 
 #include "api/api.h"
 #include "server/backup.h"
+#include "server/check.h"
 #include "server/compact.h"
 #include "server/healthcheck.h"
+#include "server/migrate.h"
 #include "server/run.h"
+#include "server/verify.h"
 
 enum { HEALTHCHECK_TIMEOUT_MS = 5000, FLAGS_MAX = 16 };
 
@@ -234,9 +237,13 @@ static const struct command {
 } commands[] = {
     {"run", "[CONFIG] [flags]", "serve a directory of data", command_run},
     {"healthcheck", "[flags]", "ask a running server whether it is well (exit status 0 or 1)", command_healthcheck},
+    {"verify", "--path DIR", "check a data directory that no server has open", command_verify},
+    {"info", "--path DIR", "what is in a data directory that no server has open", command_info},
     {"backup", "[flags]", "a consistent copy of a data directory, also while a server uses it", command_backup},
     {"restore", "[flags]", "such a copy, verified, in the place of a data directory", command_restore},
     {"compact", "[flags]", "drop what is deleted from the index files and the log", command_compact},
+    {"migrate", "[flags]", "bring the data of Chroma's own server over into a new directory", command_migrate},
+    {"check", "[flags]", "measure how well a directory's indexes answer (exit status 0 or 1)", command_check},
     {"help", "[config|routes]",
      "this text, a documented configuration file, or every route and" HELP_INDENT
      "what a caller must be allowed to do there",

@@ -82,6 +82,11 @@ const struct config_key config_keys[] = {
      NULL,
      "The bodies of all requests that are being received or served may use so many bytes together. Beyond it requests\n"
      "with a body are answered with 503. Must be at least max_payload_size_bytes."},
+    {"request_memory_bytes", CONFIG_NUMBER, AT(request_memory_bytes), 0, UINT64_C(1099511627776), "0", NULL, NULL,
+     "What requests make of their bodies, their results, and answers until they are sent may use so many bytes\n"
+     "together, beside the bodies themselves. A request that would need more is answered with 503; 64 KiB of each are\n"
+     "not counted, so that small ones are always served. 0: a quarter of the machine's memory, or of what the\n"
+     "process's control group may use. See docs/operations.md."},
     {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "8192", NULL, NULL,
      "So many new rows of a collection stay in memory before they are written to an index file. Fewer: less memory "
      "and\n"
@@ -101,6 +106,17 @@ const struct config_key config_keys[] = {
     {"close_after_s", CONFIG_NUMBER, AT(close_after_s), 0, 31536000, "60", NULL, NULL,
      "A collection that nobody has used for so many seconds is closed: it keeps no memory and no mapped file, and the\n"
      "next request opens it again. 0: only memory_budget_bytes closes collections."},
+    {"scrub_bytes_per_s", CONFIG_NUMBER, AT(scrub_bytes_per_s), 0, UINT64_C(1099511627776), "4194304", NULL, NULL,
+     "All index files are read again and again in the background, so many bytes a second, to find damage before it is\n"
+     "served. A damaged index is made again from the records; damaged records are told in the log and in /metrics.\n"
+     "0: only what is used is checked."},
+    {"scrub_interval_s", CONFIG_NUMBER, AT(scrub_interval_s), 1, 31536000, "259200", NULL, NULL,
+     "So many seconds lie between the beginning of one reading of everything and the next, or more if it takes "
+     "longer."},
+    {"recall_sample_s", CONFIG_NUMBER, AT(recall_sample_s), 0, 31536000, "900", NULL, NULL,
+     "Every so many seconds one record of each collection that was used meanwhile is searched for twice, through the "
+     "index\n"
+     "and exactly; /metrics tells how many neighbours the index found (chroma_recall). 0: never."},
     {"log_level", CONFIG_LEVEL, AT(log_level), 0, 0, "info", NULL, NULL,
      "What is told on stderr: debug, info, warn, error or none."},
     {"request_log", CONFIG_TEXT, AT(request_log), 0, 0, "none", NULL, NULL,

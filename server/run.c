@@ -31,7 +31,14 @@
 #include "server/memory.h"
 #include "server/listen.h"
 
-enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512, FILES_MIN = 16 };
+enum {
+    STOP_GRACE_MS = 3000,
+    STOP_LIMIT_MS = 4500,
+    POOL_QUEUE_MAX = 2048,
+    POOL_RELIEF = 8,
+    SPARE_FILES = 512,
+    FILES_MIN = 16,
+};
 
 struct server {
     const struct config *config;
@@ -207,12 +214,13 @@ static enum err refuse_foreign_data(const struct config *c, struct errmsg *em)
     else if (e != ERR_IO)
         return errmsg_set(em, e, "open %s", path);
     if (e != ERR_OK) return ERR_OK; /* not a directory and the like: opening the store says it better */
-    return errmsg_set(
-        em, ERR_FORBIDDEN,
-        "%s holds a database of Chroma's own server (%s). This server keeps its data in another format and "
-        "cannot migrate that database yet; it has not touched it. Choose another directory (--path or "
-        "persist_path), or copy the data from one running server to the other through a client",
-        c->persist_path, c->sqlite_filename);
+    return errmsg_set(em, ERR_FORBIDDEN,
+                      "%s holds a database of Chroma's own server (%s). This server keeps its data in another format "
+                      "and has not touched "
+                      "it. Bring it over into a new directory with: chroma migrate --from %s --path NEW_DIRECTORY (and "
+                      "serve that one "
+                      "then), or choose another directory (--path or persist_path)",
+                      c->persist_path, c->sqlite_filename, c->persist_path);
 }
 
 static enum err open_store(struct server *s, struct errmsg *em)
@@ -225,9 +233,14 @@ static enum err open_store(struct server *s, struct errmsg *em)
                                   .memory_budget =
                                       c->memory_budget_bytes != 0 ? c->memory_budget_bytes : memory_default_budget(),
                                   .close_after_s = (uint32_t)c->close_after_s,
+                                  .scrub_bytes_per_s = c->scrub_bytes_per_s,
+                                  .scrub_interval_s = c->scrub_interval_s,
+                                  .recall_sample_s = c->recall_sample_s,
                                   .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
+                              .request_memory_bytes =
+                                  c->request_memory_bytes != 0 ? c->request_memory_bytes : memory_default_budget() / 2,
                               .cors_origins = c->cors_allow_origins,
                               .n_cors = c->n_cors_allow_origins,
                               .auth = s->access.auth,
@@ -299,6 +312,7 @@ static enum err start(struct server *s, struct errmsg *em)
     if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
+    if (e == ERR_OK) e = pool_add_relief(s->pool, POOL_RELIEF, em);
     if (e == ERR_OK) e = open_request_log(s, em);
     if (e == ERR_OK) e = open_store(s, em);
     if (e == ERR_OK) e = limit_connections(c->connection_limit, &gateway.connection_limit, em);

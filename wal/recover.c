@@ -64,7 +64,7 @@ static enum err add_entry(void *ctx, struct str name, bool is_dir)
     return ERR_OK;
 }
 
-static enum err list_directory(struct wal *w, struct errmsg *em)
+enum err wal_list_files(struct wal *w, struct errmsg *em)
 {
     struct listing l = {w, em};
     enum err e = w->vfs->list(w->vfs->ctx, w->dir, add_entry, &l, em);
@@ -90,7 +90,7 @@ static enum err open_segment(const struct wal *w, const struct wal_segment *g, i
     return w->vfs->open(w->vfs->ctx, path, flags, f, em);
 }
 
-static enum err read_header(const struct wal *w, struct wal_segment *g, struct errmsg *em)
+enum err wal_read_header(const struct wal *w, struct wal_segment *g, struct errmsg *em)
 {
     struct vfs_file *f = NULL;
     struct log_segment_header h;
@@ -122,42 +122,35 @@ static enum err read_header(const struct wal *w, struct wal_segment *g, struct e
     return ERR_OK;
 }
 
+enum err wal_check_order(const struct wal *w, struct wal_segment *before, struct wal_segment *g, struct errmsg *em)
+{
+    bool had_record = g->prev_lsn >= before->first_lsn;
+    if (g->first_lsn < before->first_lsn || (!had_record && g->prev_lsn != before->prev_lsn)) {
+        (void)errmsg_set(em, ERR_CORRUPT,
+                         "byte 32: it goes on after position %" PRIu64 ", the segment before it starts at %" PRIu64
+                         " after %" PRIu64,
+                         g->prev_lsn, before->first_lsn, before->prev_lsn);
+        return damaged(w, g, em);
+    }
+    if (had_record) before->last_lsn = g->prev_lsn;
+    return ERR_OK;
+}
+
 static enum err read_headers(struct wal *w, struct errmsg *em)
 {
-    const struct wal_segment *before = NULL;
+    struct wal_segment *before = NULL;
     for (struct wal_segment *g = w->segments; g != NULL; before = g, g = g->next) {
-        enum err e = read_header(w, g, em);
+        enum err e = wal_read_header(w, g, em);
+        if (e == ERR_OK && before != NULL) e = wal_check_order(w, before, g, em);
         if (e != ERR_OK) return e;
-        if (before == NULL) continue;
-        bool had_record = g->prev_lsn >= before->first_lsn;
-        if (g->first_lsn < before->first_lsn || (!had_record && g->prev_lsn != before->prev_lsn)) {
-            (void)errmsg_set(em, ERR_CORRUPT,
-                             "byte 32: it goes on after position %" PRIu64 ", the segment before it starts at %" PRIu64
-                             " after %" PRIu64,
-                             g->prev_lsn, before->first_lsn, before->prev_lsn);
-            return damaged(w, g, em);
-        }
-        if (had_record) ((struct wal_segment *)(uintptr_t)before)->last_lsn = g->prev_lsn;
     }
     return ERR_OK;
 }
 
 /* --- 3, 4. records ------------------------------------------------------------------------------------------------- */
 
-struct walk {
-    struct wal *w;
-    const struct wal_recovery *r;
-    uint64_t last_lsn; /* of the last record accepted */
-    /* of the last segment: */
-    uint64_t end;      /* behind the last record: where the next one goes */
-    uint64_t mark_at;  /* of the mark, if is_marked */
-    uint64_t batch_at; /* where the last batch begins that nothing says to have been durable; == end: none */
-    bool is_marked;    /* a mark follows the last record */
-    bool is_torn;      /* there is something else behind the last record */
-};
-
 /* What to say if no valid next record is at `at`: the end of the log, or damage. `until`: it must go on to there. */
-static enum err judge_end(struct walk *k, struct segment_reader *reader, const struct wal_segment *g, uint64_t at,
+static enum err judge_end(struct wal_walk *k, struct segment_reader *reader, const struct wal_segment *g, uint64_t at,
                           uint64_t until, struct errmsg *em)
 {
     uint64_t missing = k->last_lsn + 1, durable = 0;
@@ -184,7 +177,8 @@ static enum err judge_end(struct walk *k, struct segment_reader *reader, const s
 }
 
 /* Walks the records of one segment. It has a successor: up to g->last_lsn, which must be there. */
-static enum err walk_segment(struct walk *k, struct wal_segment *g, struct segment_reader *reader, struct errmsg *em)
+static enum err walk_segment(struct wal_walk *k, struct wal_segment *g, struct segment_reader *reader,
+                             struct errmsg *em)
 {
     uint64_t until = g->next != NULL ? g->last_lsn : 0, known = g->prev_lsn, at = LOG_BLOCK;
     if (g->next != NULL && g->last_lsn < g->first_lsn) return ERR_OK; /* nothing in it had become durable */
@@ -221,7 +215,7 @@ static enum err walk_segment(struct walk *k, struct wal_segment *g, struct segme
     return ERR_OK;
 }
 
-static enum err read_segment(struct walk *k, struct wal_segment *g, struct errmsg *em)
+enum err wal_read_segment(struct wal_walk *k, struct wal_segment *g, struct errmsg *em)
 {
     struct segment_reader reader = {.vfs = k->w->vfs, .salt = g->salt, .end = g->size};
     enum err e = open_segment(k->w, g, VFS_READ, &reader.file, em);
@@ -232,13 +226,13 @@ static enum err read_segment(struct walk *k, struct wal_segment *g, struct errms
     return e;
 }
 
-static enum err walk_all(struct walk *k, struct errmsg *em)
+static enum err walk_all(struct wal_walk *k, struct errmsg *em)
 {
     struct wal_segment *g = k->w->segments;
     while (g != NULL && g->next != NULL && g->next->prev_lsn <= k->r->replay_after) g = g->next; /* nothing wanted */
     for (; g != NULL; g = g->next) {
         uint64_t used = g->used;
-        enum err e = read_segment(k, g, em);
+        enum err e = wal_read_segment(k, g, em);
         if (e != ERR_OK) return e;
         if (g->next != NULL) g->used = used; /* a torn rest may follow: all of it counts as used */
     }
@@ -275,7 +269,7 @@ static enum err leave_torn(struct wal *w, struct wal_segment *g, struct vfs_file
     return e;
 }
 
-static enum err settle_tail(struct wal *w, const struct walk *k, struct errmsg *em)
+static enum err settle_tail(struct wal *w, const struct wal_walk *k, struct errmsg *em)
 {
     struct wal_segment *g = w->segments;
     while (g->next != NULL) g = g->next;
@@ -326,8 +320,8 @@ static void drop_leftovers(struct wal *w)
 
 enum err wal_recover(struct wal *w, const struct wal_recovery *r, struct errmsg *em)
 {
-    struct walk k = {.w = w, .r = r};
-    enum err e = list_directory(w, em);
+    struct wal_walk k = {.w = w, .r = r};
+    enum err e = wal_list_files(w, em);
     if (e != ERR_OK) return e;
     if ((e = read_headers(w, em)) != ERR_OK) return e;
     if ((e = walk_all(&k, em)) != ERR_OK) return e;

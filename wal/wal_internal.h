@@ -4,7 +4,9 @@
  *   flusher.c       the flusher thread: batches, marks, moving to the next segment
  *   spares.c        the helper thread: makes, cleans and removes files ahead of and behind the log
  *   recover.c       what is in the directory at start
+ *   check.c         the same without changing anything, and on beyond damage (wal/check.h)
  *   copy.c          what a backup gets of it
+ *   scrub.c         reading what is not written any more
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
  *
@@ -74,7 +76,7 @@ struct wal {
     bool is_closing;                 /* the flusher ends when it has nothing left to do */
     bool stops_helper;               /* the helper ends; set when the flusher has ended */
     bool is_failed;                  /* sticky: nothing is written any more */
-    bool wants_small;                /* nothing is in the log and nothing is written: move to a small segment */
+    bool wants_small;                /* nothing is in the log and nothing is written: move to a small, empty one */
     bool wants_spare;                /* the flusher waits for one */
     uint64_t wanted_room;            /* with wants_spare: for so many bytes of records */
     uint64_t written_ns;             /* monotonic; the last batch. 0: none since opening */
@@ -155,6 +157,26 @@ struct wal_recovery {
     wal_replay replay;
     void *ctx;
 };
+
+/* A walk over the records, segment by segment; what it finds of the last one. */
+struct wal_walk {
+    struct wal *w;
+    const struct wal_recovery *r;
+    uint64_t last_lsn; /* of the last record accepted */
+    /* of the last segment: */
+    uint64_t end;      /* behind the last record: where the next one goes */
+    uint64_t mark_at;  /* of the mark, if is_marked */
+    uint64_t batch_at; /* where the last batch begins that nothing says to have been durable; == end: none */
+    bool is_marked;    /* a mark follows the last record */
+    bool is_torn;      /* there is something else behind the last record */
+};
+
+/* Reading only, the steps of wal_recover; for wal_check too. Errors name the file and the byte. */
+enum err wal_list_files(struct wal *w, struct errmsg *em);                               /* fills both lists */
+enum err wal_read_header(const struct wal *w, struct wal_segment *g, struct errmsg *em); /* g->next: is there one? */
+/* Does g go on where `before` ends? Then before->last_lsn is known. */
+enum err wal_check_order(const struct wal *w, struct wal_segment *before, struct wal_segment *g, struct errmsg *em);
+enum err wal_read_segment(struct wal_walk *k, struct wal_segment *g, struct errmsg *em);
 
 /* Reads the directory: fills the lists, replays, makes the tail durable, and opens the last segment if it can be
  * continued. Nothing is written before everything has been read and found good. */

@@ -667,7 +667,7 @@ def test_data_of_the_other_server_are_not_touched():
         with open(path, "wb") as f:
             f.write(b"SQLite format 3\0 not ours")
         before = os.stat(path)
-        check_refused(run("run", "--path", d, "--port", "0"), "Chroma's own server", "cannot migrate")
+        check_refused(run("run", "--path", d, "--port", "0"), "Chroma's own server", f"chroma migrate --from {d} --path")
         assert os.listdir(d) == ["chroma.sqlite3"]
         assert os.stat(path).st_mtime_ns == before.st_mtime_ns and os.stat(path).st_size == before.st_size
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "core/vfs.h"
+#include "tests/lib/rng.h"
 
 int suite_run(const char *name, const TTest *const *tests, int n);
 
@@ -28,14 +29,6 @@ const char *tmp_dir(void);
 int suite_share(int n);
 /* The same for a test that takes its cases in order: how far apart those are that run. 1: all of them, also above 100 %. */
 int suite_stride(void);
-
-/* Deterministic pseudo-random numbers: xorshift64* from a seed that the test prints when it fails. */
-struct rng {
-    uint64_t s;
-};
-uint64_t rng_next(struct rng *r);
-uint32_t rng_below(struct rng *r, uint32_t n);
-float rng_gauss(struct rng *r);
 
 #define ck_ok(expr)                                                                                                    \
     do {                                                                                                               \

@@ -2,7 +2,7 @@
 # Builds and runs everything that CI runs; the last line is "N passed, N failed" over all of it. Exit 1 if any failed.
 #
 # The parts, in order: includes go one way; a release build with warnings as errors; unit tests in release, under
-# ASan+UBSan and under TSan; the gateway's torture test; the recorded contract (where ../shared is); tests through the
+# ASan+UBSan and under TSan; the fuzz targets over their corpora (`make fuzz-run` is for longer); the gateway's torture test; the recorded contract (where ../shared is); tests through the
 # Python client, crashes included; upstream's own tests from the wheel (few examples of each property: `make upstream`
 # takes more); generated requests beside the real server (one seed: `make differential` draws others); the JavaScript
 # client (where node is); LangChain's and LlamaIndex's stores (where their packages can be had).
@@ -71,6 +71,8 @@ if step "build" 900 make -s -j"$jobs" WERROR=1 all; then
         step "build $mode" 900 make -s -j"$jobs" MODE=$mode WERROR=1 unit-build &&
             part "unit $mode" 1500 make -s MODE=$mode WERROR=1 JOBS="$jobs" check
     done
+    step "build fuzz" 900 make -s -j"$jobs" MODE=asan WERROR=1 fuzz-build &&
+        part "fuzz" 300 env JOBS="$jobs" tests/tools/run-fuzz.sh ci 1
     if step "python packages" 900 tests/tools/venv.sh; then
         python=$(tests/tools/venv.sh)
         part "gateway" 600 "$python" tests/e2e/test_gateway.py build/chroma

@@ -5,6 +5,7 @@
 #define TESTS_UNIT_API_STORE_WRITERS_H
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "tests/unit/api/store_model.h"
 
@@ -18,6 +19,7 @@ struct writing {
     int number;
     _Atomic bool *stop;
     _Atomic int n_sent, n_done;
+    _Atomic int n_max; /* waits there until it is raised, or stopped. 0: no limit */
     pthread_t thread;
 };
 
@@ -26,6 +28,7 @@ static inline void *write_on(void *arg)
     struct writing *w = arg;
     struct fixture f = {.s = w->s, .col = w->col};
     for (int k = 0; k < N_REQUESTS_MIN || !atomic_load(w->stop); k++) {
+        while (atomic_load(&w->n_max) != 0 && k >= atomic_load(&w->n_max) && !atomic_load(w->stop)) (void)usleep(200);
         char texts[2][32];
         float v[2 * DIM] = {(float)k};
         struct buf packed = {0};

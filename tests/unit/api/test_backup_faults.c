@@ -127,10 +127,10 @@ static const struct {
 };
 enum { N_KINDS = sizeof faults / sizeof faults[0] };
 
-/* Each operation at first, then fewer, which are much alike: after the 12th every second, and so on. SHARE=200: each. */
+/* Each operation at first, then fewer: the later ones are much alike. SHARE=200: each. */
 static int next_after(int n)
 {
-    return suite_share(100) >= 200 ? n + 1 : n + suite_stride() * (1 + n / 12);
+    return suite_share(100) >= 200 ? n + 1 : n + suite_stride() * (1 + n / 4);
 }
 
 static struct fixture start_from(const char *start, const struct fixture *model, const char *path)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "api/store_internal.h"
+#include "catalog/digest.h"
 #include "tests/unit/api/store_model.h"
 
 static void settle(struct fixture *f)
@@ -98,6 +99,7 @@ START_TEST(versions_without_a_measure_are_opened)
     close_store(&f);
     (void)snprintf(catalog, sizeof catalog, "%s/catalog.sqlite3", path);
     ck_assert_int_eq(sqlite3_open(catalog, &db), SQLITE_OK);
+    ck_ok(digest_register(db, NULL));
     ck_assert_int_eq(sqlite3_exec(db, "UPDATE versions SET n_rows = NULL, file_bytes = NULL", NULL, NULL, NULL),
                      SQLITE_OK);
     ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);

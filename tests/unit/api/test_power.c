@@ -23,7 +23,7 @@
 #include "core/logger.h"
 
 enum {
-    CUTS = 1000,
+    CUTS = 600,
     NAMES_EVERY = 8,
     CUTS_A_RUN = 40,
     LIVES = 4,
@@ -51,6 +51,7 @@ struct run {
     int n_events, n_names;
     struct model base, model; /* before and after all events */
     bool is_silent;           /* trouble is what is wanted */
+    bool is_short;            /* one of each step */
 };
 
 /* Where a check is, for its messages. */
@@ -82,8 +83,8 @@ static bool trouble(const struct place *p, struct power_disk *d, const char *wha
 static void run_open(struct run *r)
 {
     struct errmsg em = {{0}};
-    r->o.no_compactor = rng_below(&r->rng, 3) == 0;
-    r->o.wal.quiet_ms = rng_below(&r->rng, 2) == 0 ? 1 : 0;
+    r->o.no_compactor = r->is_short || rng_below(&r->rng, 3) == 0;
+    r->o.wal.quiet_ms = !r->is_short && rng_below(&r->rng, 2) == 0 ? 1 : 0;
     enum err e = store_open(&r->s, &r->o, &em);
     ck_assert_msg(e == ERR_OK, "seed %llu: open: %s", (unsigned long long)r->seed, em.text);
 }
@@ -223,6 +224,27 @@ static void step(struct run *r)
     }
 }
 
+/* One of each, with nothing in the background: short enough to be cut at every operation. */
+static void one_of_each(struct run *r)
+{
+    step_create(r);
+    for (int i = 0; i < 3; i++) {
+        int col = some_collection(r, true);
+        for (int k = 0; k < 4; k++) step_write(r, col);
+        writes_wait(&r->writes, 0);
+        step_compact(r, col); /* the second and the third time it merges too */
+    }
+    step_change(r, some_collection(r, true), EVENT_FORK);
+    for (int k = 0; k < 4; k++) step_write(r, some_collection(r, true));
+    step_change(r, some_collection(r, true), EVENT_RENAME);
+    run_close(r);
+    run_open(r);
+    step_change(r, some_collection(r, true), EVENT_DELETE);
+    step_change(r, some_collection(r, true), EVENT_RESET);
+    step_create(r);
+    step_write(r, some_collection(r, true));
+}
+
 /* Lives on r->disk, which shows r->base, and closes. */
 static void run_live(struct run *r, uint64_t seed)
 {
@@ -235,7 +257,8 @@ static void run_live(struct run *r, uint64_t seed)
     r->states[0] = model_state(&r->model);
     writes_init(&r->writes, r->disk);
     run_open(r);
-    for (int i = 0; i < STEPS; i++) step(r);
+    if (r->is_short) one_of_each(r);
+    for (int i = 0; i < STEPS && !r->is_short; i++) step(r);
     run_close(r);
     tally.n_ops += power_disk_ops(r->disk);
     tally.n_runs++;
@@ -475,6 +498,32 @@ START_TEST(what_was_acknowledged_survives_power_cuts)
 }
 END_TEST
 
+/* A short life, its first opening and its last closing included, cut at each of its operations, in one way each; in every
+ * way when more cuts are asked for. */
+START_TEST(every_operation_of_a_short_life_may_be_the_last)
+{
+    static struct run r;
+    bool is_thorough = from_environment("POWER_CUTS", 0) > 0;
+    logger_set_level(LOG_NONE);
+    tally_begin();
+    run_begin(&r);
+    r.is_short = true;
+    run_live(&r, (uint64_t)from_environment("POWER_SEED", 1));
+    size_t n_ops = power_disk_ops(r.disk), step = is_thorough ? 1 : (size_t)suite_stride();
+    for (int pass = 0; pass < (is_thorough ? POWER_LOSSES : 1); pass++)
+        for (size_t n = 0; n <= n_ops; n += step) {
+            struct place p = {
+                .r = &r, .n = n, .loss = (enum power_loss)((n + (size_t)pass) % POWER_LOSSES), .seed = n + 1};
+            states_at(&r, &p);
+            p.depth = is_thorough ? 1 : 0;
+            ck_assert_msg(check_cut(r.disk, &p), "operation %zu: see above", n);
+        }
+    (void)printf("power: a life of %zu operations cut at each of them: %d distinct cuts of %d\n", n_ops,
+                 tally.n_distinct, tally.n_cuts);
+    power_disk_free(r.disk);
+}
+END_TEST
+
 START_TEST(a_disk_that_does_not_sync_is_noticed)
 {
     static const char *const lies[] = {
@@ -505,4 +554,5 @@ START_TEST(a_disk_that_does_not_sync_is_noticed)
 }
 END_TEST
 
-TESTS(power, what_was_acknowledged_survives_power_cuts, a_disk_that_does_not_sync_is_noticed)
+TESTS(power, what_was_acknowledged_survives_power_cuts, every_operation_of_a_short_life_may_be_the_last,
+      a_disk_that_does_not_sync_is_noticed)

@@ -370,5 +370,28 @@ START_TEST(readers_see_whole_requests)
 }
 END_TEST
 
+/* A block with a right checksum can still say what no writer means. */
+START_TEST(a_row_needs_a_vector)
+{
+    struct fixture f;
+    struct errmsg em = {{0}};
+    uint32_t n_changed = 7;
+    const struct str id = STR("a");
+    static const enum batch_kind kinds[] = {BATCH_ADD, BATCH_UPSERT};
+    for (int i = 0; i < 2; i++) {
+        setup(&f, 1);
+        const struct batch_input in = {.kind = kinds[i], .n_rows = 1, .ids = &id};
+        struct bytes block;
+        ck_ok(batch_build(&in, &block, NULL));
+        ck_ok(batch_validate(block, NULL));
+        ck_assert_int_eq(collection_apply(f.c, 1, block, &n_changed, &em), ERR_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(em.text, "without a vector"));
+        ck_assert_uint_eq(collection_count(f.c), 0);
+        ck_assert(collection_is_broken(f.c));
+        teardown(&f);
+    }
+}
+END_TEST
+
 TESTS(collection, follows_the_model, a_snapshot_does_not_change, pages_join_to_the_whole,
-      queries_are_exact_and_filtered, delete_matched_spares_newer_rows, readers_see_whole_requests)
+      queries_are_exact_and_filtered, delete_matched_spares_newer_rows, readers_see_whole_requests, a_row_needs_a_vector)

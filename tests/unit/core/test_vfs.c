@@ -174,4 +174,78 @@ START_TEST(the_table_in_memory)
 }
 END_TEST
 
-TESTS(vfs, the_real_table, the_table_in_memory, a_file_has_two_names)
+static void make_file(const struct vfs *v, const char *dir, const char *name)
+{
+    char path[512];
+    struct vfs_file *f;
+    ck_assert(vfs_join(path, sizeof path, dir, name));
+    ck_ok(v->open(v->ctx, path, VFS_WRITE | VFS_CREATE, &f, NULL));
+    ck_ok(v->pwrite(f, name, 1, 0, NULL));
+    v->close(f);
+}
+
+static void trees(const struct vfs *v, const char *dir)
+{
+    char tree[256], sub[300];
+    bool is_there, is_empty;
+    ck_ok(v->make_dir(v->ctx, dir, NULL));
+    ck_assert(vfs_join(tree, sizeof tree, dir, "tree") && vfs_join(sub, sizeof sub, tree, "sub"));
+    ck_ok(vfs_remove_tree(v, tree, NULL)); /* absent */
+    ck_ok(v->make_dir(v->ctx, tree, NULL));
+    ck_ok(vfs_look_at_dir(v, tree, &is_there, &is_empty, NULL));
+    ck_assert(is_empty);
+    ck_ok(v->make_dir(v->ctx, sub, NULL));
+    make_file(v, tree, "a");
+    make_file(v, sub, "b");
+    make_file(v, sub, "c");
+    make_file(v, dir, "d");
+    ck_ok(vfs_look_at_dir(v, tree, &is_there, &is_empty, NULL));
+    ck_assert(is_there && !is_empty);
+    ck_ok(vfs_remove_tree(v, tree, NULL));
+    ck_ok(vfs_look_at_dir(v, tree, &is_there, &is_empty, NULL));
+    ck_assert(is_empty);
+    ck_ok(vfs_look_at_dir(v, dir, &is_there, &is_empty, NULL));
+    ck_assert(is_there && !is_empty); /* what is beside it stays */
+}
+
+START_TEST(trees_are_removed_whole)
+{
+    struct vfs *v;
+    bool is_there, is_empty;
+    char path[256];
+    trees(vfs_posix(), tmp_dir());
+    ck_assert(vfs_join(path, sizeof path, tmp_dir(), "absent"));
+    ck_ok(vfs_look_at_dir(vfs_posix(), path, &is_there, &is_empty, NULL));
+    ck_assert(!is_there && is_empty);
+    ck_ok(vfs_mem_new(&v, NULL));
+    trees(v, "memory");
+    vfs_mem_free(v);
+}
+END_TEST
+
+START_TEST(two_directories_are_exchanged)
+{
+    const struct vfs *v = vfs_posix();
+    const char *dir = tmp_dir();
+    char a[256], b[256], path[512];
+    struct vfs_file *f;
+    ck_assert(vfs_join(a, sizeof a, dir, "a") && vfs_join(b, sizeof b, dir, "b"));
+    ck_ok(v->make_dir(v->ctx, a, NULL));
+    ck_assert_int_eq(v->exchange(v->ctx, a, b, NULL), ERR_NOT_FOUND);
+    ck_ok(v->make_dir(v->ctx, b, NULL));
+    make_file(v, a, "x");
+    make_file(v, b, "y");
+    enum err e = v->exchange(v->ctx, a, b, NULL);
+    ck_assert(e == ERR_OK || e == ERR_UNSUPPORTED); /* a file system need not be able to */
+    ck_assert(vfs_join(path, sizeof path, e == ERR_OK ? b : a, "x"));
+    ck_ok(v->open(v->ctx, path, VFS_READ, &f, NULL));
+    v->close(f);
+    struct vfs *mem;
+    ck_ok(vfs_mem_new(&mem, NULL));
+    ck_assert_int_eq(mem->exchange(mem->ctx, a, b, NULL), ERR_UNSUPPORTED);
+    vfs_mem_free(mem);
+}
+END_TEST
+
+TESTS(vfs, the_real_table, the_table_in_memory, a_file_has_two_names, trees_are_removed_whole,
+      two_directories_are_exchanged)

@@ -1,5 +1,6 @@
 /* test_fragment_damage.c - damaged fragments, rows that do not belong in one, and failures while one is written. */
 #include "core/crc32c.h"
+#include "core/logger.h"
 #include "tests/unit/index/fragment_model.h"
 
 START_TEST(bad_rows_are_refused)
@@ -83,7 +84,7 @@ static void exercise(struct segment *s, const struct model *m, struct rng *r)
         enum err e = s->ops->row(s, i, ROW_ALL, &a, &row, NULL);
         must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
         uint32_t found = s->ops->find(s, m->rows[i].id, 1000);
-        must(found == ROW_NONE || found < fragment_n_rows(s));
+        must(found == ROW_NONE || found == ROW_UNKNOWN || found < fragment_n_rows(s));
     }
     for (int i = 0; i < 20; i++) {
         struct bitset found;
@@ -99,9 +100,9 @@ static void exercise(struct segment *s, const struct model *m, struct rng *r)
         struct topk top;
         must(topk_init(&top, &a, 3));
         enum err e = s->ops->sparse_nearest(s, &q, NULL, 1000, &top, &a, NULL);
-        must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM);
+        must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_NOMEM || e == ERR_UNSUPPORTED);
         e = s->ops->sparse_count(s, &q, 1000, counts, NULL);
-        must(e == ERR_OK || e == ERR_CORRUPT);
+        must(e == ERR_OK || e == ERR_CORRUPT || e == ERR_UNSUPPORTED);
     }
     arena_free(&a);
 }
@@ -115,6 +116,7 @@ START_TEST(damage_is_noticed_and_survived)
     struct fragment *f;
     struct vfs_file *file;
     uint64_t size;
+    logger_set_level(LOG_NONE);
     must_ok(vfs_mem_new(&vfs, NULL));
     model_init(&m, 120, DIM, &r);
     must_ok(write_model(&m, vfs, "fragment", SPACE_L2));

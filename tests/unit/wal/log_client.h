@@ -208,8 +208,8 @@ static enum err client_replay(void *ctx, uint64_t lsn, uint32_t type, uint64_t c
 
 /* Opens the log and checks it against the promises. If it does not open, what was replayed promises nothing: it may not have
  * been durable yet. */
-static enum err client_open(struct client *c, const struct vfs *vfs, const char *dir, const struct wal_options *o,
-                            struct errmsg *em)
+static inline enum err client_open(struct client *c, const struct vfs *vfs, const char *dir,
+                                   const struct wal_options *o, struct errmsg *em)
 {
     client_forget_records(c);
     c->n_submitted = c->n_done = c->n_failed = 0;
