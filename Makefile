@@ -76,7 +76,7 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power faults backup-check flips \
         steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
         migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak hostile clean
 
@@ -198,6 +198,10 @@ crash: all ## kill the server at random moments and look what it kept (ROUNDS=50
 
 power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded disk (CUTS=2000 SEED=1)
 	POWER_CUTS=$(CUTS) POWER_SEED=$(SEED) $<
+
+faults: all ## each operation of a store's life fails, every one in turn; too little space, descriptors, threads
+	$(MAKE) check T=api/test_life_faults SHARE=1000
+	$(RUN_ON) tests/tools/run-e2e.sh test_resources.py
 
 backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
