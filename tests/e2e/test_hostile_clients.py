@@ -23,7 +23,7 @@ from raw_http import COLLECTIONS, Connection
 
 SCALE = float(os.environ.get("HOSTILE_SCALE", "1"))
 RATIO = float(os.environ.get("HOSTILE_RATIO", "10"))
-FLOOR_MS = 25.0  # what counts as the least quiet value where RATIO is generous: processors may be shared by many
+FLOOR_MS = 100.0 if RATIO > 3 else 0.0  # in CI processors are shared by many: there only standing still is told apart
 DIM = 16
 MEMORY_MIB = 24
 
@@ -110,7 +110,7 @@ class Probe:
         times += json.loads(out)
 
     def hold(self, times, what):
-        median, quiet = statistics.median(times), max(self.quiet, FLOOR_MS if RATIO > 3 else 0)
+        median, quiet = statistics.median(times), max(self.quiet, FLOOR_MS)
         print(f"{what}: median {median:.2f} ms of {len(times)}, slowest {max(times):.0f} ms, quiet {self.quiet:.2f} ms, "
               f"memory {memory(self.server) >> 20} MiB, at most {memory(self.server, 'VmHWM') >> 20}")
         assert median <= RATIO * quiet, f"{what}: {median:.2f} ms where {self.quiet:.2f} is usual"
@@ -141,8 +141,8 @@ def head(path, length, extra=""):
 
 
 CONFIG = f"""connection_limit: 20000
-idle_timeout_s: 2
-request_timeout_s: 3
+idle_timeout_s: 1
+request_timeout_s: 2
 flush_rows: 1000
 max_payload_size_bytes: {16 << 20}
 body_memory_bytes: {32 << 20}
