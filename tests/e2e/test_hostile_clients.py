@@ -23,9 +23,9 @@ from raw_http import COLLECTIONS, Connection
 
 SCALE = float(os.environ.get("HOSTILE_SCALE", "1"))
 RATIO = float(os.environ.get("HOSTILE_RATIO", "10"))
-FLOOR_MS = 25.0  # what counts as the least quiet value where RATIO is generous: processors may be shared by many
+FLOOR_MS = 100.0 if RATIO > 3 else 0.0  # in CI processors are shared by many: there only standing still is told apart
 DIM = 16
-MEMORY_MIB = 64
+MEMORY_MIB = 24
 
 
 def raise_files():
@@ -110,7 +110,7 @@ class Probe:
         times += json.loads(out)
 
     def hold(self, times, what):
-        median, quiet = statistics.median(times), max(self.quiet, FLOOR_MS if RATIO > 3 else 0)
+        median, quiet = statistics.median(times), max(self.quiet, FLOOR_MS)
         print(f"{what}: median {median:.2f} ms of {len(times)}, slowest {max(times):.0f} ms, quiet {self.quiet:.2f} ms, "
               f"memory {memory(self.server) >> 20} MiB, at most {memory(self.server, 'VmHWM') >> 20}")
         assert median <= RATIO * quiet, f"{what}: {median:.2f} ms where {self.quiet:.2f} is usual"
@@ -141,8 +141,8 @@ def head(path, length, extra=""):
 
 
 CONFIG = f"""connection_limit: 20000
-idle_timeout_s: 2
-request_timeout_s: 3
+idle_timeout_s: 1
+request_timeout_s: 2
 flush_rows: 1000
 max_payload_size_bytes: {16 << 20}
 body_memory_bytes: {32 << 20}
@@ -169,7 +169,7 @@ def big(sv):
     with Connection(sv.port_now) as c:
         col = COLLECTIONS + "/" + c.request("POST", COLLECTIONS, {"name": "big"}).json()["id"]
         r, n = random.Random(2), 500
-        for b in range(16):
+        for b in range(6):
             rows = {"ids": [f"{b}-{i}" for i in range(n)], "embeddings": [[r.random() for _ in range(DIM)] for _ in range(n)],
                     "documents": [f"{b} {i} " + "word " * 2000 for i in range(n)], "metadatas": [{"n": i} for i in range(n)]}
             answer = c.request("POST", col + "/add", rows)
@@ -302,7 +302,7 @@ def test_slow_readers_of_large_answers(sv, probe, big):
     """Answers that nobody takes count against the memory of requests; the others are refused, and later served again."""
     reset_peak(sv)
     before = memory(sv)
-    body = json.dumps({"limit": 1500, "include": ["documents", "metadatas", "embeddings"]}).encode()  # some 15 MiB
+    body = json.dumps({"limit": 500, "include": ["documents", "metadatas", "embeddings"]}).encode()  # some 5 MiB
     statuses = []
 
     def attack():
@@ -319,6 +319,30 @@ def test_slow_readers_of_large_answers(sv, probe, big):
     assert memory(sv, "VmHWM") - before < (3 * MEMORY_MIB) << 20
     with Connection(sv.port_now) as c:
         wait_until(lambda: c.request("POST", big + "/get", body).status == 200, 30, "the memory comes back")
+
+
+def test_keys_by_the_hundred_thousand(sv, probe):
+    """Metadata keys, members of JSON and ids, many and equal: no table of ours degrades. Tables that hash what clients choose do it
+    with a seed that clients cannot know."""
+    keys = {f"k{i}": i for i in range(100000)}
+    row = {"ids": ["x"], "embeddings": [[0.5] * DIM], "documents": ["d"]}
+    doubled = b'{"ids":["y"],"embeddings":[[' + b",".join([b"1"] * DIM) + b']],"metadatas":[{' + b",".join([b'"a":1'] * 100000) + b"}]}"
+    many = {"ids": [f"m{i}" for i in range(20000)], "embeddings": [[0.5] * DIM] * 20000}
+    col = []
+
+    def attack():
+        with Connection(sv.port_now) as c:
+            col.append(c.request("POST", COLLECTIONS, {"name": "keys", "get_or_create": True, "metadata": keys}).json())
+            path = COLLECTIONS + "/" + c.request("POST", COLLECTIONS, {"name": "keys2", "get_or_create": True}).json()["id"]
+            for body in ({**row, "metadatas": [keys]}, doubled, many, {**many, "ids": ["same"] * 20000}):
+                answer = c.request("POST", path + "/upsert", body)
+                assert answer.status in (200, 400, 422), answer
+            unknown = b"{" + b",".join(b'"u%d":1' % i for i in range(100000)) + b',"limit":1}'
+            assert c.request("POST", path + "/get", unknown).status in (200, 400, 422)
+
+    begun = time.monotonic()
+    probe.during([attack], "many keys")
+    print(f"many keys: {time.monotonic() - begun:.1f} s in all")
 
 
 # --- malformed -----------------------------------------------------------------------------------------------------
