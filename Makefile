@@ -76,9 +76,9 @@ else
 BIN := $(B)/chroma
 endif
 
-.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power backup-check flips \
+.PHONY: all help deps deps-test deps-dev run debug asan tsan unit-build check check-asan check-tsan test e2e crash power faults backup-check flips \
         steady gateway contract upstream differential js integrations bench bench-scale format format-check lint headers-check includes-check \
-        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak clean
+        migrate-check fuzz fuzz-build fuzz-run fuzz-ci fuzz-merge coverage soak hostile clean
 
 all: $(BIN) ## build/chroma, the release build
 
@@ -199,9 +199,14 @@ crash: all ## kill the server at random moments and look what it kept (ROUNDS=50
 power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded disk (CUTS=2000 SEED=1)
 	POWER_CUTS=$(CUTS) POWER_SEED=$(SEED) $<
 
+faults: all ## each operation of a store's life fails, every one in turn; too little space, descriptors, threads
+	$(MAKE) check T=api/test_life_faults SHARE=1000
+	$(RUN_ON) tests/tools/run-e2e.sh test_resources.py
+
 backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
 	$(MAKE) check T=api/test_backup_faults SHARE=200
+	$(MAKE) check T=api/test_backup_power SHARE=1000
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
 
 flips: all ## flip bits everywhere in a data directory: each is found, or changes no answer (FLIPS=2000 FLIPS_SEED=1)
@@ -209,6 +214,10 @@ flips: all ## flip bits everywhere in a data directory: each is found, or change
 
 steady: all ## ten minutes of mixed load: memory, disk and open files must not grow (SECONDS=600)
 	$(RUN_ON) python3 tests/e2e/test_memory.py $(SECONDS)
+
+hostile: all ## hostile clients, larger than in CI, the harmless one's median at most twice its quiet value (SCALE=4)
+	$(RUN_ON) HOSTILE_SCALE=$(or $(SCALE),4) HOSTILE_RATIO=2 HOSTILE_REQUESTS=20000 \
+	  tests/tools/run-e2e.sh -s test_hostile_clients.py test_hostile.py
 
 soak: all ## mixed load and random kills, everything compared with a model (SECONDS=3600 SEED=n BIN=build/tsan/chroma)
 	@python3 tests/soak/soak.py --binary $(abspath $(BIN)) $(call GIVEN,SECONDS,--seconds) $(call GIVEN,SEED,--seed)

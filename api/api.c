@@ -33,6 +33,7 @@ enum err api_new(struct api **a, struct store *store, const struct api_options *
     if (o != NULL) api->options = *o;
     if (api->options.max_payload_bytes == 0) api->options.max_payload_bytes = DEFAULT_PAYLOAD_BYTES;
     if (api->options.request_memory_bytes == 0) api->options.request_memory_bytes = DEFAULT_MEMORY_BYTES;
+    api->memory.max_bytes = api->options.request_memory_bytes;
     if (api->options.version == NULL) api->options.version = "";
     CHECK(api_n_routes + METRICS_FIRST_ROW <= METRICS_OPERATIONS_MAX && "a counter for each route");
     enum err e = limits_new(&api->limits, store_catalog(store), api->options.limits, em);
@@ -201,10 +202,10 @@ static enum api_place begin(struct api *a, struct api_request *r)
     struct str raw[API_PARAMS_MAX];
     uint32_t n_params = 0;
     r->api = a;
-    r->arena = (struct arena){.max_bytes = a->options.request_memory_bytes};
+    r->arena = (struct arena){.max_bytes = a->options.request_memory_bytes, .budget = &a->memory};
     r->body_max = a->options.max_payload_bytes;
     r->status = 0;
-    r->answer = (struct buf){0};
+    r->answer = (struct buf){.budget = &a->memory};
     r->answer_type = r->allow = r->location = r->extra_headers = STR("");
     r->has_trace_id = r->close_connection = false;
     r->state = NULL;

@@ -30,7 +30,7 @@ struct api_options { /* zero = default */
     uint64_t max_payload_bytes;     /* 40 MiB */
     const struct str *cors_origins; /* n_cors of them, kept by the caller; "*" alone: any */
     uint32_t n_cors;
-    uint64_t request_memory_bytes;       /* 1 GiB: ceiling of one request's arena */
+    uint64_t request_memory_bytes;       /* 1 GiB: what all requests and answers may use together (core/budget.h) */
     struct auth *auth;                   /* kept by the caller; NULL: everybody may do everything */
     const struct limits_options *limits; /* what it points to is kept by the caller; NULL: no limits */
     struct metrics *metrics;             /* kept by the caller; NULL: GET /metrics is answered with 404 */
@@ -76,7 +76,7 @@ struct api_request {
 
     /* the answer, valid when done is called (or API_ANSWERED) */
     unsigned status;
-    struct buf answer;        /* body; the server may buf_take it */
+    struct buf answer;        /* body; the server may buf_take it, and then gives back its charge when it was sent */
     struct str answer_type;   /* content type; .n == 0: none */
     struct str allow;         /* header of 405; .n == 0: none */
     struct str location;      /* header of redirects; .n == 0: none */

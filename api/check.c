@@ -1,15 +1,18 @@
 /* check.c - see check.h.
  *
  * HAPPY PATH  each collection is opened and kept open; its records are sampled for recall (exec_recall) over one snapshot, then
- *             each of its fragments is read whole for its checksums and sampled for agreement (fragment_agree).
+ *             each of its fragments is read whole for its checksums and sampled for agreement (fragment_agree), or, if asked for,
+ *             compared entry by entry (fragment_check).
  * FAILURE     of one collection: part of what is told about it. Memory: ends the check.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "api/check.h"
+#include "api/settings.h"
 #include "api/store_internal.h"
 #include "core/executor.h"
+#include "index/fragment_check.h"
 
 /* The first thing that is wrong is kept. */
 static void tell(struct check_result *r, const char *what)
@@ -25,6 +28,7 @@ static enum err check_recall(struct store *s, const struct check_options *o, str
     struct exec_recall recall = {0};
     enum err e = store_snapshot(s, r->col, &a, &snapshot, &em);
     if (e == ERR_OK) {
+        snapshot.effort = configuration_effort(r->col->configuration);
         if (snapshot.dim != 0) e = exec_recall(&snapshot, o->n_samples, o->k, o->seed, &recall, &em);
         snapshot_end(&snapshot);
     }
@@ -35,11 +39,43 @@ static enum err check_recall(struct store *s, const struct check_options *o, str
     return e == ERR_NOMEM ? e : ERR_OK;
 }
 
-static enum err check_fragment(const struct check_options *o, const struct segment *f, struct check_result *r)
+struct full {
+    struct check_result *r;
+    bool is_damaged; /* this file */
+};
+
+static void on_problem(void *ctx, const struct fragment_problem *p)
+{
+    struct full *full = ctx;
+    char text[256];
+    full->is_damaged = true;
+    (void)snprintf(text, sizeof text, "%s: %s", p->section, p->what);
+    tell(full->r, text);
+}
+
+/* The file read apart from where it is mapped. */
+static enum err check_entries(struct store *s, const struct segment *f, struct check_result *r)
+{
+    char path[STORE_PATH_MAX];
+    struct full full = {.r = r};
+    struct fragment_summary summary;
+    struct fragment *other = NULL;
+    struct errmsg em = {{0}};
+    store_fragment_path(s, live_of(r->col)->number, fragment_id(f), path);
+    enum err e = fragment_check(s->vfs, path, on_problem, &full, &summary, &other, &em);
+    if (other != NULL) fragment_segment(other)->ops->free(fragment_segment(other));
+    if (e == ERR_NOMEM) return e;
+    if (e != ERR_OK) tell(r, em.text);
+    if (e != ERR_OK || full.is_damaged) r->n_damaged++;
+    return ERR_OK;
+}
+
+static enum err check_fragment(struct store *s, const struct check_options *o, const struct segment *f,
+                               struct check_result *r)
 {
     struct errmsg em = {{0}};
     struct fragment_agreement agreement = {0};
-    enum err e = fragment_verify(f, &em);
+    enum err e = o->is_full ? check_entries(s, f, r) : fragment_verify(f, &em);
     if (e != ERR_OK && e != ERR_NOMEM) {
         r->n_damaged++;
         tell(r, em.text);
@@ -53,14 +89,14 @@ static enum err check_fragment(const struct check_options *o, const struct segme
     return e == ERR_NOMEM ? e : ERR_OK;
 }
 
-static enum err check_fragments(const struct check_options *o, struct check_result *r)
+static enum err check_fragments(struct store *s, const struct check_options *o, struct check_result *r)
 {
     struct arena a = {0};
     struct segment **list = NULL;
     uint32_t n = 0;
     enum err e = collection_fragments(live_of(r->col)->collection, &a, &list, &n);
     for (uint32_t i = 0; i < n; i++) {
-        if (e == ERR_OK) e = check_fragment(o, list[i], r);
+        if (e == ERR_OK) e = check_fragment(s, o, list[i], r);
         segment_unref(list[i]);
     }
     r->n_fragments = n;
@@ -81,7 +117,7 @@ static enum err check_collection(struct store *s, const struct check_options *o,
         tell(r, em.text);
     } else {
         e = check_recall(s, o, r);
-        if (e == ERR_OK) e = check_fragments(o, r);
+        if (e == ERR_OK) e = check_fragments(s, o, r);
         live_release(live);
     }
     if (r->detail.text[0] != '\0' && r->n_wrong == 0 && r->n_damaged == 0) r->n_damaged++; /* it could not be read */

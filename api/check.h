@@ -12,6 +12,7 @@ struct check_options {
     uint32_t n_samples; /* records of each collection that are searched for */
     uint32_t k;         /* so many nearest of each */
     uint32_t n_probes;  /* rows of each file whose values are looked up */
+    bool is_full;       /* each index is also compared with its rows entry by entry (index/fragment_check.h) */
     uint64_t seed;
     struct str name; /* only collections of this name; .p == NULL: all */
 };

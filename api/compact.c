@@ -2,7 +2,7 @@
  *
  * STEPS of each collection: flush (twice, if a flush had failed before, as a fork does); then, with merge_mu, so that the
  *          merger thread keeps away, its fragments are merged into one, unless it is one without dead rows already. In the end
- *          the log is trimmed.
+ *          the log is trimmed, and what was deleted leaves the catalog.
  * FAILURE  of a collection: the others go on, and the first error is returned. Nothing is lost by it, as with any flush or
  *          merge (publish.c).
  */
@@ -14,7 +14,7 @@
 struct look {
     struct segment **list; /* a reference on each, in the arena */
     uint32_t n;
-    bool has_dead; /* rows that a merge would drop */
+    bool wants_merge; /* rows that a merge would drop, or a damaged index that it would make again */
 };
 
 static enum err look_at(struct store *s, struct live *live, struct arena *a, struct look *look)
@@ -26,10 +26,11 @@ static enum err look_at(struct store *s, struct live *live, struct arena *a, str
     (void)pthread_mutex_unlock(&s->publish_mu);
     for (uint32_t i = 0; i < look->n; i++) {
         const struct segment *f = look->list[i];
+        look->wants_merge = look->wants_merge || fragment_wants_rebuild(f);
         if (atomic_load(&f->deaths.n_dead) == 0) continue;
-        for (uint32_t row = 0; row < f->deaths.n_rows && !look->has_dead; row++) {
+        for (uint32_t row = 0; row < f->deaths.n_rows && !look->wants_merge; row++) {
             uint64_t died = deaths_at(&f->deaths, row);
-            look->has_dead = died != 0 && died <= position;
+            look->wants_merge = died != 0 && died <= position;
         }
     }
     return ERR_OK;
@@ -55,7 +56,7 @@ static enum err merge(struct store *s, const struct catalog_collection *col, str
     (void)pthread_mutex_lock(&live->merge_mu);
     enum err e = look_at(s, live, &a, &before);
     if (e != ERR_OK) (void)errmsg_set(em, e, "list fragments");
-    if (e == ERR_OK && (before.n > 1 || before.has_dead)) e = merge_fragments(s, col, before.list, before.n, em);
+    if (e == ERR_OK && (before.n > 1 || before.wants_merge)) e = merge_fragments(s, col, before.list, before.n, em);
     (void)pthread_mutex_unlock(&live->merge_mu);
     for (uint32_t i = 0; i < before.n; i++) segment_unref(before.list[i]);
     if (e == ERR_OK && collection_fragments(live->collection, &a, &after.list, &after.n) == ERR_OK)
@@ -118,6 +119,8 @@ enum err store_compact_now(struct store *s, const char *which, struct compact_su
     if (n_wanted == 0 && which != NULL)
         first = errmsg_set(em, ERR_NOT_FOUND, "no collection has the name or id '%s'", which);
     compactor_trim_log(s);
+    enum err erased = catalog_erase(s->catalog, first == ERR_OK ? em : NULL); /* of deleted collections */
+    if (first == ERR_OK) first = erased;
     if (first == ERR_OK) *out = sum;
     return first;
 }

@@ -434,6 +434,10 @@ static void *flusher_main(void *arg)
         note_quiet(s);
         erase_from_catalog(s, &has_told);
         if (!is_wanted && may_skip_flush(s)) continue;
+        (void)pthread_mutex_lock(&c->mu);
+        flush_all = flush_all || c->is_log_damaged;
+        c->is_log_damaged = false;
+        (void)pthread_mutex_unlock(&c->mu);
         flush_round(s, flush_all);
         end_round(c, &c->flush_rounds);
     }
@@ -502,6 +506,16 @@ void compactor_wake(struct store *s, bool flush, bool merge)
     (void)pthread_mutex_lock(&c->mu);
     c->flush_wanted |= flush;
     c->merge_wanted |= merge;
+    (void)pthread_cond_broadcast(&c->wake);
+    (void)pthread_mutex_unlock(&c->mu);
+}
+
+void compactor_flush_all(struct store *s)
+{
+    struct compactor *c = &s->compactor;
+    (void)pthread_mutex_lock(&c->mu);
+    c->is_log_damaged = true;
+    c->flush_wanted = true;
     (void)pthread_cond_broadcast(&c->wake);
     (void)pthread_mutex_unlock(&c->mu);
 }

@@ -15,6 +15,7 @@ struct api {
     struct store *store;
     struct api_options options;   /* immutable */
     struct limits *limits;        /* never NULL */
+    struct budget memory;         /* of all requests and answers */
     pthread_mutex_t update_mutex; /* one at a time changes a collection's documents; held over the catalog's commit */
 };
 

@@ -67,7 +67,7 @@ static enum err note_formats(struct info *info, const char *dir, struct errmsg *
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* --- log ------------------------------------------------------------------------------------------------------------ */
+/* --- log ---------------------------------------------------------------------------------------------------------- */
 
 static enum err visit_record(void *ctx, uint64_t lsn, uint32_t type, uint64_t collection, struct bytes payload,
                              struct errmsg *em)
@@ -102,7 +102,7 @@ static enum err read_log(struct info *info, struct errmsg *em)
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static void put_number(struct info *info, const char *name, uint64_t value)
 {

@@ -1,7 +1,8 @@
-/* inspect.h - a data directory looked at from outside, without opening it as a store: for `chroma verify` and `chroma info`.
+/* inspect.h - a data directory looked at from outside, without opening it as a store: for `chroma verify` and `chroma
+ * info`.
  *
- * The directory is locked meanwhile, so no server changes it, and nothing in it is changed (but for LOCK, which is made if it
- * is not there). The catalog is read from a copy in memory: reading an SQLite file with a -wal file changes both.
+ * The directory is locked meanwhile, so no server changes it, and nothing in it is changed (but for LOCK, which is made
+ * if it is not there). The catalog is read from a copy in memory: reading an SQLite file with a -wal file changes both.
  * THREADS  one.
  */
 #ifndef API_INSPECT_H
@@ -32,14 +33,14 @@ struct inspection {
 /* Locks the directory and copies the catalog. ERR_NOT_FOUND: there is no data directory there (em says what there is).
  * ERR_LOCKED: a server has it. ERR_IO, ERR_NO_SPACE, ERR_NOMEM. inspect_close in any case. */
 enum err inspect_open(struct inspection *in, const char *path, struct errmsg *em);
-/* Opens the copy, brought up to this program's schema, and lists what is in it. ERR_CORRUPT, ERR_NEWER, ERR_NOMEM ... */
+/* Opens the copy, brought up to this program's schema, and lists what is in it. ERR_CORRUPT, ERR_NEWER, ... */
 enum err inspect_read_catalog(struct inspection *in, struct errmsg *em);
 void inspect_close(struct inspection *in); /* all-zero is fine */
 
 /* The version of a collection; ->version 0 when nothing was published. */
 struct catalog_version inspect_version(const struct inspection *in, uint64_t number);
 
-/* --- chroma verify ---------------------------------------------------------------------------------------------------- */
+/* --- chroma verify ------------------------------------------------------------------------------------------------ */
 
 struct verify_finding {
     bool is_problem;     /* else a note: nothing is wrong with it */
@@ -58,15 +59,16 @@ struct verify_summary {
     uint64_t n_problems, n_notes;
 };
 
-/* Checks everything in the directory against its checksums and against each other. ERR_OK also when there are problems. Errors
- * of inspect_open; ERR_IO, ERR_NOMEM: not everything was looked at. */
+/* Checks everything in the directory against its checksums and against each other. ERR_OK also when there are problems.
+ * Errors of inspect_open; ERR_IO, ERR_NOMEM: not everything was looked at. */
 enum err verify_directory(const char *path, verify_on_finding on_finding, void *ctx, struct verify_summary *s,
                           struct errmsg *em);
 
-/* --- chroma info ------------------------------------------------------------------------------------------------------ */
+/* --- chroma info -------------------------------------------------------------------------------------------------- */
 
-/* Appends what is in the directory, as lines or as one JSON object: versions of the formats, tenants, databases, collections with
- * their sizes, the log. Damage is said where it is met. Errors of inspect_open and inspect_read_catalog. */
+/* Appends what is in the directory, as lines or as one JSON object: versions of the formats, tenants, databases,
+ * collections with their sizes, the log. Damage is said where it is met. Errors of inspect_open and
+ * inspect_read_catalog. */
 enum err info_write(const char *path, bool is_json, struct buf *out, struct errmsg *em);
 
 #endif

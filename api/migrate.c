@@ -151,8 +151,8 @@ static enum err bring_collection(struct mover *m, const struct upstream_collecti
 
 static enum err bring_all(struct mover *m, struct errmsg *em)
 {
-    struct upstream_collection *list;
-    uint32_t n;
+    struct upstream_collection *list = NULL;
+    uint32_t n = 0;
     uint64_t n_lost;
     enum err e = bring_names(m, em);
     if (e == ERR_OK) e = upstream_collections(&m->db, &m->arena, &list, &n, em);
@@ -172,6 +172,7 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
     if (e == ERR_OK) e = migrate_take_target(&m, em);
     if (e != ERR_OK) return e;
     e = migrate_open_source(&m, em);
+    const bool is_begun = e == ERR_OK;
     if (e == ERR_OK) e = store_open(&m.store, &store, em);
     if (e == ERR_OK) e = bring_all(&m, em);
     if (m.store != NULL) store_close(m.store);
@@ -179,6 +180,7 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
     enum err closed = migrate_close_source(&m, &other);
     if (e == ERR_OK && closed != ERR_OK) e = errmsg_set(em, closed, "%s", other.text);
     if (e == ERR_OK) e = migrate_release_target(&m, em);
+    if (!is_begun) (void)migrate_release_target(&m, NULL); /* it is as empty as it was */
     arena_free(&m.arena);
     if (e == ERR_OK) *counts = m.counts;
     return e;

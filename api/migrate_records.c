@@ -398,6 +398,9 @@ enum err migrate_records(struct mover *m, const struct upstream_collection *c, c
                      "collection " STR_FMT ": its index cannot be read (" STR_FMT "): embeddings come "
                      "from the log, as far as it has them",
                      STR_ARG(c->name), STR_ARG(index_fault));
+    if (c->metadata_segment.p == NULL)
+        migrate_tell(m, MIGRATE_PROBLEM, "collection " STR_FMT ": the database does not say where its records are",
+                     STR_ARG(c->name));
     if (e == ERR_OK && c->metadata_segment.p != NULL)
         e = upstream_each_record(&m->db, c->metadata_segment, bring_record, &b, em);
     if (e == ERR_OK) e = bring_log(&b, em);

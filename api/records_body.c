@@ -28,6 +28,7 @@ bool body_strings(struct json_reader *j, unsigned nulls, struct buf *out, bool *
     if ((nulls & BODY_NULL_LIST) != 0 && json_null(j)) return true;
     if (!json_enter_array(j, "a sequence")) return false;
     out->max = BODY_COLUMN_MAX;
+    out->budget = j->arena->budget;
     while (json_next_item(j)) {
         struct str s = {0};
         bool is_null = (nulls & BODY_NULL_ITEMS) != 0 && json_null(j);

@@ -103,10 +103,16 @@ static bool read_items(struct json_reader *j, struct vectors *v, bool null_items
     return buffers_are_sound(j, v);
 }
 
+static void limit_columns(const struct json_reader *j, struct vectors *v)
+{
+    v->floats.max = v->present.max = BODY_COLUMN_MAX;
+    v->floats.budget = v->present.budget = j->arena->budget;
+}
+
 bool vectors_read(struct json_reader *j, struct vectors *v, bool null_items, const char *payload)
 {
     struct json_reader start = *j;
-    v->floats.max = v->present.max = BODY_COLUMN_MAX;
+    limit_columns(j, v);
     if (read_items(j, v, null_items)) return true;
     if (j->err != ERR_SHAPE) return false;
     *j = start;
@@ -116,7 +122,7 @@ bool vectors_read(struct json_reader *j, struct vectors *v, bool null_items, con
 
 bool vectors_read_numbers(struct json_reader *j, struct vectors *v)
 {
-    v->floats.max = v->present.max = BODY_COLUMN_MAX;
+    limit_columns(j, v);
     if (!json_enter_array(j, "a sequence")) return false;
     while (json_next_item(j)) {
         uint32_t dim = 0;

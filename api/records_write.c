@@ -50,6 +50,7 @@ static bool read_metas(struct json_reader *j, struct rows_in *in)
     if (json_null(j)) return true;
     if (!json_enter_array(j, "a sequence")) return false;
     in->metas.max = in->meta_ends.max = BODY_COLUMN_MAX;
+    in->metas.budget = in->meta_ends.budget = j->arena->budget;
     while (json_next_item(j)) {
         bool is_bad = false;
         if (!parse_record_metadata(j, in->kind != BATCH_ADD, &in->metas, &is_bad)) return false;

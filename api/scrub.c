@@ -3,10 +3,11 @@
  * HAPPY PATH  one thread. A pass goes over all collections, from a random one on, so that a server that is restarted often
  *             gets round all the same: the manifest that the catalog names, then each fragment that it names, piece by piece
  *             (fragment_scrub); after each piece the thread sleeps until the rate allows the next. What was read is forgotten by
- *             the page cache unless somebody has it mapped. The next pass begins scrub_interval_s after this one began.
+ *             the page cache unless somebody has it mapped. Last the closed segments of the log (wal_scrub). The next pass begins scrub_interval_s after this one began.
  * DAMAGE      in a section: the collection is opened, if it is not, and the fragment told (fragment_note_scrub); from then
  *             on it does without, and the merger writes an index anew. In a header or manifest, or a file that is gone: the log
  *             names it; the collection cannot be opened again, but goes on while it is open.
+ *             In the log: memory still has what it holds, so every tail is written to index files, and the log is cut.
  * RECALL      now and then one record of each collection in use is searched for through the index and exactly (exec_recall).
  * FAILURE     a file that cannot be read, or memory that is short: the next pass comes by again.
  * RACES       a version that is replaced meanwhile takes its files along: what is missing then is no damage.
@@ -16,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "api/settings.h"
 #include "api/store_internal.h"
 #include "core/executor.h"
 #include "core/hash.h"
@@ -54,14 +56,16 @@ static bool is_worth_sampling(const struct live *live, uint64_t within_ns)
 }
 
 /* Not through store_snapshot: being measured is no use that keeps a collection open. */
-static void sample_one(struct store *s, struct live *live)
+static void sample_one(struct store *s, const struct catalog_collection *col)
 {
+    struct live *live = live_of(col);
     struct arena a = {0};
     struct snapshot snapshot;
     struct exec_recall r = {0};
     uint64_t seed;
     random_bytes(&seed, sizeof seed);
     if (snapshot_begin(live->collection, &a, &snapshot) == ERR_OK) {
+        snapshot.effort = configuration_effort(col->configuration);
         if (snapshot.dim != 0) (void)exec_recall(&snapshot, 1, RECALL_K, seed, &r, NULL);
         snapshot_end(&snapshot);
     }
@@ -85,8 +89,7 @@ void scrub_sample_recall(struct store *s, uint64_t within_ns)
     size_t n = 0;
     if (catalog_all_collections(s->catalog, &a, &all, &n) != ERR_OK) return;
     for (size_t i = 0; i < n; i++) {
-        struct live *live = live_of(all[i]);
-        if (is_worth_sampling(live, within_ns)) sample_one(s, live);
+        if (is_worth_sampling(live_of(all[i]), within_ns)) sample_one(s, all[i]);
         catalog_collection_unref(all[i]);
     }
     arena_free(&a);
@@ -212,6 +215,21 @@ static enum err scrub_collection(struct store *s, struct live *live)
     return e == ERR_BUSY ? e : ERR_OK;
 }
 
+/* --- the log ----------------------------------------------------------------------------------------------------- */
+
+static enum err scrub_log(struct store *s)
+{
+    struct scrubbed at = {s, NULL};
+    struct errmsg em = {{0}};
+    uint64_t n_damaged = 0;
+    enum err e = wal_scrub(s->wal, pace, &at, &n_damaged, &em);
+    if (e != ERR_OK || n_damaged == 0) return e;
+    add(&s->scrub.n_bad_files, n_damaged);
+    log_error("the scrub found the log damaged; what it holds is written to index files now: %s", em.text);
+    compactor_flush_all(s);
+    return ERR_OK;
+}
+
 /* --- a pass ------------------------------------------------------------------------------------------------------ */
 
 enum err scrub_pass(struct store *s)
@@ -232,6 +250,7 @@ enum err scrub_pass(struct store *s)
         add(&c->n_done, 1);
     }
     arena_free(&a);
+    if (e == ERR_OK) e = scrub_log(s);
     if (e != ERR_OK) return e;
     add(&c->n_passes, 1);
     atomic_store_explicit(&c->passed_ns, clock_monotonic_ns(), memory_order_relaxed);

@@ -85,6 +85,7 @@ struct compactor {
     pthread_cond_t progress; /* a flush ended; waited for by writers that are held back */
     bool is_stopping;        /* guarded by mu, with all below */
     bool flush_wanted, merge_wanted;
+    bool is_log_damaged;  /* everything is to be flushed once */
     unsigned n_flush_all; /* calls of store_compact under way: flush and merge everything */
     uint64_t flush_rounds, merge_rounds;
     struct garbage *garbage; /* directories of deleted collections */
@@ -246,6 +247,7 @@ void scrub_sample_recall(struct store *s, uint64_t within_ns);
 enum err compactor_start(struct store *s, struct errmsg *em);
 void compactor_stop(struct store *s);
 void compactor_wake(struct store *s, bool flush, bool merge); /* any thread */
+void compactor_flush_all(struct store *s);                    /* soon; any thread: the log is not to be relied upon */
 void compactor_discard(struct store *s, uint64_t number);     /* the files of a deleted collection */
 bool compactor_is_stopping(struct store *s);
 /* Until the second is called as often as the first, files of deleted collections stay. */

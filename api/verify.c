@@ -1,9 +1,11 @@
-/* verify.c - `chroma verify`: everything in a data directory against its checksums and against each other. See inspect.h.
+/* verify.c - `chroma verify`: everything in a data directory against its checksums and against each other. See
+ * inspect.h.
  *
  * HAPPY PATH  catalog (SQLite's own check, then as the server reads it); each collection: manifest, fragments, what the
- *             catalog says of them, files that belong to nothing; the log, record by record; what else lies in the directory.
- * FAILURE     a catalog that cannot be read leaves nothing to compare with: then only the log is checked. Anything else that is
- *             damaged is told, and the check goes on.
+ *             catalog says of them, files that belong to nothing; the log, record by record; what else lies in the
+ * directory.
+ * FAILURE     a catalog that cannot be read leaves nothing to compare with: then only the log is checked. Anything else
+ *             that is damaged is told, and the check goes on.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -71,7 +73,7 @@ static enum err tell_error(struct verify *v, enum err e, const char *file, const
     return e;
 }
 
-/* --- catalog -------------------------------------------------------------------------------------------------------- */
+/* --- catalog ------------------------------------------------------------------------------------------------------ */
 
 #define CATALOG_FILE "catalog.sqlite3"
 
@@ -96,7 +98,7 @@ static enum err verify_catalog(struct verify *v, struct errmsg *em)
     return tell_error(v, e, CATALOG_FILE, &why, "The server refuses to start with it: restore a backup.", em);
 }
 
-/* --- fragments ------------------------------------------------------------------------------------------------------ */
+/* --- fragments ---------------------------------------------------------------------------------------------------- */
 
 static void fragment_problem(void *ctx, const struct fragment_problem *p)
 {
@@ -185,7 +187,7 @@ static void verify_counts(struct verify *v, uint64_t n_rows, uint64_t bytes)
     problem(v, CATALOG_FILE, what, "Counts are wrong until the collection is opened.");
 }
 
-/* --- collections ---------------------------------------------------------------------------------------------------- */
+/* --- collections -------------------------------------------------------------------------------------------------- */
 
 static void leftover(struct verify *v, const char *file)
 {
@@ -296,7 +298,7 @@ static enum err verify_collections(struct verify *v, struct errmsg *em)
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* --- log ------------------------------------------------------------------------------------------------------------ */
+/* --- log ---------------------------------------------------------------------------------------------------------- */
 
 static void log_problem(void *ctx, enum err e, const char *what)
 {
@@ -352,7 +354,7 @@ static enum err verify_log(struct verify *v, struct errmsg *em)
     return e;
 }
 
-/* --- everything ----------------------------------------------------------------------------------------------------- */
+/* --- everything --------------------------------------------------------------------------------------------------- */
 
 static enum err visit_top(void *ctx, struct str name, bool is_dir)
 {
@@ -363,6 +365,11 @@ static enum err visit_top(void *ctx, struct str name, bool is_dir)
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !is_dir; i++)
         if (str_eq(name, str_from_c(files[i]))) return ERR_OK;
     (void)snprintf(file, sizeof file, "%.*s", STR_ARG(name));
+    if (!is_dir && str_eq(name, STR(STORE_MIGRATION_NAME))) {
+        problem(v, file, "a migration into this directory was not finished",
+                "The server refuses to start: run `chroma migrate` with the same --from and --path again.");
+        return ERR_OK;
+    }
     note(v, file, "it is no part of the data", "The server leaves it alone.");
     return ERR_OK;
 }

@@ -82,7 +82,7 @@ enum err catalog_schema_of(const struct vfs *vfs, const char *path, int *schema,
     return e;
 }
 
-/* --- what is in it ------------------------------------------------------------------------------------------------- */
+/* --- what is in it ------------------------------------------------------------------------------------------------ */
 
 struct listing {
     catalog_database_visitor visit;

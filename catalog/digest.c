@@ -1,6 +1,7 @@
 /* digest.c - see digest.h.
  *
- * INVARIANTS  every column of every table is in its digest; a migration that adds a column makes the table's triggers anew.
+ * INVARIANTS  every column of every table is in its digest; a migration that adds a column makes the table's triggers
+ *             anew.
  *             The columns of a row are hashed in order, each with its type and length, so no two different rows look
  *             alike. No table has the same row twice, so rows do not cancel out.
  */
@@ -33,7 +34,7 @@ static const struct table {
 
 enum { N_TABLES = sizeof tables / sizeof tables[0], N_OWN = N_TABLES - 1 /* with triggers: all but the schema */ };
 
-/* --- functions ------------------------------------------------------------------------------------------------------ */
+/* --- functions ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t digest_of(int n, sqlite3_value **values)
 {
@@ -105,7 +106,7 @@ enum err digest_register(sqlite3 *db, struct errmsg *em)
     return errmsg_set(em, rc == SQLITE_NOMEM ? ERR_NOMEM : ERR_INTERNAL, "add functions: %s", sqlite3_errstr(rc));
 }
 
-/* --- statements ----------------------------------------------------------------------------------------------------- */
+/* --- statements --------------------------------------------------------------------------------------------------- */
 
 /* "a, b, c" of a table's columns, each behind `prefix`. */
 static void put_columns(char *out, size_t cap, const struct table *t, const char *prefix)
@@ -175,7 +176,7 @@ enum err digest_take_schema(struct sql *s, struct errmsg *em)
                     em);
 }
 
-/* --- comparing ------------------------------------------------------------------------------------------------------ */
+/* --- comparing ---------------------------------------------------------------------------------------------------- */
 
 static enum err compare_table(struct sql *s, const struct table *t, struct errmsg *em)
 {

@@ -1,10 +1,11 @@
 /* digest.h - what the catalog's tables held at the last commit, so that a flipped bit in them is noticed.
  *
- * SQLite's pages have no checksums. So for each table, and for the text of the schema, the table `digests` keeps the number of
- * rows and the exclusive or of a 64-bit hash of each row. Triggers keep it up in the transaction of every change;
+ * SQLite's pages have no checksums. So for each table, and for the text of the schema, the table `digests` keeps the
+ * number of rows and the exclusive or of a 64-bit hash of each row. Triggers keep it up in the transaction of every
+ * change;
  * catalog_open compares it with the rows. What lies outside of rows (the trees, the indexes) SQLite's own integrity
- * check looks at. The highest number that a collection ever had is in the counters, too, since sqlite_sequence can have no
- * trigger.
+ * check looks at. The highest number that a collection ever had is in the counters, too, since sqlite_sequence can have
+ * no trigger.
  * FORMAT   docs/formats.md#catalog-digests
  * THREADS  the holder of the connection.
  */
@@ -19,7 +20,7 @@
  * comparison call. */
 enum err digest_register(sqlite3 *db, struct errmsg *em);
 
-/* The end of migration 5, in its transaction: makes the table and the triggers, and takes in the rows that are there. */
+/* The end of migration 5, in its transaction: makes table and triggers, and takes in the rows that are there. */
 enum err digest_create(struct sql *s, struct errmsg *em);
 
 /* After a migration, in its transaction: the schema is what it is now. */

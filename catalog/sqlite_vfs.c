@@ -68,6 +68,13 @@ static int code_of(struct sqlite_vfs *v, enum err e, int otherwise)
     }
 }
 
+/* The same where the table may refuse what SQLite does not take for a failure: `em` is the reason of one only here. */
+static int fail(struct sqlite_vfs *v, enum err e, const struct errmsg *em, int otherwise)
+{
+    if (e != ERR_OK) v->why = *em;
+    return code_of(v, e, otherwise);
+}
+
 static enum err sync_parent(struct sqlite_vfs *v, const char *path)
 {
     char dir[PATH_CAP];
@@ -107,8 +114,9 @@ static int file_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
     struct catalog_file *f = file_of(base);
     const struct vfs *files = f->v->files;
     uint64_t size = 0;
-    enum err e = files->pread(f->file, p, (size_t)n, (uint64_t)at, &f->v->why);
-    if (e != ERR_CORRUPT) return code_of(f->v, e, SQLITE_IOERR_READ);
+    struct errmsg em;
+    enum err e = files->pread(f->file, p, (size_t)n, (uint64_t)at, &em);
+    if (e != ERR_CORRUPT) return fail(f->v, e, &em, SQLITE_IOERR_READ);
     e = files->size(f->file, &size, &f->v->why);
     size_t there = (uint64_t)at < size ? (size_t)(size - (uint64_t)at) : 0;
     if (there > (size_t)n) there = (size_t)n;
@@ -217,15 +225,16 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
         (void)errmsg_set(&v->why, ERR_INTERNAL, "a temporary file is wanted");
         return SQLITE_CANTOPEN;
     }
-    enum err e = v->files->open(v->files->ctx, path, writes ? VFS_WRITE : VFS_READ, &f->file, &v->why);
+    struct errmsg em;
+    enum err e = v->files->open(v->files->ctx, path, writes ? VFS_WRITE : VFS_READ, &f->file, &em);
     if (e == ERR_OK && makes && (flags & SQLITE_OPEN_EXCLUSIVE) != 0) {
         v->files->close(f->file);
-        e = errmsg_set(&v->why, ERR_EXISTS, "open %s: it exists", path);
+        e = errmsg_set(&em, ERR_EXISTS, "open %s: it exists", path);
     } else if (e == ERR_NOT_FOUND && makes) {
-        e = v->files->open(v->files->ctx, path, VFS_WRITE | VFS_CREATE, &f->file, &v->why);
+        e = v->files->open(v->files->ctx, path, VFS_WRITE | VFS_CREATE, &f->file, &em);
         f->is_new = true;
     }
-    if (e != ERR_OK) return e == ERR_NOMEM ? SQLITE_NOMEM : code_of(v, e, SQLITE_CANTOPEN);
+    if (e != ERR_OK) return fail(v, e, &em, SQLITE_CANTOPEN);
     if (out_flags != NULL) *out_flags = flags;
     f->base.pMethods = &file_methods;
     return SQLITE_OK;
@@ -234,9 +243,10 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
 {
     struct sqlite_vfs *v = vfs_of(base);
-    enum err e = v->files->remove(v->files->ctx, path, &v->why);
+    struct errmsg em;
+    enum err e = v->files->remove(v->files->ctx, path, &em);
     if (e == ERR_NOT_FOUND) return SQLITE_IOERR_DELETE_NOENT;
-    if (e != ERR_OK) return code_of(v, e, SQLITE_IOERR_DELETE);
+    if (e != ERR_OK) return fail(v, e, &em, SQLITE_IOERR_DELETE);
     return sync_dir != 0 ? code_of(v, sync_parent(v, path), SQLITE_IOERR_DIR_FSYNC) : SQLITE_OK;
 }
 
@@ -246,13 +256,14 @@ static int vfs_access(sqlite3_vfs *base, const char *path, int flags, int *is_th
     struct sqlite_vfs *v = vfs_of(base);
     struct vfs_file *f = NULL;
     uint64_t size = 0;
+    struct errmsg em;
     (void)flags; /* what can be read can be written: these are the store's own files */
-    enum err e = v->files->open(v->files->ctx, path, VFS_READ, &f, &v->why);
+    enum err e = v->files->open(v->files->ctx, path, VFS_READ, &f, &em);
     if (e == ERR_OK) {
-        e = v->files->size(f, &size, &v->why);
+        e = v->files->size(f, &size, &em);
         v->files->close(f);
     }
-    if (e != ERR_OK && e != ERR_NOT_FOUND) return code_of(v, e, SQLITE_IOERR_ACCESS);
+    if (e != ERR_OK && e != ERR_NOT_FOUND) return fail(v, e, &em, SQLITE_IOERR_ACCESS);
     *is_there = e == ERR_OK && size > 0;
     return SQLITE_OK;
 }

@@ -1,8 +1,8 @@
 /* sqlite_wal.c - see sqlite_wal.h.
  *
- * LAYOUT   a header of 32 bytes, then frames: 24 bytes and a page. Numbers are big-endian; checksums are over little-endian words
- *          (magic 0x377f0682; the other order is written by big-endian machines only). The checksum of a frame goes on from
- *          that of the frame before it.
+ * LAYOUT   a header of 32 bytes, then frames: 24 bytes and a page. Numbers are big-endian; checksums are over
+ *          little-endian words (magic 0x377f0682; the other order is written by big-endian machines only). The checksum
+ *          of a frame goes on from that of the frame before it.
  * DAMAGE   The chain ends at the first frame that is not valid. It is damage, and no torn end, if
  *          D1 one bit turned makes that frame (or the header, together with the first frame) valid: what a cut leaves
  *             is never so close to right, as the checksum has 64 bits; or

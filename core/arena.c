@@ -26,8 +26,13 @@ void *arena_alloc(struct arena *a, size_t size)
         bool is_big = need > ARENA_CHUNK_BYTES / 2;
         size_t cap = is_big ? need : ARENA_CHUNK_BYTES, total;
         if (!ck_add(cap, sizeof *c, &total)) return NULL;
+        if (!budget_grow(a->budget, a->held_bytes, a->held_bytes + total)) return NULL;
         struct arena_chunk *fresh = mem_alloc(total);
-        if (fresh == NULL) return NULL;
+        if (fresh == NULL) {
+            budget_shrink(a->budget, a->held_bytes + total, a->held_bytes);
+            return NULL;
+        }
+        a->held_bytes += total;
         fresh->used = 0;
         fresh->cap = cap;
         if (is_big && c != NULL) { /* keep filling the chunk in front */
@@ -97,5 +102,6 @@ void arena_free(struct arena *a)
         mem_free(c);
         c = next;
     }
-    *a = (struct arena){.max_bytes = a->max_bytes};
+    budget_shrink(a->budget, a->held_bytes, 0);
+    *a = (struct arena){.max_bytes = a->max_bytes, .budget = a->budget};
 }

@@ -7,6 +7,7 @@
 #ifndef CORE_ARENA_H
 #define CORE_ARENA_H
 
+#include "core/budget.h"
 #include "core/bytes.h"
 
 struct arena_chunk;
@@ -16,6 +17,8 @@ struct arena {
     struct arena_chunk *chunks; /* newest first */
     size_t used_bytes;          /* handed out, with rounding */
     size_t max_bytes;           /* 0 = no ceiling */
+    struct budget *budget;      /* shared by many; outlives the arena. NULL: none */
+    size_t held_bytes;          /* allocated for chunks, which is what the budget is charged with */
 };
 
 void *arena_alloc(struct arena *a, size_t size); /* uninitialised; NULL when memory is short or spent */
@@ -24,6 +27,6 @@ void *arena_array(struct arena *a, size_t n, size_t size); /* zeroed; NULL if n 
 struct str arena_str(struct arena *a, struct str s);       /* a copy, NUL-terminated; .p is NULL when memory is short */
 char *arena_cstr(struct arena *a, struct str s);           /* the same as a C string */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void arena_free(struct arena *a); /* back to all-zero, the ceiling kept */
+void arena_free(struct arena *a); /* back to all-zero, ceiling and budget kept */
 
 #endif

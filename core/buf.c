@@ -5,6 +5,19 @@
 
 #include "core/mem.h"
 
+static bool resize(struct buf *b, size_t cap)
+{
+    if (!budget_grow(b->budget, b->cap, cap)) return false;
+    char *p = mem_resize(b->p, cap);
+    if (p == NULL) {
+        budget_shrink(b->budget, cap, b->cap);
+        return false;
+    }
+    b->p = p;
+    b->cap = cap;
+    return true;
+}
+
 char *buf_room(struct buf *b, size_t n)
 {
     size_t need;
@@ -18,13 +31,10 @@ char *buf_room(struct buf *b, size_t n)
         if (cap < need) cap = need;
         if (cap < 64) cap = 64;
         if (b->max != 0 && cap > b->max) cap = b->max;
-        char *p = mem_resize(b->p, cap);
-        if (p == NULL) {
+        if (!resize(b, cap)) {
             b->err = ERR_NOMEM;
             return NULL;
         }
-        b->p = p;
-        b->cap = cap;
     }
     return b->p + b->n;
 }
@@ -33,10 +43,7 @@ void buf_expect(struct buf *b, size_t n)
 {
     size_t need;
     if (b->err != ERR_OK || !ck_add(b->n, n, &need) || need <= b->cap || (b->max != 0 && need > b->max)) return;
-    char *p = mem_resize(b->p, need);
-    if (p == NULL) return;
-    b->p = p;
-    b->cap = need;
+    (void)resize(b, need);
 }
 
 void buf_append(struct buf *b, const void *p, size_t n)
@@ -94,12 +101,13 @@ char *buf_take(struct buf *b, size_t *n)
 {
     char *p = b->p;
     *n = b->n;
-    *b = (struct buf){.max = b->max};
+    *b = (struct buf){.max = b->max, .budget = b->budget};
     return p;
 }
 
 void buf_free(struct buf *b)
 {
+    budget_shrink(b->budget, b->cap, 0);
     mem_free(b->p);
     *b = (struct buf){0};
 }

@@ -7,13 +7,16 @@
 #ifndef CORE_BUF_H
 #define CORE_BUF_H
 
+#include "core/budget.h"
 #include "core/bytes.h"
 #include "core/err.h"
 
 struct buf {
     char *p;
     size_t n, cap;
-    size_t max;   /* 0 = no ceiling */
+    size_t max; /* 0 = no ceiling */
+    struct budget
+        *budget;  /* charged with `cap`; outlives the buffer. NULL: none. To be set while the buffer is empty */
     enum err err; /* ERR_OK, ERR_NOMEM or ERR_TOO_LARGE; sticky */
 };
 
@@ -28,9 +31,10 @@ void buf_append(struct buf *b, const void *p, size_t n); /* the same as buf_add,
 void buf_zero(struct buf *b, size_t n);                  /* appends n zero bytes */
 void buf_align(struct buf *b, size_t align);             /* zero bytes up to a multiple of align */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_free(struct buf *b); /* back to all-zero */
+void buf_free(struct buf *b); /* back to all-zero, what was charged is given back */
 
-/* Hands the bytes to the caller (mem_free them), leaving the buffer empty. */
+/* Hands the bytes to the caller (mem_free them), leaving the buffer empty. With a budget the caller also takes over what they
+ * are charged with: budget_shrink(budget, cap, 0) of the cap that the buffer had before. */
 char *buf_take(struct buf *b, size_t *n);
 
 static inline void buf_add(struct buf *b, const void *p, size_t n)

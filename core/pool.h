@@ -10,6 +10,12 @@
 
 struct pool;
 
+/* Threads beside those of the pool, for the time in which jobs wait while all others are long at it: a job that runs for more than
+ * POOL_LONG_MS no longer counts, and up to n further ones run beside it, so that short jobs are not kept waiting by long
+ * ones (the system shares the processors out among them). They sleep when no job waits. Once, before the first push. */
+enum { POOL_LONG_MS = 25 };
+enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em);
+
 /* Embedded in what is to be done (a request); belongs to the pool from push until `run` is called. */
 struct pool_job {
     struct pool_job *next;
@@ -22,7 +28,7 @@ enum err pool_push(struct pool *p, struct pool_job *job); /* ERR_BUSY when the q
 unsigned pool_waiting(struct pool *p);
 
 struct pool_stats {
-    unsigned n_threads, n_busy; /* busy: running a job */
+    unsigned n_threads, n_busy; /* without and with the relief; busy: running a job */
     unsigned n_waiting;         /* jobs */
 };
 void pool_stats(struct pool *p, struct pool_stats *s); /* any thread */

@@ -2,8 +2,8 @@
  * fragment_check_*.c.
  *
  * HAPPY PATH  map, header; the checksum of each section; open; order and bounds of the rows' sections; the indexes.
- * FAILURE     a section with a wrong checksum is reported and not looked into; the rest is. When a section of the rows is
- *             damaged, the indexes are not compared with the rows.
+ * FAILURE     a section with a wrong checksum is reported and not looked into; the rest is. When a section of the rows
+ *             is damaged, the indexes are not compared with the rows.
  */
 #include "index/fragment_check_internal.h"
 
@@ -75,7 +75,7 @@ bool check_sums(struct check *c, enum section_type type)
     return true;
 }
 
-/* --- the file ------------------------------------------------------------------------------------------------------- */
+/* --- the file ----------------------------------------------------------------------------------------------------- */
 
 /* The checksums, on the bare file: a fragment with a damaged section may not open. *bad: a bit a type. */
 static enum err check_checksums(struct check *c, struct bytes map, struct fragment_summary *s, uint64_t *bad,
@@ -127,7 +127,7 @@ static enum err map_and_check(struct check *c, const struct vfs *vfs, const char
     return e;
 }
 
-/* --- rows ----------------------------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 static bool check_column(struct check *c, enum section_type type, const struct column *column)
 {

@@ -1,8 +1,8 @@
 /* fragment_check.h - is a fragment file whole, and do its indexes say what its rows say? For whoever checks a directory
  * offline, and for tests.
  *
- * Beyond the checksums of fragment_verify every value is looked at: order and bounds in each section, and, row by row, that
- * each index holds exactly what the row holds. So it also finds what was written wrong and has a right checksum.
+ * Beyond the checksums of fragment_verify every value is looked at: order and bounds in each section, and, row by row,
+ * that each index holds exactly what the row holds. So it also finds what was written wrong and has a right checksum.
  * COST     reads the whole file; 8 bytes a row of memory, 2 MiB, and one block of documents.
  * THREADS  any; nothing is shared.
  */
@@ -31,9 +31,9 @@ struct fragment_summary {
     enum space space;
 };
 
-/* Calls `on_problem` for each thing that is wrong, at most one a section and kind, and fills *s as far as the header could be
- * read (else it is all-zero). *f: the fragment, open, for further questions; NULL when it cannot be opened. ERR_OK also
- * when there are problems; otherwise nothing is known: ERR_NOT_FOUND, ERR_NEWER, ERR_IO, ERR_NOMEM. */
+/* Calls `on_problem` for each thing that is wrong, at most one a section and kind, and fills *s as far as the header
+ * could be read (else it is all-zero). *f: the fragment, open, for further questions; NULL when it cannot be opened.
+ * ERR_OK also when there are problems; otherwise nothing is known: ERR_NOT_FOUND, ERR_NEWER, ERR_IO, ERR_NOMEM. */
 enum err fragment_check(const struct vfs *vfs, const char *path, fragment_on_problem on_problem, void *ctx,
                         struct fragment_summary *s, struct fragment **f, struct errmsg *em);
 

@@ -1,7 +1,7 @@
 /* fragment_check_meta.c - does the metadata index hold exactly what the rows' metadata hold? See fragment_check.h.
  *
- * Lists, values and rows must be in order, since look-ups halve; bitmaps and prefixes must agree with their counts; and each
- * (key, class, value) of a row must be there, and no other (fingerprints, fragment_check_internal.h).
+ * Lists, values and rows must be in order, since look-ups halve; bitmaps and prefixes must agree with their counts; and
+ * each (key, class, value) of a row must be there, and no other (fingerprints, fragment_check_internal.h).
  */
 #include <stdlib.h>
 
@@ -180,7 +180,7 @@ static bool take_lists(struct walk *w, struct arena *a)
     return true;
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------------ */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 static enum meta_class class_of_items(enum value_type type)
 {

@@ -1,8 +1,8 @@
 /* fragment_check_sparse.c - do the inverted lists hold exactly the sparse vectors of the rows' metadata? See
  * fragment_check.h.
  *
- * Keys, dims and rows must ascend; the least and greatest weights of lists and blocks must be theirs, since searches leave rows
- * out by them; and each (key, index, weight) of a row must be there, and no other.
+ * Keys, dims and rows must ascend; the least and greatest weights of lists and blocks must be theirs, since searches
+ * leave rows out by them; and each (key, index, weight) of a row must be there, and no other.
  */
 #include "core/value.h"
 #include "index/fragment_check_internal.h"

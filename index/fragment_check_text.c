@@ -1,8 +1,8 @@
 /* fragment_check_text.c - does the trigram index hold exactly the trigrams of the documents? See fragment_check.h.
  *
- * Trigrams and the rows under each must ascend, counts must be right, and each trigram of a document must be there, and no
- * other (fingerprints, fragment_check_internal.h). The rows of short documents count as one more entry, where the section
- * lists them.
+ * Trigrams and the rows under each must ascend, counts must be right, and each trigram of a document must be there, and
+ * no other (fingerprints, fragment_check_internal.h). The rows of short documents count as one more entry, where the
+ * section lists them.
  */
 #include "core/mem.h"
 #include "index/fragment_check_internal.h"

@@ -123,9 +123,14 @@ static enum err open_rows(struct fragment *f, struct errmsg *em)
         struct column *column;
     } columns[] = {{SECTION_IDS, &f->ids}, {SECTION_URIS, &f->uris}, {SECTION_META, &f->meta}};
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
-        if (!open_column(f, columns[i].type, columns[i].column))
+        if (!open_column(f, columns[i].type, columns[i].column)) {
+            *columns[i].column = (struct column){0}; /* reads as if no row had any, should somebody not ask */
             section_condemn(f, columns[i].type, "the head of a section is wrong");
-    if (!open_docs(f, &f->docs)) section_condemn(f, SECTION_DOCUMENTS, "the head of a section is wrong");
+        }
+    if (!open_docs(f, &f->docs)) {
+        f->docs = (struct docs){.cache = f->docs.cache};
+        section_condemn(f, SECTION_DOCUMENTS, "the head of a section is wrong");
+    }
     struct bytes slots = section_of(f, SECTION_ID_HASH);
     f->id_slots = slots.p;
     f->n_id_slots = id_hash_slots(f->n_rows);

@@ -26,6 +26,7 @@ static const char usage[] =
     "  --samples N        records of each collection that are searched for (default 100)\n"
     "  --results K        so many nearest of each (default 10)\n"
     "  --probes N         records of each index file whose values are looked up (default 16)\n"
+    "  --full             compare each index with its records entry by entry, too\n"
     "  --min-recall R     the least recall that is well, from 0 to 1 (default 0.95)\n"
     "  --seed N           which records are drawn (default 1)\n";
 
@@ -140,13 +141,18 @@ int command_check(int argc, char **argv, char *const *environment)
     struct arguments a = {
         .path = "./chroma", .min_recall = 0.95, .o = {.n_samples = 100, .k = 10, .n_probes = 16, .seed = 1}};
     (void)environment;
-    for (int i = 0; i < argc; i += 2) {
+    for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             (void)fputs(usage, stdout);
             return 0;
         }
+        if (strcmp(argv[i], "--full") == 0) {
+            a.o.is_full = true;
+            continue;
+        }
         if (i + 1 >= argc) return fail_usage("unexpected argument, or its value is missing:", argv[i]);
         if (!read_argument(&a, argv[i], argv[i + 1])) return fail_usage("unexpected argument or value:", argv[i]);
+        i++;
     }
     return run_check(&a);
 }

@@ -28,7 +28,7 @@ struct config {
     uint64_t loops;
     uint64_t connection_limit;
     uint64_t idle_timeout_s, request_timeout_s;
-    uint64_t body_memory_bytes;
+    uint64_t body_memory_bytes, request_memory_bytes;
     uint64_t flush_rows, flush_bytes, log_bytes;
     uint64_t memory_budget_bytes, close_after_s;
     uint64_t scrub_bytes_per_s, scrub_interval_s, recall_sample_s;

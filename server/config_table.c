@@ -82,6 +82,11 @@ const struct config_key config_keys[] = {
      NULL,
      "The bodies of all requests that are being received or served may use so many bytes together. Beyond it requests\n"
      "with a body are answered with 503. Must be at least max_payload_size_bytes."},
+    {"request_memory_bytes", CONFIG_NUMBER, AT(request_memory_bytes), 0, UINT64_C(1099511627776), "0", NULL, NULL,
+     "What requests make of their bodies, their results, and answers until they are sent may use so many bytes\n"
+     "together, beside the bodies themselves. A request that would need more is answered with 503; 64 KiB of each are\n"
+     "not counted, so that small ones are always served. 0: a quarter of the machine's memory, or of what the\n"
+     "process's control group may use. See docs/operations.md."},
     {"flush_rows", CONFIG_NUMBER, AT(flush_rows), 64, 16777216, "8192", NULL, NULL,
      "So many new rows of a collection stay in memory before they are written to an index file. Fewer: less memory "
      "and\n"

@@ -29,7 +29,15 @@ static void drain_step(struct gateway *g);
 static void on_timer(uv_timer_t *t);
 static void on_poll(uv_poll_t *p, int status, int events);
 
-/* Bounded, so that other handles get their turn; a time-out of zero goes on where it stopped. */
+static void pump(struct gateway *g);
+
+static void on_again(uv_idle_t *h)
+{
+    pump(h->data);
+}
+
+/* Bounded, so that other handles get their turn. Going on where it stopped is not a timer's work: libuv runs timers of no
+ * time one after the other, for as long as there are any, and looks at nothing else. */
 static void pump(struct gateway *g)
 {
     MHD_UNSIGNED_LONG_LONG ms = 0;
@@ -45,11 +53,16 @@ static void pump(struct gateway *g)
     if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);
     if (!pauses && g->is_pausing && !g->is_closing) (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     g->is_pausing = pauses;
+    bool has_more = !pauses && has_timeout == MHD_YES && ms == 0;
     if (pauses) {
         has_timeout = MHD_YES;
         ms = LIMIT_PAUSE_MS;
     }
-    if (has_timeout == MHD_YES)
+    if (has_more)
+        (void)uv_idle_start(&g->again, on_again);
+    else
+        (void)uv_idle_stop(&g->again);
+    if (has_timeout == MHD_YES && !has_more)
         (void)uv_timer_start(&g->timer, on_timer, ms, 0);
     else
         (void)uv_timer_stop(&g->timer);
@@ -208,11 +221,12 @@ static void on_handle_closed(uv_handle_t *h)
 static void close_handles(struct gateway *g)
 {
     g->is_closing = true;
-    g->n_handles = 4;
+    g->n_handles = 5;
     (void)uv_poll_stop(&g->poll);
     (void)uv_poll_stop(&g->wake);
     uv_close((uv_handle_t *)&g->poll, on_handle_closed);
     uv_close((uv_handle_t *)&g->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&g->again, on_handle_closed);
     uv_close((uv_handle_t *)&g->sweep, on_handle_closed);
     uv_close((uv_handle_t *)&g->wake, on_handle_closed);
 }
@@ -225,7 +239,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     set_defaults(&g->options);
     random_bytes(g->trace_state, sizeof g->trace_state);
     g->loop = loop;
-    g->poll.data = g->timer.data = g->sweep.data = g->wake.data = g;
+    g->poll.data = g->timer.data = g->again.data = g->sweep.data = g->wake.data = g;
     if ((g->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) {
         int why = errno;
         mem_free(g);
@@ -250,6 +264,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     }
     (void)uv_timer_init(loop, &g->timer); /* never fails */
     (void)uv_timer_init(loop, &g->sweep);
+    (void)uv_idle_init(loop, &g->again);
     (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     (void)uv_poll_start(&g->wake, UV_READABLE, on_wake);
     (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_MS, SWEEP_MS);

@@ -75,12 +75,35 @@ static struct MHD_Response *make_refusal(const struct refusal *refusal, const st
     return NULL;
 }
 
+/* An answer beyond what is free of charge: the budget has it until it is sent. */
+struct charged {
+    struct budget *budget;
+    size_t cap;
+    void *body;
+};
+
+static void free_charged(void *cls)
+{
+    struct charged *c = cls;
+    budget_shrink(c->budget, c->cap, 0);
+    mem_free(c->body);
+    mem_free(c);
+}
+
 static struct MHD_Response *make_answer(struct api_request *r, size_t *n)
 {
+    struct budget *budget = r->answer.budget;
+    size_t cap = r->answer.cap;
+    bool is_charged = budget != NULL && budget_charge(cap) > 0;
+    struct charged *c = is_charged ? mem_alloc(sizeof *c) : NULL;
+    if (is_charged && c == NULL) return NULL;
     char *body = buf_take(&r->answer, n);
-    struct MHD_Response *m = MHD_create_response_from_buffer_with_free_callback_cls(*n, body, mem_free, body);
+    if (c != NULL) *c = (struct charged){.budget = budget, .cap = cap, .body = body};
+    void (*release)(void *) = c != NULL ? free_charged : mem_free;
+    void *cls = c != NULL ? (void *)c : body;
+    struct MHD_Response *m = MHD_create_response_from_buffer_with_free_callback_cls(*n, body, release, cls);
     if (m == NULL) {
-        mem_free(body);
+        release(cls);
         return NULL;
     }
     bool is_good = (r->answer_type.n == 0 || add_header(m, STR("content-type"), r->answer_type)) &&

@@ -14,6 +14,10 @@
  * short read for an empty socket, and there is no further edge. Such a connection would stay half-closed until it times
  * out. So the sweep asks the kernel which clients that owe us something have closed their side.
  *
+ * And it can come to a stand with its buffer full and nothing it understands in it (the extension of a chunk, longer than the
+ * buffer): then it reads no further, sees no end and no time-out of its own, and tries again without a pause. A connection
+ * whose body does not advance for some sweeps although bytes lie there to be read is cut off.
+ *
  * A sweep once a second compares; a few thousand connections take microseconds. Cutting is shutdown(2): libmicrohttpd
  * then finds the connection closed, tells on_completed, and closes it in its own way.
  */
@@ -26,7 +30,7 @@
 #include "core/logger.h"
 #include "core/mem.h"
 
-enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30, POLL_BATCH = 64 };
+enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30, POLL_BATCH = 64, STUCK_SWEEPS = 3 };
 
 static struct connection *connection_new(struct gateway *g, struct MHD_Connection *mhd, int fd)
 {
@@ -87,14 +91,30 @@ void connection_cut(struct connection *c)
     (void)shutdown(c->fd, SHUT_RDWR);
 }
 
-/* Cuts off those of the batch that can send nothing more and have nothing left to be read. */
-static void cut_half_closed(struct connection *const *batch, struct pollfd *fds, nfds_t n)
+/* Between two sweeps libmicrohttpd has run, and has taken what it could. */
+static bool is_stuck(struct connection *c, bool has_unread)
 {
-    if (n == 0 || poll(fds, n, 0) <= 0) return;
+    bool is_body = c->x.stage == STAGE_BODY || c->x.stage == STAGE_DISCARD;
+    bool stands = is_body && has_unread && c->x.received_bytes == c->swept_bytes;
+    c->swept_bytes = c->x.received_bytes;
+    c->n_stuck = stands ? c->n_stuck + 1 : 0;
+    return c->n_stuck >= STUCK_SWEEPS;
+}
+
+/* Cuts off those of the batch that can send nothing more and have nothing left to be read, or that stand still. */
+static void cut_hopeless(struct connection *const *batch, struct pollfd *fds, nfds_t n)
+{
+    if (n == 0 || poll(fds, n, 0) < 0) return;
     for (nfds_t i = 0; i < n; i++) {
         int unread = 0;
-        if ((fds[i].revents & POLLRDHUP) == 0) continue;
-        if (ioctl(fds[i].fd, FIONREAD, &unread) == 0 && unread == 0) connection_cut(batch[i]);
+        bool has_ended = (fds[i].revents & POLLRDHUP) != 0, is_readable = (fds[i].revents & POLLIN) != 0;
+        if ((has_ended || is_readable) && ioctl(fds[i].fd, FIONREAD, &unread) != 0) continue;
+        if (is_stuck(batch[i], unread > 0)) {
+            log_debug("http: a connection whose body cannot be understood is cut off");
+            connection_cut(batch[i]);
+        } else if (has_ended && unread == 0) {
+            connection_cut(batch[i]);
+        }
     }
 }
 
@@ -121,12 +141,12 @@ void gateway_sweep(struct gateway *g)
             connection_cut(c);
         } else if (owes_us(c->x.stage)) {
             batch[n] = c;
-            fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP};
+            fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP | POLLIN};
             if (n == POLL_BATCH) {
-                cut_half_closed(batch, fds, n);
+                cut_hopeless(batch, fds, n);
                 n = 0;
             }
         }
     }
-    cut_half_closed(batch, fds, n);
+    cut_hopeless(batch, fds, n);
 }

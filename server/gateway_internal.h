@@ -90,6 +90,8 @@ struct connection {
     int fd;
     uint64_t deadline_ms; /* of the loop's clock: cut off then; 0: none (the server is at work) */
     bool is_cut;
+    unsigned n_stuck;     /* sweeps in a row in which bytes lay unread and none had been taken */
+    uint64_t swept_bytes; /* x.received_bytes at the last sweep */
     struct exchange x;
 };
 
@@ -99,6 +101,7 @@ struct gateway {
     struct MHD_Daemon *mhd;
     uv_poll_t poll;                /* libmicrohttpd's epoll descriptor */
     uv_timer_t timer;              /* the time-out it asked for */
+    uv_idle_t again;               /* active: it has more to do, once the loop has looked at everything else */
     uv_timer_t sweep;              /* our own deadlines */
     uv_poll_t wake;                /* wake_fd: completions are there */
     int wake_fd;                   /* an eventfd */

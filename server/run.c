@@ -31,7 +31,14 @@
 #include "server/memory.h"
 #include "server/listen.h"
 
-enum { STOP_GRACE_MS = 3000, STOP_LIMIT_MS = 4500, POOL_QUEUE_MAX = 2048, SPARE_FILES = 512, FILES_MIN = 16 };
+enum {
+    STOP_GRACE_MS = 3000,
+    STOP_LIMIT_MS = 4500,
+    POOL_QUEUE_MAX = 2048,
+    POOL_RELIEF = 8,
+    SPARE_FILES = 512,
+    FILES_MIN = 16,
+};
 
 struct server {
     const struct config *config;
@@ -232,6 +239,8 @@ static enum err open_store(struct server *s, struct errmsg *em)
                                   .when_quiet = memory_give_back};
     struct api_options api = {.allow_reset = c->allow_reset,
                               .max_payload_bytes = c->max_payload_size_bytes,
+                              .request_memory_bytes =
+                                  c->request_memory_bytes != 0 ? c->request_memory_bytes : memory_default_budget() / 2,
                               .cors_origins = c->cors_allow_origins,
                               .n_cors = c->n_cors_allow_origins,
                               .auth = s->access.auth,
@@ -303,6 +312,7 @@ static enum err start(struct server *s, struct errmsg *em)
     if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
     if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
+    if (e == ERR_OK) e = pool_add_relief(s->pool, POOL_RELIEF, em);
     if (e == ERR_OK) e = open_request_log(s, em);
     if (e == ERR_OK) e = open_store(s, em);
     if (e == ERR_OK) e = limit_connections(c->connection_limit, &gateway.connection_limit, em);

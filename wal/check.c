@@ -1,8 +1,8 @@
 /* check.c - see check.h.
  *
  * HAPPY PATH  list; headers, and the order of those that are good; the records of each segment.
- * FAILURE     a damaged header leaves a gap: the segment before it is read like a last one, since nobody says how far it
- *             went. Damage inside a segment ends the walk over it, and the next one is read.
+ * FAILURE     a damaged header leaves a gap: the segment before it is read like a last one, since nobody says how far
+ *             it went. Damage inside a segment ends the walk over it, and the next one is read.
  * INVARIANT   nothing is opened for writing.
  */
 #include "wal/check.h"

@@ -8,7 +8,7 @@
  *                     then are its bytes overwritten with zeros; what was deleted by a client is not kept. Beyond
  *                     keep_segments, or if it is not of the size that is being made, the file is removed instead.
  *             quiet:  after quiet_ms without a write the spares are removed; and if the log holds nothing any more, the
- *                     flusher is asked to move to a small segment, after which the large one goes as any other does.
+ *                     flusher is asked to move to a small, empty one, after which the former goes as any other does.
  *             size:   spares are small, large while flushes are (flusher.c); those that are there are used up first.
  * FAILURE     no spare can be made: prepare_err, which the flusher hands to the writers that wait; it asks again with the
  *             next batch. A segment cannot be retired: it stays, wal_trim reports and tries again. The directory cannot be
@@ -301,12 +301,12 @@ static struct pace pace_now(const struct wal *w)
     return p;
 }
 
-/* Is all of the active segment forgotten, and it is larger than an empty log needs, or what is in it should go? */
+/* Is all of the active segment forgotten, and it is larger than an empty log needs, or has what was deleted in it? */
 static bool can_shrink(const struct wal *w)
 {
     const struct wal_segment *a = w->active;
-    return a != NULL && w->head == NULL && w->pending_bytes == 0 && (a->size > wal_small_bytes(w) || w->wants_roll) &&
-           w->trim_lsn >= a->last_lsn;
+    return a != NULL && w->head == NULL && w->pending_bytes == 0 && w->trim_lsn >= a->last_lsn &&
+           (a->size > wal_small_bytes(w) || a->last_lsn >= a->first_lsn);
 }
 
 /* Sleeps until something changes, or until it becomes quiet if there will be something to give back then. */

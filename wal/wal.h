@@ -2,7 +2,7 @@
  *
  * A directory of segment files, filled with zeros once and recycled, written by one flusher thread with group commit:
  * records that arrive while a flush is running share the next one. A second after the last write the spare files are
- * removed, and a log that holds nothing any more moves to a small segment. Format: docs/formats.md#log.
+ * removed, and a log that holds nothing any more moves to a small, empty segment. Format: docs/formats.md#log.
  *
  * OWNS       the files in its directory, the flusher thread, a helper thread that prepares the next segment.
  * THREADS    wal_submit: any thread. Callbacks: the flusher thread. open, close: the thread that owns the store.
@@ -59,8 +59,8 @@ enum err wal_open(struct wal **w, const struct vfs *vfs, const char *dir, const 
 enum err wal_submit(struct wal *w, struct wal_record *r);
 
 /* Forgets records up to and including lsn: segments that hold nothing later are recycled (zeroed first) or removed, in
- * the background. If nothing at all is left and the active segment is more than a quarter full, the log moves on to
- * a fresh one, so that what was deleted leaves the disk. Nothing is persisted by the call itself: after a crash forgotten
+ * the background. If nothing at all is left, the log moves on to a fresh segment: at once when the active one is more than a
+ * quarter full, else when it is quiet; so what was deleted leaves the disk. Nothing is persisted by the call itself: after a crash forgotten
  * records may be replayed again. An error is what the background work met since the last call; it is tried again.
  * Any thread. */
 enum err wal_trim(struct wal *w, uint64_t lsn, struct errmsg *em);
@@ -79,6 +79,13 @@ struct wal_range {
 };
 enum err wal_copy(struct wal *w, struct wal_range range, const char *dir, wal_copied made, void *ctx,
                   struct errmsg *em);
+
+/* Compares the checksums of the records in segments that are not written any more and not forgotten; `pace` is told of the
+ * bytes read, and ends it by an error, which is passed on. *n_damaged: segments, of which `em` names the first. What a damaged one
+ * holds should be made durable elsewhere and trimmed, as long as memory has it. Any thread; a segment is not retired while it
+ * is read. (scrub.c) */
+typedef enum err (*wal_pace)(void *ctx, uint64_t bytes);
+enum err wal_scrub(struct wal *w, wal_pace pace, void *ctx, uint64_t *n_damaged, struct errmsg *em);
 
 struct wal_stats {
     uint64_t durable_lsn; /* every position up to this one is durable, or was skipped because of min_next_lsn */

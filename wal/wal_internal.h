@@ -6,6 +6,7 @@
  *   recover.c       what is in the directory at start
  *   check.c         the same without changing anything, and on beyond damage (wal/check.h)
  *   copy.c          what a backup gets of it
+ *   scrub.c         reading what is not written any more
  *   segment_reader  records of one segment, bounds-checked
  *   log_format      the bytes
  *
@@ -75,7 +76,7 @@ struct wal {
     bool is_closing;                 /* the flusher ends when it has nothing left to do */
     bool stops_helper;               /* the helper ends; set when the flusher has ended */
     bool is_failed;                  /* sticky: nothing is written any more */
-    bool wants_small;                /* nothing is in the log and nothing is written: move to a small segment */
+    bool wants_small;                /* nothing is in the log and nothing is written: move to a small, empty one */
     bool wants_spare;                /* the flusher waits for one */
     uint64_t wanted_room;            /* with wants_spare: for so many bytes of records */
     uint64_t written_ns;             /* monotonic; the last batch. 0: none since opening */

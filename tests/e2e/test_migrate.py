@@ -181,6 +181,8 @@ def test_an_interrupted_migration_is_refused_and_started_anew(copy, tmp_path):
     assert os.path.exists(target + "/MIGRATION")
     r = subprocess.run([BINARY, "run", "--path", target, "--port", "0"], capture_output=True, text=True, timeout=60)
     assert r.returncode == 1 and "was not finished" in r.stderr and "chroma migrate" in r.stderr
+    r = subprocess.run([BINARY, "verify", "--path", target], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 1 and "was not finished" in r.stdout + r.stderr
     r = migrate(copy, target)
     assert r.returncode == 0, names_of(r)
     other = migrate(copy, str(tmp_path / "other"))
@@ -213,6 +215,7 @@ def test_refusals_change_nothing(copy, tmp_path):
     db.executescript("CREATE TABLE collections(id, name, topic); CREATE TABLE embeddings_queue(seq_id, topic);")
     db.close()
     refused(str(old), str(tmp_path / "a"), "before 1.0")
+    assert os.listdir(tmp_path / "a") == ["LOCK"]
     (old / "chroma.sqlite3").write_bytes(b"SQLite format 3\0 no database")
     refused(str(old), str(tmp_path / "b"), "chroma.sqlite3: ")
     assert fingerprint(copy) == before

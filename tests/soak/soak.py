@@ -262,7 +262,7 @@ class Soak:
         self.clients = [Client(i, self.rng.random()) for i in range(options.clients)]
         self.n_kills = self.n_terms = self.n_wholes = self.n_verified = 0
         self.faults = []
-        self.has_verify = b"\n  verify" in subprocess.run([options.binary, "help"], capture_output=True).stdout
+        self.has_verify = b"\n  verify " in subprocess.run([options.binary, "help"], capture_output=True).stdout
 
     def work(self, client, stop):
         """Until it is told to stop or the server is gone."""

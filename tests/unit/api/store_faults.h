@@ -23,9 +23,10 @@ enum fault { FAULT_NONE, FAULT_WRITE, FAULT_SYNC, FAULT_NAME, FAULT_OPEN, FAULT_
 
 static struct {
     _Atomic(enum fault) kind;
-    int countdown; /* this thread's operations of the kind that still succeed */
-    bool stays;    /* fails from then on */
-    bool has_fired;
+    _Atomic int countdown; /* operations of the kind that still succeed */
+    bool stays;            /* fails from then on */
+    bool is_everywhere;    /* on all threads, not only the one that armed it */
+    _Atomic bool has_fired;
     bool has_no_links; /* files are copied */
     enum err e;
     _Atomic pthread_t thread;          /* others never fail */
@@ -35,12 +36,15 @@ static struct {
 
 static inline bool is_armed(enum fault kind)
 {
-    return atomic_load(&fault.kind) == kind && pthread_equal(fault.thread, pthread_self()) != 0;
+    if (atomic_load(&fault.kind) != kind) return false;
+    return fault.is_everywhere || pthread_equal(fault.thread, pthread_self()) != 0;
 }
 
 static inline bool fails(enum fault kind)
 {
-    if (!is_armed(kind) || (fault.has_fired && !fault.stays) || fault.countdown-- > 0) return false;
+    if (!is_armed(kind)) return false;
+    int left = atomic_fetch_sub(&fault.countdown, 1);
+    if (left > 0 || (left < 0 && !fault.stays)) return false;
     fault.has_fired = true;
     return true;
 }

@@ -296,5 +296,58 @@ START_TEST(a_damaged_header_is_told)
 }
 END_TEST
 
+/* The first segment of the log, which is closed, is damaged while memory has what it holds. */
+static enum err find_first(void *ctx, struct str name, bool is_dir)
+{
+    char *first = ctx;
+    bool is_segment = !is_dir && name.n == 24 && memcmp(name.p + 20, ".log", 4) == 0;
+    if (is_segment && (first[0] == '\0' || memcmp(name.p, first, 24) < 0)) memcpy(first, name.p, 24);
+    return ERR_OK;
+}
+
+START_TEST(a_damaged_log_is_written_elsewhere)
+{
+    struct fixture f;
+    struct store_stats stats;
+    char dir[STORE_PATH_MAX], first[25] = "", path[STORE_PATH_MAX + 64];
+    setup(&f, 90, tmp_dir());
+    close_store(&f);
+    logger_set_level(LOG_NONE);
+    f.o.flush_rows = 1 << 20;
+    f.o.no_compactor = true; /* nothing is flushed meanwhile */
+    f.o.wal.segment_bytes = 16 << 10;
+    open_store(&f);
+    while (stats_of(&f).log.n_segments < 2) step(&f); /* the first one is of 512 KiB */
+    ck_ok(scrub_pass(f.s));
+    ck_assert_uint_eq(stats_of(&f).scrub.n_bad_files, 0);
+    (void)snprintf(dir, sizeof dir, "%s/wal", f.o.path);
+    ck_ok(vfs_posix()->list(NULL, dir, find_first, first, NULL));
+    (void)snprintf(path, sizeof path, "%s/%s", dir, first);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    char byte;
+    ck_assert(fd >= 0 && pread(fd, &byte, 1, 4096 + 100) == 1);
+    byte ^= 4;
+    ck_assert_int_eq(pwrite(fd, &byte, 1, 4096 + 100), 1);
+    (void)close(fd);
+    ck_ok(scrub_pass(f.s));
+    ck_assert_uint_eq(stats_of(&f).scrub.n_bad_files, 1);
+    ck_assert(f.s->compactor.is_log_damaged);
+    f.s->options.no_compactor = false; /* from here on as ever */
+    ck_ok(compactor_start(f.s, NULL));
+    for (int i = 0; i < 3000; i++) {
+        stats = stats_of(&f);
+        if (stats.sizes.tail_rows == 0 && stats.log.live_bytes < 32 << 10) break;
+        (void)usleep(10000);
+    }
+    ck_assert_uint_eq(stats.sizes.tail_rows, 0);
+    compare(&f);
+    close_store(&f);
+    open_store(&f); /* the damaged part is not read any more */
+    compare(&f);
+    end(&f);
+}
+END_TEST
+
 TESTS(scrub, an_index_is_made_again, the_scrub_finds_what_nobody_uses, damaged_documents_are_refused_and_replaced,
-      damaged_rows_never_get_a_fresh_checksum, uncertain_rows_stop_their_collection_only, a_damaged_header_is_told)
+      damaged_rows_never_get_a_fresh_checksum, uncertain_rows_stop_their_collection_only, a_damaged_header_is_told,
+      a_damaged_log_is_written_elsewhere)

@@ -694,7 +694,36 @@ START_TEST(thousands_of_collections)
 }
 END_TEST
 
-TESTS(catalog, fresh_has_defaults, tenants_are_bytes, databases_need_no_tenant,
+START_TEST(ids_from_elsewhere_are_kept)
+{
+    struct catalog *c = fresh();
+    const struct uuid db = {{1, 2, 3}}, id = {{9, 8, 7}}, other = {{5}};
+    struct uuid got;
+    ck_ok(catalog_restore_database(c, T, STR("old"), &db, NULL));
+    ck_assert_int_eq(catalog_restore_database(c, T, STR("old"), &other, NULL), ERR_EXISTS);
+    ck_assert_int_eq(catalog_restore_database(c, T, STR("another"), &db, NULL), ERR_EXISTS);
+    ck_assert_int_eq(catalog_get_database(c, T, STR("another"), &got), ERR_NOT_FOUND);
+    struct catalog_new_collection in = plan("from-elsewhere"), again = plan("another");
+    const struct catalog_collection *col = NULL;
+    bool is_new = false;
+    in.id = again.id = &id;
+    in.database = STR("old");
+    ck_ok(catalog_create_collection(c, &in, &col, &is_new, NULL));
+    ck_assert(is_new && uuid_eq(&col->id, &id));
+    catalog_collection_unref(col);
+    ck_assert_int_eq(catalog_create_collection(c, &again, &col, &is_new, NULL), ERR_EXISTS);
+    c = reopen(c);
+    ck_ok(catalog_get_database(c, T, STR("old"), &got));
+    ck_assert(uuid_eq(&got, &db));
+    col = catalog_collection_by_id(c, T, STR("old"), &id);
+    ck_assert(col != NULL && str_eq(col->name, STR("from-elsewhere")));
+    catalog_collection_unref(col);
+    ck_assert(!exists(c, "another"));
+    catalog_close(c);
+}
+END_TEST
+
+TESTS(catalog, fresh_has_defaults, ids_from_elsewhere_are_kept, tenants_are_bytes, databases_need_no_tenant,
       default_database_gets_a_random_id_when_made_again, databases_are_listed_in_byte_order,
       collections_are_found_and_kept, absent_parts_stay_absent, creating_says_no, listing_is_by_id_in_pages,
       updates_replace_the_state, deleting_frees_the_name_but_not_the_number, deleting_a_database_takes_its_collections,

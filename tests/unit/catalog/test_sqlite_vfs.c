@@ -37,7 +37,7 @@ START_TEST(a_catalog_lives_in_memory_files)
     ck_ok(vfs_mem_new(&files, NULL));
     ck_ok(files->make_dir(files->ctx, "/dir", NULL));
     for (int i = 0; i < 3; i++) {
-        char name[16];
+        char name[32];
         (void)snprintf(name, sizeof name, "t%d", i);
         ck_ok(catalog_open(&c, files, path, NULL));
         ck_ok(add_tenant(c, name, NULL));
@@ -113,7 +113,7 @@ START_TEST(what_returns_is_durable)
         ck_ok(catalog_open(&c, files, path, NULL));
         for (int i = 0; i < 3; i++) {
             struct catalog *after = NULL;
-            char name[16];
+            char name[32];
             (void)snprintf(name, sizeof name, "t%d-%d", life, i);
             ck_ok(add_tenant(c, name, NULL));
             struct power_disk *cut = power_disk_cut(d, power_disk_ops(d), POWER_DROP, 1);

@@ -46,7 +46,7 @@ static void make(void)
     (void)snprintf(wal_path, sizeof wal_path, "%s-wal", path);
     ck_ok(catalog_open(&c, vfs_posix(), live, NULL));
     for (int i = 0; i < N_TENANTS; i++) {
-        char name[16];
+        char name[32];
         ck_ok(catalog_create_tenant(c, str_of(name, (size_t)sprintf(name, "tenant %d", i)), NULL));
     }
     char live_wal[4300];

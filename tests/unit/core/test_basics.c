@@ -219,6 +219,61 @@ static bool fail_once(void *ctx, size_t size)
     return --*(int *)ctx != 0;
 }
 
+/* Arenas and buffers of one budget, against sums of what they hold. */
+START_TEST(a_budget_is_shared)
+{
+    enum { N = 4, FREE = BUDGET_FREE_BYTES };
+    struct budget all = {.max_bytes = 1 << 20};
+    struct arena arenas[N];
+    struct buf bufs[N];
+    struct rng rng = {3};
+    bool was_refused = false;
+    for (int i = 0; i < N; i++) {
+        arenas[i] = (struct arena){.budget = &all};
+        bufs[i] = (struct buf){.budget = &all};
+    }
+    for (int step = 0; step < 2000; step++) {
+        uint64_t r = rng_next(&rng);
+        int i = (int)(r % N);
+        size_t n = (r >> 8) % 200000;
+        if ((r >> 40) % 4 == 0) {
+            arena_free(&arenas[i]);
+            buf_free(&bufs[i]);
+            bufs[i].budget = &all;
+        } else if ((r >> 40) % 4 == 1) {
+            if (bufs[i].err == ERR_OK) buf_zero(&bufs[i], n);
+            was_refused = was_refused || bufs[i].err == ERR_NOMEM;
+        } else if (arena_alloc(&arenas[i], n) == NULL) {
+            was_refused = true;
+        }
+        uint64_t sum = 0;
+        for (int k = 0; k < N; k++) {
+            sum += arenas[k].held_bytes > FREE ? arenas[k].held_bytes - FREE : 0;
+            sum += bufs[k].cap > FREE ? bufs[k].cap - FREE : 0;
+        }
+        ck_assert_uint_eq(budget_used(&all), sum);
+        ck_assert_uint_le(sum, all.max_bytes);
+    }
+    ck_assert(was_refused);
+    for (int i = 0; i < N; i++) {
+        arena_free(&arenas[i]);
+        buf_free(&bufs[i]);
+    }
+    ck_assert_uint_eq(budget_used(&all), 0);
+    ck_assert(budget_take(&all, all.max_bytes)); /* spent: what is small goes on */
+    struct buf small = {.budget = &all};
+    buf_zero(&small, FREE);
+    ck_assert_int_eq(small.err, ERR_OK);
+    buf_char(&small, 'x');
+    ck_assert_int_eq(small.err, ERR_NOMEM);
+    size_t n = 0, cap = small.cap;
+    char *p = buf_take(&small, &n); /* with its charge, which is none */
+    budget_shrink(&all, cap, 0);
+    mem_free(p);
+    ck_assert_uint_eq(budget_used(&all), all.max_bytes);
+}
+END_TEST
+
 START_TEST(short_memory_is_told)
 {
     int left = 1;
@@ -256,4 +311,4 @@ END_TEST
 
 TESTS(basics, buffers_grow_and_keep_their_ceiling, expecting_bytes_changes_no_text, arenas_align_and_keep_their_ceiling,
       bitmaps_follow_an_array, checksums_have_the_published_values, identifiers_are_read_in_every_spelling,
-      errors_say_where_and_why, short_memory_is_told, hashes_depend_on_the_seed)
+      errors_say_where_and_why, a_budget_is_shared, short_memory_is_told, hashes_depend_on_the_seed)

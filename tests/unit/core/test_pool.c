@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "core/pool.h"
 
@@ -142,13 +143,62 @@ START_TEST(many_threads_run_each_job_once)
 }
 END_TEST
 
+START_TEST(short_jobs_pass_long_ones)
+{
+    struct pool *p = NULL;
+    struct gate gates[4];
+    struct counted last = {.job.run = count};
+    reset_jobs();
+    ck_ok(pool_new(&p, "test", 2, JOBS, NULL));
+    ck_ok(pool_add_relief(p, 3, NULL));
+    for (int i = 0; i < 4; i++)
+        gate_close(&gates[i], p); /* two of them on the relief's threads, or this would not return */
+    for (int i = 0; i < 100; i++) ck_ok(pool_push(p, &jobs[i].job));
+    ck_ok(pool_push(p, &last.job));
+    while (atomic_load(&last.n_runs) == 0) (void)usleep(1000); /* the gates are closed: one thread runs them all */
+    for (unsigned i = 0; i < 100; i++) ck_assert_uint_eq(jobs[i].order, i + 1);
+    for (int i = 0; i < 4; i++) gate_open(&gates[i]);
+    pool_free(p);
+}
+END_TEST
+
+START_TEST(relief_runs_each_job_once)
+{
+    for (int round = 0; round < suite_share(20); round++) {
+        struct pool *p = NULL;
+        struct gate gate;
+        struct pusher pusher = {0};
+        void *failed = NULL;
+        reset_jobs();
+        ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
+        ck_ok(pool_add_relief(p, THREADS, NULL));
+        gate_close(&gate, p);
+        pusher = (struct pusher){.p = p, .first = 0};
+        for (int i = 1; i < PUSHERS; i++) ck_assert_ptr_null(push_some(&(struct pusher){.p = p, .first = i}));
+        ck_assert_int_eq(pthread_create(&pusher.thread, NULL, push_some, &pusher), 0);
+        if (round % 2 == 0) { /* the relief has begun when the gate opens, or perhaps not */
+            while (atomic_load(&n_run) == 0) (void)usleep(1000);
+        }
+        ck_assert_int_eq(pthread_join(pusher.thread, &failed), 0);
+        ck_assert_ptr_null(failed);
+        gate_open(&gate);
+        pool_free(p);
+        for (int i = 0; i < JOBS; i++) ck_assert_uint_eq(atomic_load(&jobs[i].n_runs), 1);
+    }
+}
+END_TEST
+
 START_TEST(an_idle_pool_ends)
 {
     struct pool *p = NULL;
     ck_ok(pool_new(&p, "test", THREADS, 1, NULL));
     pool_free(p);
     pool_free(NULL);
+    ck_ok(pool_new(&p, "test", THREADS, 1, NULL));
+    ck_ok(pool_add_relief(p, THREADS, NULL));
+    pool_free(p);
 }
 END_TEST
 
-TESTS(pool, one_thread_keeps_the_order, a_full_queue_refuses, many_threads_run_each_job_once, an_idle_pool_ends)
+TESTS(pool, one_thread_keeps_the_order, a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
+      relief_runs_each_job_once, an_idle_pool_ends)

@@ -1,5 +1,5 @@
-/* test_fragment_check.c - fragment_check finds nothing in sound fragments, names the section of a wrong checksum, and finds
- * indexes that say something else than the rows though every checksum is right.
+/* test_fragment_check.c - fragment_check finds nothing in sound fragments, names the section of a wrong checksum, and
+ * finds indexes that say something else than the rows though every checksum is right.
  */
 #include "core/crc32c.h"
 #include "index/fragment_check.h"
@@ -63,7 +63,7 @@ START_TEST(sound_fragments_have_no_problems)
 }
 END_TEST
 
-/* --- damage ---------------------------------------------------------------------------------------------------------- */
+/* --- damage ------------------------------------------------------------------------------------------------------- */
 
 struct target {
     struct vfs *vfs;
