@@ -1,10 +1,11 @@
-/* driver.c - runs a fuzz target without libFuzzer: over all files of its corpus, then over random changes of them for some
- * seconds. For machines that have gcc only; it looks at no coverage.
+/* driver.c - runs a fuzz target without libFuzzer: over all files of its corpus, then over random changes of them for
+ * some seconds. For machines that have gcc only; it looks at no coverage.
  *
- *   fuzz_NAME [-seconds=N] [-seed=N] [-max_len=N] [-artifact=FILE] FILE_OR_DIRECTORY...
+ * fuzz_NAME [-seconds=N] [-seed=N] [-max_len=N] [-artifact=FILE] FILE_OR_DIRECTORY...
  *
- * Ends with "N inputs" and status 0; a target that finds something aborts. The input at hand always lies in FILE, which is
- * mapped, so that it is there after an abort, and is removed when all went well. An input may take INPUT_S seconds.
+ * Ends with "N inputs" and status 0; a target that finds something aborts. The input at hand always lies in FILE,
+ * which is mapped, so that it is there after an abort, and is removed when all went well. An input may take INPUT_S
+ * seconds.
  */
 #include "core/mem.h"
 

@@ -1,8 +1,8 @@
 /* fuzz.h - what every fuzz target starts with.
  *
- * A target is one function, fuzz_one(), that takes any bytes. It may refuse them, but whatever it finds wrong, in the product
- * or between the product and the model beside it, ends the process: must() panics, and the sanitizers abort. The main
- * program is libFuzzer's (`make fuzz`) or driver.c (`make fuzz-ci`).
+ * A target is one function that takes any bytes. It may refuse them, but whatever it finds wrong, in the
+ * product or between the product and the model beside it, ends the process: must() panics, and the sanitizers abort.
+ * The main program is libFuzzer's (`make fuzz`) or driver.c (`make fuzz-ci`).
  *
  * The models of the unit tests (tests/unit/index/fragment_model.h ...) are used here too. They take their checks from
  * must.h, which is Check's; the guard below puts these in its place.

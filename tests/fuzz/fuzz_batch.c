@@ -1,7 +1,8 @@
-/* fuzz_batch.c - blocks of writes as they lie in the log: any bytes, and valid ones with changes. What batch_validate lets
- * through is applied to a collection, which can then be read. Packed metadata likewise.
+/* fuzz_batch.c - blocks of writes as they lie in the log: any bytes, and valid ones with changes. What batch_validate
+ * lets through is applied to a collection, which can then be read. Packed metadata likewise.
  *
- * INPUT  a byte: 0 any bytes; 1 packed metadata; 2 any bytes behind a right head; else a valid block with changes (image.h).
+ * INPUT  a byte: 0 any bytes; 1 packed metadata; 2 any bytes behind a right head; else a valid block with changes
+ *        (image.h).
  */
 #include "tests/fuzz/image.h"
 /* the check above goes first: see fuzz.h */

@@ -1,9 +1,10 @@
-/* fuzz_catalog.c - the catalog's file: any bytes, a valid one with changed bytes, and a valid one with changed rows, against which
- * SQLite itself has nothing to say. Opening refuses it, or everything that the catalog answers stays within it. What
- * catalog_check has nothing against can be opened.
+/* fuzz_catalog.c - the catalog's file: any bytes, a valid one with changed bytes, and a valid one with changed rows,
+ * against which SQLite itself has nothing to say. Opening refuses it, or everything that the catalog answers stays
+ * within it. What catalog_check has nothing against can be opened.
  *
- * INPUT  a byte: 0 any bytes; 1 changes of bytes (image.h), anywhere; 2 the same, in one page's head; else changes of rows: table and
- *        column (1 byte), row (1), kind of value (1), the value (a length, bytes). Constraints are not checked then.
+ * INPUT  a byte: 0 any bytes; 1 changes of bytes (image.h), anywhere; 2 the same, in one page's head; else changes of
+ *        rows: table and column (1 byte), row (1), kind of value (1), the value (a length, bytes). Constraints are
+ *        not checked then.
  */
 #include <sqlite3.h>
 #include <stdio.h>

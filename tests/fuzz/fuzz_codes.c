@@ -1,5 +1,6 @@
-/* fuzz_codes.c - sections of vector codes, with and without lists, with changes anywhere: opening refuses them or searches
- * stay within them. Fragments have lists from 131,072 rows on only, so the sections are built here without one.
+/* fuzz_codes.c - sections of vector codes, with and without lists, with changes anywhere: opening refuses them or
+ * searches stay within them. Fragments have lists from 131,072 rows on only, so the sections are built here without
+ * one.
  *
  * INPUT  which section (1 byte), the row to search for (1), then changes (image.h).
  */

@@ -1,7 +1,8 @@
 /* fuzz_config.c - everything that is read at the start, and the first line of a request.
  *
- * INPUT  a character, then the text: 'y' configuration, 'l' file of limits, 'u' users and roles, 'h' htpasswd, 's' the scorecard's
- *        rules (YAML); 'e' an environment, 'f' flags (NUL between the variables, and between the flags); 't' a request target.
+ * INPUT  a character, then the text: 'y' configuration, 'l' file of limits, 'u' users and roles, 'h' htpasswd, 's'
+ *        the scorecard's rules (YAML); 'e' an environment, 'f' flags (NUL between the variables, and between the
+ *        flags); 't' a request target.
  * HOLDS  a refusal says why; what is refused leaves nothing behind (leaks).
  */
 #include "tests/fuzz/fuzz.h"

@@ -1,6 +1,7 @@
-/* fuzz_fragment.c - a valid fragment with changes in any section, its checksums made right again, so that only the checks of
- * the structure stand between the changes and the readers. Opening refuses it, or every reader answers or says ERR_CORRUPT.
- * Where fragment_check finds nothing wrong, every reader must answer, and the indexes must say what the rows say.
+/* fuzz_fragment.c - a valid fragment with changes in any section, its checksums made right again, so that only the
+ * checks of the structure stand between the changes and the readers. Opening refuses it, or every reader answers or
+ * says ERR_CORRUPT. Where fragment_check finds nothing wrong, every reader must answer, and the indexes must say what
+ * the rows say.
  *
  * INPUT  which fragment (1 byte), seed of the questions (2), then changes: section (1), image.h; 0xff: in the header.
  */

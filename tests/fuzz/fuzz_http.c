@@ -1,11 +1,13 @@
-/* fuzz_http.c - requests one after the other to a store that is reset after each input, so that state builds up within one.
+/* fuzz_http.c - requests one after the other to a store that is reset after each input, so that state builds up
+ * within one.
  *
- * INPUT  one character for the options of the api (below), then requests, each up to a NUL: a first line, and the body behind
- *        it. The first line is METHOD TARGET [AUTHORIZATION]; $D in a target stands for the default database, $0 to $9 for the
- *        collections that this input has made, in their order. A method in front of which a "-" stands is sent without a
- *        content type; "+" asks for an explanation. COMPACT is a POST, of which the answer must be the same before and after
- *        everything was written to fragments.
- * HOLDS  no answer is a 500, and what is called JSON is JSON (fuzz_api.h); reads answer the same from tails and fragments.
+ * INPUT  one character for the options of the api (below), then requests, each up to a NUL: a first line, and the
+ *        body behind it. The first line is METHOD TARGET [AUTHORIZATION]; $D in a target stands for the default
+ *        database, $0 to $9 for the collections that this input has made, in their order. A method in front of which
+ *        a "-" stands is sent without a content type; "+" asks for an explanation. COMPACT is a POST, of which the
+ *        answer must be the same before and after everything was written to fragments.
+ * HOLDS  no answer is a 500, and what is called JSON is JSON (fuzz_api.h); reads answer the same from tails and
+ *        fragments.
  */
 #include "tests/fuzz/fuzz_api.h"
 /* the check above goes first: see fuzz.h */

@@ -1,5 +1,5 @@
-/* fuzz_json.c - the JSON reader: what it accepts beside cJSON, number arrays beside strtod, and what is written beside what
- * is read back. The first byte chooses.
+/* fuzz_json.c - the JSON reader: what it accepts beside cJSON, number arrays beside strtod, and what is written
+ * beside what is read back. The first byte chooses.
  */
 #include "api/json_internal.h"
 

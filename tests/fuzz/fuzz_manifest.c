@@ -1,5 +1,5 @@
-/* fuzz_manifest.c - manifests: any bytes, any bytes behind a right header, and valid ones with changes. What is read and written
- * again is the same file.
+/* fuzz_manifest.c - manifests: any bytes, any bytes behind a right header, and valid ones with changes. What is read
+ * and written again is the same file.
  *
  * INPUT  a byte: 0 any bytes, 1 bytes behind a header with right checksums, else changes of a valid one (image.h).
  */

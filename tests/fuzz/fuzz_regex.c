@@ -1,5 +1,5 @@
-/* fuzz_regex.c - patterns of $regex: any of them on any text ends in bounded steps; a match contains what regex_needs says;
- * and where a pattern means the same in both, PCRE2 finds the same.
+/* fuzz_regex.c - patterns of $regex: any of them on any text ends in bounded steps; a match contains what regex_needs
+ * says; and where a pattern means the same in both, PCRE2 finds the same.
  *
  * INPUT  a byte n, n bytes of pattern, the text.
  */

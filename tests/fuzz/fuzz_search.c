@@ -1,5 +1,5 @@
-/* fuzz_search.c - bodies of search, query and get, each sent to two stores with the same records: one has them in a fragment,
- * the other in a tail. Both must answer the same.
+/* fuzz_search.c - bodies of search, query and get, each sent to two stores with the same records: one has them in a
+ * fragment, the other in a tail. Both must answer the same.
  *
  * INPUT  one character (s: search, q: query, else get), then the body.
  */

@@ -1,11 +1,11 @@
-/* fuzz_wal.c - recovery of the log: over any bytes under any names, and over a valid log with changes, with and without its
- * checksums made right again. It is refused, or what is replayed ascends, fits its checksums, and a log that opened takes a
- * write and opens again with it. wal_check has a problem with just those logs that do not open.
+/* fuzz_wal.c - recovery of the log: over any bytes under any names, and over a valid log with changes, with and
+ * without its checksums made right again. It is refused, or what is replayed ascends, fits its checksums, and a log
+ * that opened takes a write and opens again with it. wal_check has a problem with just those logs that do not open.
  *
- * INPUT  a byte: bit 0 clear: changes of a valid log: [segment (1), image.h] ...; bit 1: mend headers' and records' checksums.
- *        bit 0 set: files: name (1 byte: number and kind), length (2), bytes.
- * PROVED A single change of at most 32 bits in a row is always noticed by CRC-32C: then every record that is replayed must be
- *        the one that was written at its position.
+ * INPUT  a byte: bit 0 clear: changes of a valid log: [segment (1), image.h] ...; bit 1: mend headers' and records'
+ *        checksums. bit 0 set: files: name (1 byte: number and kind), length (2), bytes.
+ * PROVED  A single change of at most 32 bits in a row is always noticed by CRC-32C: then every record that is
+ *         replayed must be the one that was written at its position.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* image.h - changes of a valid file's bytes that an input describes: several at a time, each at a place in one of its parts,
- * by preference near the front, where the numbers are that others depend on.
+/* image.h - changes of a valid file's bytes that an input describes: several at a time, each at a place in one of its
+ * parts, by preference near the front, where the numbers are that others depend on.
  */
 #ifndef TESTS_FUZZ_IMAGE_H
 #define TESTS_FUZZ_IMAGE_H
