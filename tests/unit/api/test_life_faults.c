@@ -109,6 +109,8 @@ static void arm_way(const struct way *w, int n, bool is_everywhere)
  * told to the second. */
 static bool is_expected(const struct way *w, enum err e)
 {
+    /* SQLite's check of the catalog at start calls a page that cannot be read a damaged one. */
+    if (w->kind == FAULT_READ && e == ERR_CORRUPT) return true;
     return e == w->e || (e == ERR_READ_ONLY && (w->e == ERR_IO || w->kind == FAULT_WRITE)) ||
            (err_is_shortage(w->e) && e == ERR_IO);
 }
@@ -205,7 +207,7 @@ static enum err open_failing(struct fixture *f, const struct way *w, int n, bool
     arm_way(w, n, true);
     enum err e = store_open(&f->s, &f->o, &em);
     *has_fired = disarm();
-    says(e == ERR_OK || (*has_fired && is_expected(w, e)), e);
+    ck_assert_msg(e == ERR_OK || (*has_fired && is_expected(w, e)), "%s %d: %s: %s", w->name, n, err_text(e), em.text);
     says(e == ERR_OK || (f->s == NULL && em.text[0] != '\0'), e);
     return e;
 }
