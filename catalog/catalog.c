@@ -83,7 +83,7 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
-    if (path != NULL) e = sqlite_wal_check(vfs, path, em);
+    if (path != NULL) e = sqlite_wal_mend(vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;

@@ -76,6 +76,7 @@ enum sql_statement { SQL_TABLE(SQL_ENUM_) SQL_COUNT_ };
 struct sql {
     sqlite3 *db;
     struct sqlite_vfs *files; /* NULL: in memory */
+    bool has_leftovers;       /* frames of a change that failed may lie in the -wal file */
     sqlite3_stmt *cached[SQL_COUNT_];
 };
 

@@ -14,4 +14,8 @@
  * names file and byte. ERR_IO, ERR_NOMEM. */
 enum err sqlite_wal_check(const struct vfs *vfs, const char *catalog, struct errmsg *em);
 
+/* The same before the catalog is opened: a single turned bit, which the checksum shows, is turned back and logged, also
+ * where a cut of the power left it. ERR_CORRUPT: what cannot be mended. */
+enum err sqlite_wal_mend(const struct vfs *vfs, const char *catalog, struct errmsg *em);
+
 #endif
