@@ -61,11 +61,11 @@ struct codes {
 
     /* lists; n_lists is 0 when there are none, and then rows lie in their order */
     uint32_t n_lists;
-    float stop, lean;           /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
-    float stop_few;             /* at CODES_EPSILON_FEW; stop: at CODES_EPSILON; between and beyond on a straight line */
-    float lift;                 /* ip: the largest squared length of a row; else 0 */
-    const uint32_t *starts;     /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
-    const float *centroids;     /* n_lists x padded_dim: P c_l - P c */
+    float stop, lean;       /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
+    float stop_few;         /* at CODES_EPSILON_FEW; stop: at CODES_EPSILON; between and beyond on a straight line */
+    float lift;             /* ip: the largest squared length of a row; else 0 */
+    const uint32_t *starts; /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
+    const float *centroids; /* n_lists x padded_dim: P c_l - P c */
     const uint8_t *list_blocks; /* the centroids coded as rows are without lists */
     const float *list_factors;
     const uint32_t *order; /* n: the row at each place; not checked when opened */

@@ -201,8 +201,9 @@ static void crash_now(void *ctx)
 {
     const struct fixture *f = ctx;
     void (*before)(void *) = fault.before;
-    fault.before = NULL;            /* the second store's operations are its own */
-    check_crash(f, FORK_IS_EITHER); /* the transaction is the last to write; between that and its flush the fork is there */
+    fault.before = NULL; /* the second store's operations are its own */
+    check_crash(
+        f, FORK_IS_EITHER); /* the transaction is the last to write; between that and its flush the fork is there */
     fault.before = before;
 }
 

@@ -394,4 +394,5 @@ START_TEST(a_row_needs_a_vector)
 END_TEST
 
 TESTS(collection, follows_the_model, a_snapshot_does_not_change, pages_join_to_the_whole,
-      queries_are_exact_and_filtered, delete_matched_spares_newer_rows, readers_see_whole_requests, a_row_needs_a_vector)
+      queries_are_exact_and_filtered, delete_matched_spares_newer_rows, readers_see_whole_requests,
+      a_row_needs_a_vector)
