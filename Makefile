@@ -146,7 +146,7 @@ unit-build: $(UNIT_BIN)
 check: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN)) ## unit tests (T=core/test_topk for one; SHARE=1000: ten times the rounds of the long ones)
 	@JOBS=$(JOBS) SUITE_SHARE=$(SHARE) tests/tools/run-unit.sh $(B) $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
 
-check-asan: ## unit tests under AddressSanitizer and UBSan
+check-asan: ## unit tests under AddressSanitizer and UBSan, half of the long ones' rounds (SHARE=100: all)
 	$(MAKE) MODE=asan check
 
 check-tsan: ## unit tests under ThreadSanitizer, a quarter of the long ones' rounds (SHARE=100: all)

@@ -238,9 +238,10 @@ def test_no_descriptor_is_left(tmp_path):
 # ------------------------------------------------------------------------------------------------ threads
 
 @needs_root
-def test_too_few_threads_to_start():
+def test_too_few_threads_to_start(monkeypatch):
     """As a user with few processes left; root is not bound by that limit. All threads are started at the start."""
     uid = 47013  # nobody's
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")  # $TMPDIR may be closed to others
     path = tempfile.mkdtemp(prefix="chroma-threads-")
     try:
         os.chmod(path, 0o777)

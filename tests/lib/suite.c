@@ -21,8 +21,10 @@ int suite_run(const char *name, const TTest *const *tests, int n)
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#ifdef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__)
 enum { SHARE_PERCENT = 25 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { SHARE_PERCENT = 50 };
 #else
 enum { SHARE_PERCENT = 100 };
 #endif

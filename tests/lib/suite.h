@@ -24,7 +24,7 @@ int suite_run(const char *name, const TTest *const *tests, int n);
 /* A fresh directory below $TMPDIR or /tmp, removed when the program ends. The text lives until then. */
 const char *tmp_dir(void);
 
-/* Of n rounds of a long test, how many to run: all, but a quarter under ThreadSanitizer, which is many times slower.
+/* Of n rounds of a long test, how many to run: all, but half under AddressSanitizer and a quarter under ThreadSanitizer, which are slower.
  * SUITE_SHARE in the environment, in percent from 10, decides otherwise: 1000 is ten times n. At least 1. */
 int suite_share(int n);
 /* The same for a test that takes its cases in order: how far apart those are that run. 1: all of them, also above 100 %. */

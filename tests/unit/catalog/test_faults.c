@@ -368,7 +368,7 @@ static void copy_database(const char *from, const char *to)
 /* SQLite's own allocations are among them, hundreds: every fifth is enough. */
 static int stride_of(enum fault_kind kind)
 {
-    return kind == FAULT_MEM ? 5 : 1;
+    return kind == FAULT_MEM ? 5 * suite_stride() : suite_stride();
 }
 
 static bool is_expected_error(enum fault_kind kind, enum err e)

@@ -90,7 +90,7 @@ START_TEST(one_turned_bit_is_damage_and_can_be_mended)
     struct rng r = {4};
     int n_mended = 0;
     make();
-    for (int round = 0; round < suite_share(120); round++) {
+    for (int round = 0; round < suite_share(60); round++) {
         size_t at = round % 4 == 0 ? rng_below(&r, HEADER) : rng_below(&r, (uint32_t)n_whole);
         char before = whole[at];
         whole[at] = (char)(before ^ 1 << rng_below(&r, 8));
@@ -113,7 +113,7 @@ START_TEST(one_turned_bit_is_damage_and_can_be_mended)
         free(now);
         n_mended++;
     }
-    ck_assert_int_gt(n_mended, suite_share(120) * 3 / 4); /* all but most of the highest bits of words */
+    ck_assert_int_gt(n_mended, suite_share(60) * 3 / 4); /* all but most of the highest bits of words */
     free(whole);
 }
 END_TEST
