@@ -67,11 +67,8 @@ static enum err copy_records(struct copying *c, struct segment_reader *r, struct
     for (uint64_t at = LOG_BLOCK, next = c->g->first_lsn; next <= c->until; next++) {
         struct segment_record rec;
         const char *p;
-        bool is_valid;
-        enum err e = segment_reader_record(r, at, &is_valid, &rec, em);
+        enum err e = segment_reader_expect(r, at, next, &rec, em);
         if (e != ERR_OK) return e;
-        if (!is_valid || rec.header.type == LOG_MARK || rec.header.lsn != next)
-            return errmsg_set(em, ERR_CORRUPT, "byte %" PRIu64 ": record %" PRIu64 " is damaged or missing", at, next);
         uint64_t n = log_record_bytes(rec.header.n);
         if (n > r->end - at) n = r->end - at; /* only the padding of the last record was cut off */
         e = segment_reader_view(r, at, n, &p, em);

@@ -32,11 +32,8 @@ static enum err walk(struct segment_reader *r, const struct wal_segment *g, wal_
     uint64_t at = LOG_BLOCK;
     for (uint64_t next = g->first_lsn; next <= g->last_lsn; next++) {
         struct segment_record rec;
-        bool is_valid;
-        enum err e = segment_reader_record(r, at, &is_valid, &rec, em);
+        enum err e = segment_reader_expect(r, at, next, &rec, em);
         if (e != ERR_OK) return e;
-        if (!is_valid || rec.header.type == LOG_MARK || rec.header.lsn != next)
-            return errmsg_set(em, ERR_CORRUPT, "byte %" PRIu64 ": record %" PRIu64 " is damaged", at, next);
         uint64_t n = log_record_bytes(rec.header.n);
         if (r->vfs->forget != NULL) r->vfs->forget(r->file, at, n);
         at += n;

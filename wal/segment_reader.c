@@ -5,6 +5,8 @@
  */
 #include "wal/segment_reader.h"
 
+#include <inttypes.h>
+
 #include "core/crc32c.h"
 #include "core/mem.h"
 
@@ -65,6 +67,15 @@ static bool is_all_zero(const char *p, size_t n)
 {
     /* compares the bytes with themselves, one apart */
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+enum err segment_reader_expect(struct segment_reader *r, uint64_t offset, uint64_t lsn, struct segment_record *rec,
+                               struct errmsg *em)
+{
+    bool is_valid;
+    enum err e = segment_reader_record(r, offset, &is_valid, rec, em);
+    if (e != ERR_OK || (is_valid && rec->header.type != LOG_MARK && rec->header.lsn == lsn)) return e;
+    return errmsg_set(em, ERR_CORRUPT, "byte %" PRIu64 ": record %" PRIu64 " is damaged or missing", offset, lsn);
 }
 
 enum err segment_reader_scan(struct segment_reader *r, uint64_t offset, uint64_t *max_durable, bool *is_zero,

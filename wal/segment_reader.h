@@ -32,6 +32,10 @@ enum err segment_reader_view(struct segment_reader *r, uint64_t offset, uint64_t
 enum err segment_reader_record(struct segment_reader *r, uint64_t offset, bool *is_valid, struct segment_record *rec,
                                struct errmsg *em);
 
+/* The record of `lsn`, which is known to have been written at `offset`. ERR_CORRUPT: it is damaged or missing. */
+enum err segment_reader_expect(struct segment_reader *r, uint64_t offset, uint64_t lsn, struct segment_record *rec,
+                               struct errmsg *em);
+
 /* What lies from `offset` (a multiple of 8) to the end, where the log's next record should be and is not:
  * *max_durable: the highest durable_lsn of any valid record there, 0 if none; *is_zero: whether there is nothing at all. */
 enum err segment_reader_scan(struct segment_reader *r, uint64_t offset, uint64_t *max_durable, bool *is_zero,

@@ -7,12 +7,11 @@ import stat
 import subprocess
 import threading
 
-import numpy as np
 import pytest
 
 from chroma_server import BINARY, Server, wait_until
+from plain_rows import DIM, connect, fill
 
-DIM = 16
 ROUNDS = int(os.environ.get("BACKUP_ROUNDS", "2"))  # of what is repeated: `make backup-check` takes more
 
 
@@ -20,18 +19,6 @@ def chroma(*args, status=0):
     done = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=300)
     assert done.returncode == status, (args, done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
-
-
-def connect(server):
-    import chromadb
-    return chromadb.HttpClient(host="127.0.0.1", port=server.port_now)
-
-
-def fill(collection, first, n, tag="x"):
-    rng = np.random.default_rng(first)
-    collection.upsert(ids=[f"r{i}" for i in range(first, first + n)], embeddings=rng.normal(size=(n, DIM)),
-                      documents=[f"{tag} {i}" for i in range(first, first + n)],
-                      metadatas=[{"i": i, "tag": tag} for i in range(first, first + n)])
 
 
 def everything(client):

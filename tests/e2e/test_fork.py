@@ -6,24 +6,10 @@ import urllib.error
 import urllib.request
 import uuid
 
-import numpy as np
 import pytest
 
 from chroma_server import Server
-
-DIM = 16
-
-
-def connect(server):
-    import chromadb
-    return chromadb.HttpClient(host="127.0.0.1", port=server.port_now)
-
-
-def fill(collection, first, n, tag="x"):
-    rng = np.random.default_rng(first)
-    collection.upsert(ids=[f"r{i}" for i in range(first, first + n)], embeddings=rng.normal(size=(n, DIM)),
-                      documents=[f"{tag} {i}" for i in range(first, first + n)],
-                      metadatas=[{"i": i, "tag": tag} for i in range(first, first + n)])
+from plain_rows import DIM, connect, fill
 
 
 def everything(collection):

@@ -9,20 +9,8 @@
 
 #include "api/backup.h"
 #include "api/store_internal.h"
+#include "tests/lib/no_sync.h"
 #include "tests/unit/api/store_writers.h"
-
-/* Stand in front of the C library's: nothing here loses power. */
-int fdatasync(int fd)
-{
-    (void)fd;
-    return 0;
-}
-
-int fsync(int fd)
-{
-    (void)fd;
-    return 0;
-}
 
 #define T STR("default_tenant")
 #define D STR("default_database")

@@ -8,21 +8,9 @@
 
 #include "api/backup.h"
 #include "api/store_internal.h"
+#include "tests/lib/no_sync.h"
 #include "tests/lib/power_disk.h"
 #include "tests/unit/api/store_model.h"
-
-/* Stand in front of the C library's: what is restored to the real disk loses no power. */
-int fdatasync(int fd)
-{
-    (void)fd;
-    return 0;
-}
-
-int fsync(int fd)
-{
-    (void)fd;
-    return 0;
-}
 
 enum { PATH_SIZE = 512, BACKUPS = 6, CUTS = 240 };
 

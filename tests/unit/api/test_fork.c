@@ -6,23 +6,11 @@
 #include <unistd.h>
 
 #include "api/store_internal.h"
+#include "tests/lib/no_sync.h"
 #include "tests/unit/api/store_model.h"
 
 #define T STR("default_tenant")
 #define D STR("default_database")
-
-/* Stand in front of the C library's: nothing here loses power, and thousands of flushes would take long. */
-int fdatasync(int fd)
-{
-    (void)fd;
-    return 0;
-}
-
-int fsync(int fd)
-{
-    (void)fd;
-    return 0;
-}
 
 /* --- a family ---------------------------------------------------------------------------------------------------- */
 

@@ -3,21 +3,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "tests/lib/no_sync.h"
 #include "tests/unit/wal/log_client.h"
 #include "wal/log_format.h"
-
-/* Stand in front of the C library's: nothing here loses power. */
-int fdatasync(int fd)
-{
-    (void)fd;
-    return 0;
-}
-
-int fsync(int fd)
-{
-    (void)fd;
-    return 0;
-}
 
 static enum err count_copied(void *ctx, const char *name, struct errmsg *em)
 {
