@@ -183,7 +183,7 @@ static enum err scrub_fragment(struct store *s, struct live *live, uint64_t id, 
     store_fragment_path(s, live->number, id, path);
     enum err e = pace(&at, FILE_COST_BYTES);
     if (e == ERR_OK) e = fragment_scrub(s->vfs, path, pace, &at, &damage, &em);
-    if (e == ERR_BUSY || e == ERR_NOMEM) return e;
+    if (e == ERR_BUSY || err_is_shortage(e)) return e;
     if (version_now(s, live) != version || collection_is_dropped(live->collection)) return ERR_NOT_FOUND;
     if (e == ERR_OK)
         tell(s, live, id, damage);
@@ -208,7 +208,7 @@ static enum err scrub_collection(struct store *s, struct live *live)
     enum err e = manifest_read(s->vfs, path, &a, &entries, &n, &em);
     if (e == ERR_OK)
         add(&s->scrub.n_files, 1);
-    else if (e != ERR_NOMEM && version_now(s, live) == version && !collection_is_dropped(live->collection))
+    else if (!err_is_shortage(e) && version_now(s, live) == version && !collection_is_dropped(live->collection))
         tell_bad_file(s, &em);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) e = scrub_fragment(s, live, entries[i].fragment_id, version);
     arena_free(&a);

@@ -151,7 +151,7 @@ static enum err verify_ids(struct verify *v, struct errmsg *em)
 {
     struct arena a = {0};
     enum err e = ERR_OK;
-    for (uint32_t i = 0; i < v->n && v->n > 1; i++) {
+    for (uint32_t i = 0; i < v->n && v->n > 1 && (e == ERR_OK || e == ERR_CORRUPT); i++) {
         const struct segment *s = v->fragments[i];
         for (uint32_t row = 0; s != NULL && row < fragment_n_rows(s); row++) {
             struct row r;
@@ -160,7 +160,8 @@ static enum err verify_ids(struct verify *v, struct errmsg *em)
             if (e != ERR_OK) break; /* told when the fragment was checked */
             for (uint32_t j = i + 1; j < v->n; j++) {
                 const struct segment *other = v->fragments[j];
-                if (other == NULL || other->ops->find(other, r.id, UINT64_MAX) == ROW_NONE) continue;
+                if (other == NULL || segment_is_unreadable(other)) continue;
+                if (other->ops->find(other, r.id, UINT64_MAX) == ROW_NONE) continue;
                 char what[256];
                 (void)snprintf(what, sizeof what, "id '%.*s' is alive in fragment %" PRIu64 " and in fragment %" PRIu64,
                                (int)(r.id.n < 100 ? r.id.n : 100), r.id.p, v->entries[i].fragment_id,

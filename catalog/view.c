@@ -125,13 +125,10 @@ static int compare_collections(const struct rank_node *a, const struct rank_node
     return memcmp(x->state->id.b, y->state->id.b, sizeof x->state->id.b);
 }
 
-/* splitmix64 (Steele, Lea & Flood 2014) from a random start: clients cannot shape the trees. */
+/* From a random start: clients cannot shape the trees. */
 static uint64_t next_priority(struct view *v)
 {
-    uint64_t z = v->priority += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return splitmix64(&v->priority);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */

@@ -283,6 +283,9 @@ enum err collection_check_block(const struct collection *c, struct bytes block, 
     for (uint32_t i = 0; i < v->n_segments && e == ERR_OK; i++) {
         const struct segment *s = v->segments[i];
         if (segment_is_unreadable(s)) e = segment_unreadable(s, em);
+        /* what an index does on its first use, comparing a checksum, is done here and not by the log's thread */
+        if (e == ERR_OK && batch_n_rows(block) > 0)
+            (void)s->ops->find(s, batch_id(block, &batch_rows(block)[0]), UINT64_MAX);
         if (takes_over && s->ops->lost != NULL && s->ops->lost(s) != 0) has_lost = true;
     }
     for (uint32_t i = 0, n = batch_n_rows(block); i < n && has_lost && e == ERR_OK; i++)

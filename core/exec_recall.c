@@ -8,23 +8,16 @@
  */
 #include "core/distance.h"
 #include "core/executor_internal.h"
+#include "core/hash.h"
 
 enum { TRIES = 16 }; /* draws until a visible row turns up */
-
-static uint64_t next_random(uint64_t *state) /* splitmix64 (Steele, Lea, Flood 2014) */
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 static bool draw(const struct snapshot *s, uint64_t *state, struct row_ref *ref)
 {
     uint64_t n_rows = 0;
     for (uint32_t i = 0; i < s->n_segments; i++) n_rows += s->segments[i].n_rows;
     for (int i = 0; i < TRIES && n_rows > 0; i++) {
-        uint64_t at = next_random(state) % n_rows;
+        uint64_t at = splitmix64(state) % n_rows;
         uint32_t k = 0;
         while (at >= s->segments[k].n_rows) at -= s->segments[k++].n_rows;
         *ref = (struct row_ref){k, (uint32_t)at};

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/distance.h"
+#include "core/hash.h"
 #include "core/value.h"
 #include "index/fragment_internal.h"
 
@@ -29,12 +30,9 @@ struct agree {
     struct errmsg *em;
 };
 
-static uint32_t draw(struct agree *g, uint32_t n) /* splitmix64 (Steele, Lea, Flood 2014) */
+static uint32_t draw(struct agree *g, uint32_t n)
 {
-    uint64_t z = g->state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (uint32_t)((z ^ (z >> 31)) % n);
+    return (uint32_t)(splitmix64(&g->state) % n);
 }
 
 static void note(struct agree *g, bool is_right, uint32_t row, const char *what)

@@ -244,18 +244,19 @@ enum err check_meta_index(struct check *c, struct errmsg *em)
     struct arena a = {0};
     struct walk w = {.c = c, .m = &c->f->meta_index};
     bool is_good = take_lists(&w, &a), is_short = w.is_short;
-    for (uint32_t row = 0; is_good && !is_short && row < c->f->n_rows; row++) {
+    enum err e = ERR_OK;
+    for (uint32_t row = 0; is_good && !is_short && e == ERR_OK && row < c->f->n_rows; row++) {
         struct bytes meta = {NULL, 0};
-        struct meta_entry e;
-        if (column_get(&c->f->meta, row, &meta, em) != ERR_OK) break; /* was checked before */
+        struct meta_entry entry;
+        e = column_get(&c->f->meta, row, &meta, em);
         uint64_t sum = 0;
-        for (struct meta_iter it = meta_iter(meta); !is_short && meta_next(&it, &e);)
-            is_short = !sum_of_entry(&e, &a, &sum);
+        for (struct meta_iter it = meta_iter(meta); !is_short && meta_next(&it, &entry);)
+            is_short = !sum_of_entry(&entry, &a, &sum);
         c->sums[row] -= sum;
         arena_free(&a);
     }
     arena_free(&a);
     if (is_short) return errmsg_set(em, ERR_NOMEM, "check the metadata index");
-    if (is_good) (void)check_sums(c, SECTION_META_INDEX);
-    return ERR_OK;
+    if (is_good && e == ERR_OK) (void)check_sums(c, SECTION_META_INDEX);
+    return e;
 }

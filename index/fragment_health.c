@@ -85,8 +85,7 @@ void section_condemn(const struct fragment *f, enum section_type type, const cha
 bool section_check(const struct fragment *f, enum section_type type)
 {
     const struct fragment_section *s = section_entry(f, type);
-    if (s == NULL) return true;
-    bool is_right = crc32c(0, (const uint8_t *)f->map.p + s->offset, (size_t)s->length) == s->crc;
+    bool is_right = s == NULL || crc32c(0, (const uint8_t *)f->map.p + s->offset, (size_t)s->length) == s->crc;
     if (is_right)
         (void)atomic_fetch_or_explicit(&f->health->checked, BIT(type), memory_order_release);
     else
@@ -100,7 +99,7 @@ bool section_is_good(const struct fragment *f, enum section_type type)
     if ((atomic_load_explicit(&f->health->checked, memory_order_acquire) & BIT(type)) != 0) return true;
     const struct fragment_section *s = section_entry(f, type);
     uint64_t most = (BIT(type) & BULK) != 0 ? CHECK_BULK_AT_USE_BYTES : CHECK_AT_USE_BYTES;
-    return s == NULL || s->length > most || section_check(f, type);
+    return (s != NULL && s->length > most) || section_check(f, type);
 }
 
 enum err section_need(const struct fragment *f, enum section_type type, struct errmsg *em)
@@ -152,8 +151,9 @@ static enum err verify(const struct segment *s, uint32_t which, struct errmsg *e
         const struct fragment_section *section = &f->header->sections[i];
         bool is_known = section->type < SECTION_TYPES_;
         if (is_known && (which & BIT(section->type)) == 0) continue;
-        if (crc32c(0, (const uint8_t *)f->map.p + section->offset, (size_t)section->length) == section->crc) continue;
-        if (is_known) section_condemn(f, (enum section_type)section->type, "a checksum is wrong");
+        if (is_known ? section_check(f, (enum section_type)section->type)
+                     : crc32c(0, (const uint8_t *)f->map.p + section->offset, (size_t)section->length) == section->crc)
+            continue;
         e = errmsg_set(em, ERR_CORRUPT, "the checksum of section %u is wrong", section->type);
     }
     for (uint32_t row = 1; e == ERR_OK && row < f->n_rows; row++)

@@ -99,7 +99,7 @@ static const uint32_t *slots_of(const struct fragment *f)
     struct fragment_health *h = f->health;
     if (section_is_good(f, SECTION_ID_HASH)) return f->id_slots;
     uint32_t *made = atomic_load_explicit(&h->id_slots, memory_order_acquire), *none = NULL;
-    if (made != NULL || atomic_exchange(&h->has_tried_ids, true)) return made;
+    if (made != NULL) return made;
     made = make_slots(f);
     if (made != NULL && !atomic_compare_exchange_strong(&h->id_slots, &none, made)) {
         mem_free(made);

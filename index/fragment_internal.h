@@ -129,7 +129,6 @@ struct fragment_health {
     _Atomic uint32_t damaged; /* never cleared; a section may be in both: it was right once */
     struct fragment_watch *watch;
     _Atomic(uint32_t *) id_slots; /* made in memory in the place of a damaged id hash; NULL: not yet, or no memory */
-    _Atomic bool has_tried_ids;
 };
 
 struct fragment {

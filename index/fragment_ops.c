@@ -36,31 +36,33 @@ static enum err get_document(const struct fragment *f, uint32_t row, struct aren
     return e;
 }
 
-/* Which of the sections that hold the wanted parts is damaged? ERR_OK: none. Ids, ordinals and births make a fragment
- * unreadable, whatever is wanted. */
+/* What needs which section. Ids, ordinals and births make a fragment unreadable, whatever is wanted. */
+static const struct {
+    enum section_type type;
+    unsigned parts;
+} sections_of_rows[] = {
+    {SECTION_IDS, ROW_ALL},        {SECTION_ORDINALS, ROW_ALL},
+    {SECTION_BORN, ROW_ALL},       {SECTION_DOCUMENTS, ROW_DOCUMENT},
+    {SECTION_URIS, ROW_URI},       {SECTION_META, ROW_META},
+    {SECTION_VECTORS, ROW_VECTOR},
+};
+
+enum { N_SECTIONS_OF_ROWS = sizeof sections_of_rows / sizeof sections_of_rows[0] };
+
+/* Which of the sections that hold the wanted parts is damaged? ERR_OK: none. */
 static enum err need_parts(const struct fragment *f, unsigned parts, struct errmsg *em)
 {
-    static const struct {
-        enum section_type type;
-        unsigned part;
-    } sections[] = {
-        {SECTION_IDS, ROW_ALL},        {SECTION_ORDINALS, ROW_ALL},
-        {SECTION_BORN, ROW_ALL},       {SECTION_DOCUMENTS, ROW_DOCUMENT},
-        {SECTION_URIS, ROW_URI},       {SECTION_META, ROW_META},
-        {SECTION_VECTORS, ROW_VECTOR},
-    };
     enum err e = ERR_OK;
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0] && e == ERR_OK; i++)
-        if ((parts & sections[i].part) != 0) e = section_need(f, sections[i].type, em);
+    for (size_t i = 0; i < N_SECTIONS_OF_ROWS && e == ERR_OK; i++)
+        if ((parts & sections_of_rows[i].parts) != 0) e = section_need(f, sections_of_rows[i].type, em);
     return e;
 }
 
 static unsigned fragment_lost(const struct segment *s)
 {
-    static const unsigned parts[] = {ROW_ID, ROW_DOCUMENT, ROW_URI, ROW_META, ROW_VECTOR};
     unsigned lost = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (need_parts(fragment_of(s), parts[i], NULL) != ERR_OK) lost |= parts[i];
+    for (size_t i = 0; i < N_SECTIONS_OF_ROWS; i++)
+        if (!section_is_good(fragment_of(s), sections_of_rows[i].type)) lost |= sections_of_rows[i].parts;
     return lost;
 }
 

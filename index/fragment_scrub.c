@@ -2,7 +2,8 @@
  *
  * HAPPY PATH  the header's page, then section by section, in pieces that the caller paces. Pages that were read for this
  *             alone are given back to the kernel; those that a reader has mapped stay.
- * FAILURE     a section that cannot be read is as good as damaged. A header that is wrong ends it: nothing else is known.
+ * FAILURE     a section that cannot be read is as good as damaged, unless memory or the like was short: that is reported. A
+ *             header that is wrong ends it: nothing else is known.
  */
 #include "core/crc32c.h"
 #include "core/mem.h"
@@ -18,18 +19,21 @@ struct scrub {
     void *ctx;
 };
 
-/* *is_right stays true if the checksum is that of the section. Only `pace` fails. */
-static enum err scrub_section(const struct scrub *s, const struct fragment_section *section, bool *is_right)
+/* Errors: what `pace` returns, and what is short. */
+static enum err scrub_section(const struct scrub *s, const struct fragment_section *section, bool *is_right,
+                              struct errmsg *em)
 {
     uint32_t crc = 0;
     bool is_read = true;
     for (uint64_t at = 0; at < section->length && is_read;) {
         uint64_t left = section->length - at, n = left < PIECE_BYTES ? left : PIECE_BYTES;
-        is_read = s->vfs->pread(s->file, s->piece, (size_t)n, section->offset + at, NULL) == ERR_OK;
+        enum err e = s->vfs->pread(s->file, s->piece, (size_t)n, section->offset + at, em);
+        if (err_is_shortage(e)) return e;
+        is_read = e == ERR_OK;
         if (is_read) crc = crc32c(crc, s->piece, (size_t)n);
         if (s->vfs->forget != NULL) s->vfs->forget(s->file, section->offset + at, n);
         at += n;
-        enum err e = s->pace(s->ctx, n);
+        e = s->pace(s->ctx, n);
         if (e != ERR_OK) return e;
     }
     *is_right = is_read && crc == section->crc;
@@ -56,7 +60,7 @@ enum err fragment_scrub(const struct vfs *vfs, const char *path, fragment_pace p
     if (e == ERR_OK) e = pace(ctx, sizeof *h);
     for (uint32_t i = 0; e == ERR_OK && i < h->n_sections; i++) {
         bool is_right = false;
-        e = scrub_section(&s, &h->sections[i], &is_right);
+        e = scrub_section(&s, &h->sections[i], &is_right, em);
         if (e == ERR_OK && !is_right && h->sections[i].type < SECTION_TYPES_)
             found |= UINT32_C(1) << h->sections[i].type;
     }
