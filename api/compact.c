@@ -26,12 +26,7 @@ static enum err look_at(struct store *s, struct live *live, struct arena *a, str
     (void)pthread_mutex_unlock(&s->publish_mu);
     for (uint32_t i = 0; i < look->n; i++) {
         const struct segment *f = look->list[i];
-        look->wants_merge = look->wants_merge || fragment_wants_rebuild(f);
-        if (atomic_load(&f->deaths.n_dead) == 0) continue;
-        for (uint32_t row = 0; row < f->deaths.n_rows && !look->wants_merge; row++) {
-            uint64_t died = deaths_at(&f->deaths, row);
-            look->wants_merge = died != 0 && died <= position;
-        }
+        look->wants_merge |= fragment_wants_rebuild(f) || deaths_total(&f->deaths, position) > 0;
     }
     return ERR_OK;
 }

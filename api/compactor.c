@@ -84,14 +84,8 @@ static bool wants_flush(const struct store *s, const struct live *live, const st
 /* Would rewriting the fragment drop a quarter of it? Only rows that died up to the published position can go. */
 static bool is_worn(const struct segment *s, uint64_t position)
 {
-    uint32_t enough = s->deaths.n_rows / DEAD_SHARE, dead = 0;
-    if (enough == 0) enough = 1;
-    if (atomic_load(&s->deaths.n_dead) < enough) return false;
-    for (uint32_t row = 0; row < s->deaths.n_rows; row++) {
-        uint64_t died = deaths_at(&s->deaths, row);
-        dead += died != 0 && died <= position;
-    }
-    return dead >= enough;
+    uint32_t enough = s->deaths.n_rows / DEAD_SHARE;
+    return deaths_total(&s->deaths, position) >= (enough > 0 ? enough : 1);
 }
 
 static void swap(struct segment **list, uint32_t i, uint32_t k)

@@ -3,7 +3,8 @@
  * A semaphore counts the jobs, and a mutex guards their list. A condition variable would take the mutex back in a way that
  * makes every release of it a call of the system, one more a request.
  *
- * RELIEF  A push that finds every thread busy wakes one relief thread, the watcher, if there is none. It looks every
+ * RELIEF  Where a job waits and every thread is busy, after a push or after the last thread took another job, one relief
+ *         thread is woken, the watcher, if there is none. It looks every
  *         few milliseconds while jobs wait; when fewer than n_threads of the running jobs are short so far, it takes a
  *         job and wakes the next watcher. Whoever takes a job has taken one off `ready`, relief or not.
  * INVARIANT  at most one watcher (is_watched); jobs wait without a watcher only while a thread is about to take them
@@ -67,6 +68,21 @@ static struct pool_job *take_job(struct pool_thread *t, uint64_t now_ns)
     return job;
 }
 
+/* mu is held. Sees to it that somebody watches, if somebody can. */
+static void watch_on(struct pool *p)
+{
+    p->is_watched = p->n_relief_idle > 0;
+    if (!p->is_watched) return;
+    p->n_relief_idle--; /* the one that is woken */
+    (void)sem_post(&p->watch);
+}
+
+/* mu is held. */
+static void watch_if_all_are_busy(struct pool *p)
+{
+    if (p->n_waiting > 0 && p->n_busy >= p->n_threads && !p->is_watched) watch_on(p);
+}
+
 /* Waits for a job and takes it off the list; NULL: the pool stops, and nothing is left. */
 static struct pool_job *next_job(struct pool_thread *t)
 {
@@ -76,6 +92,7 @@ static struct pool_job *next_job(struct pool_thread *t)
     (void)pthread_mutex_lock(&p->mu);
     struct pool_job *job = take_job(t, now_ns);
     CHECK((job != NULL || p->is_stopping) && "a thread is woken for a job or the end");
+    watch_if_all_are_busy(p);
     (void)pthread_mutex_unlock(&p->mu);
     return job;
 }
@@ -106,15 +123,6 @@ static unsigned count_short(const struct pool_thread *threads, unsigned n, uint6
     return n_short;
 }
 
-/* mu is held. Sees to it that somebody watches, if somebody can. */
-static void watch_on(struct pool *p)
-{
-    p->is_watched = p->n_relief_idle > 0;
-    if (!p->is_watched) return;
-    p->n_relief_idle--; /* the one that is woken */
-    (void)sem_post(&p->watch);
-}
-
 /* The watcher's look: a job to run, or NULL; *goes_on: jobs wait, look again. Another watches when it returns a job, and
  * nobody when none waits. */
 static struct pool_job *look(struct pool_thread *t, bool *goes_on)
@@ -127,10 +135,8 @@ static struct pool_job *look(struct pool_thread *t, bool *goes_on)
     unsigned n_short =
         count_short(p->threads, p->n_threads, long_before_ns) + count_short(p->relief, p->n_relief, long_before_ns);
     /* That a job waits is not enough: a thread may have been woken for it. */
-    if (p->n_waiting > 0 && n_short < p->n_threads && p->n_busy >= p->n_threads && sem_trywait(&p->ready) == 0) {
+    if (p->n_waiting > 0 && n_short < p->n_threads && p->n_busy >= p->n_threads && sem_trywait(&p->ready) == 0)
         job = take_job(t, now_ns);
-        if (job == NULL) (void)sem_post(&p->ready); /* it was the end's */
-    }
     *goes_on = job == NULL && p->n_waiting > 0;
     if (job != NULL) {
         watch_on(p);
@@ -238,7 +244,7 @@ enum err pool_push(struct pool *p, struct pool_job *job)
         *p->tail = job;
         p->tail = &job->next;
         p->n_waiting++;
-        if (p->n_busy >= p->n_threads && !p->is_watched) watch_on(p);
+        watch_if_all_are_busy(p);
     }
     (void)pthread_mutex_unlock(&p->mu);
     if (!is_full) (void)sem_post(&p->ready); /* not under the mutex: the thread would wake up to wait for it */

@@ -144,10 +144,7 @@ static enum err count_segment(const struct snapshot *s, uint32_t at, struct spar
     const struct segment *segment = s->segments[at].segment;
     uint32_t n_rows = s->segments[at].n_rows;
     if (segment->ops->sparse_count == NULL) return visit_segment(s, at, NULL, leaves, count_indices, em);
-    if (atomic_load_explicit(&segment->deaths.n_dead, memory_order_relaxed) == 0)
-        leaves->n_rows += n_rows;
-    else
-        for (uint32_t row = 0; row < n_rows; row++) leaves->n_rows += segment_is_visible(segment, row, s->lsn);
+    leaves->n_rows += n_rows - deaths_total(&segment->deaths, s->lsn); /* a fragment, which is seen whole */
     for (uint32_t i = 0; i < leaves->n; i++) {
         if (!leaves->at[i].leaf->weighs_by_frequency) continue;
         struct sparse_query q = query_of(&leaves->at[i]);

@@ -134,6 +134,14 @@ uint32_t deaths_count(const struct deaths *d, uint32_t i, uint64_t lsn)
     return bitset_count(&view);
 }
 
+uint32_t deaths_total(const struct deaths *d, uint64_t lsn)
+{
+    uint32_t n = 0;
+    if (atomic_load_explicit(&d->n_dead, memory_order_relaxed) == 0) return 0;
+    for (uint32_t i = 0; i < n_chunks(d->n_rows); i++) n += deaths_count(d, i, lsn);
+    return n;
+}
+
 uint32_t deaths_next_alive(const struct deaths *d, uint32_t row, uint64_t lsn)
 {
     while (row < d->n_rows) {

@@ -76,6 +76,7 @@ enum err deaths_mark(struct deaths *d, uint32_t row, uint64_t lsn);
 
 /* How many rows of chunk i (rows from i * DEATHS_CHUNK_ROWS on) are dead at lsn. */
 uint32_t deaths_count(const struct deaths *d, uint32_t i, uint64_t lsn);
+uint32_t deaths_total(const struct deaths *d, uint64_t lsn); /* of all chunks */
 /* Which: a bit a row, bit 0 is the chunk's first. */
 void deaths_bits(const struct deaths *d, uint32_t i, uint64_t lsn, uint64_t out[DEATHS_CHUNK_WORDS]);
 /* The first row at or after `row` that is not dead at lsn; n_rows if there is none. */

@@ -8,7 +8,8 @@
  * PUBLICATION a row's fields are written before the release store of n_rows and of its slot; readers load both with
  * acquire. `died` is stored relaxed: see struct deaths in segment.h for why a stale value is harmless.
  * SKETCHES lie beside the rows, chunk by chunk: a search walks through them and reads the vector, which may be anywhere in
- * the blocks of the writes, of the few rows that could be among the nearest.
+ * the blocks of the writes, of the few rows that could be among the nearest. The first chunk has none: so few rows are
+ * measured anyway, and every tail with a row has that chunk.
  */
 #include "core/tail.h"
 
@@ -153,8 +154,8 @@ uint64_t tail_bytes(const struct tail *t)
 {
     uint64_t n_rows = atomic_load_explicit(&t->n_rows, memory_order_acquire); /* sketch_size is there with the first */
     return atomic_load_explicit(&t->kept_bytes, memory_order_relaxed) +
-           atomic_load_explicit(&t->arena_bytes, memory_order_relaxed) +
-           n_rows * (sizeof(struct tail_row) + 8 + (n_rows > 0 ? t->sketch_size : 0));
+           atomic_load_explicit(&t->arena_bytes, memory_order_relaxed) + n_rows * (sizeof(struct tail_row) + 8) +
+           (n_rows > FIRST_CHUNK ? (n_rows - FIRST_CHUNK) * t->sketch_size : 0);
 }
 
 /* --- ids ------------------------------------------------------------------------------------------------------- */
@@ -216,7 +217,7 @@ static enum err make_chunk(struct tail *t, unsigned chunk)
         if (rows == NULL) return ERR_NOMEM;
         atomic_store_explicit(&t->chunks[chunk], rows, memory_order_release);
     }
-    if (t->sketch_size > 0 && atomic_load_explicit(&t->sketches[chunk], memory_order_relaxed) == NULL) {
+    if (chunk > 0 && t->sketch_size > 0 && atomic_load_explicit(&t->sketches[chunk], memory_order_relaxed) == NULL) {
         size_t size;
         char *sketches = ck_mul((size_t)FIRST_CHUNK << chunk, t->sketch_size, &size) ? mem_alloc(size) : NULL;
         if (sketches == NULL) return ERR_NOMEM;
@@ -225,6 +226,7 @@ static enum err make_chunk(struct tail *t, unsigned chunk)
     return ERR_OK;
 }
 
+/* Of a row behind the first chunk. */
 static struct sketch *sketch_at(const struct tail *t, uint32_t row)
 {
     uint32_t offset;
@@ -255,7 +257,7 @@ enum err tail_append(struct tail *t, const struct tail_row_input *in)
     r->ordinal = in->ordinal;
     r->id_hash = id_hash(in->row.id);
     r->norm2 = distance_ops()->dot(in->row.vector, in->row.vector, in->dim);
-    if (t->sketch_size > 0) sketch_make(sketch_at(t, row), in->row.vector, in->dim, r->norm2);
+    if (chunk > 0 && t->sketch_size > 0) sketch_make(sketch_at(t, row), in->row.vector, in->dim, r->norm2);
     _Atomic uint32_t *slot = slot_of(t, table, in->row.id, r->id_hash);
     uint32_t before = atomic_load_explicit(slot, memory_order_relaxed);
     r->prev = before - 1;
@@ -340,7 +342,7 @@ static enum err tail_nearest(const struct segment *s, uint32_t n_rows, struct qu
     bool may_skip = !q->is_exact && n >= SKETCH_FROM_ROWS && t->sketch_size > 0 && sketch_query_init(&sketched, q);
     for (uint32_t i = mask != NULL ? bitset_next(mask, 0) : 0; i < n_rows;
          i = mask != NULL ? bitset_next(mask, i + 1) : i + 1) {
-        if (may_skip && sketch_bound(&sketched, sketch_at(t, i)) > topk_bound(top)) continue;
+        if (may_skip && i >= FIRST_CHUNK && sketch_bound(&sketched, sketch_at(t, i)) > topk_bound(top)) continue;
         if (!segment_is_visible(s, i, lsn)) continue;
         const struct tail_row *r = row_at(t, i);
         top->n_measured++;

@@ -32,7 +32,7 @@ static enum err remove_entry(void *ctx, struct str name, bool is_dir)
         else
             e = is_dir ? remove_dir(r->v, path, r->depth + 1, &em) : r->v->remove(r->v->ctx, path, &em);
     }
-    if (e != ERR_OK && r->e == ERR_OK) {
+    if (e != ERR_OK && e != ERR_NOT_FOUND && r->e == ERR_OK) {
         r->e = e;
         if (r->em != NULL) *r->em = em;
     }
@@ -44,14 +44,13 @@ static enum err remove_dir(const struct vfs *v, const char *path, int depth, str
     struct removing r = {.v = v, .path = path, .depth = depth, .em = em};
     if (depth > DEPTH_MAX) return errmsg_set(em, ERR_IO, "remove %s: too deep", path);
     enum err e = v->list(v->ctx, path, remove_entry, &r, em);
-    if (e != ERR_OK) return e;
-    return r.e == ERR_OK ? v->remove_dir(v->ctx, path, em) : r.e;
+    if (e == ERR_OK) e = r.e == ERR_OK ? v->remove_dir(v->ctx, path, em) : r.e;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 enum err vfs_remove_tree(const struct vfs *v, const char *path, struct errmsg *em)
 {
-    enum err e = remove_dir(v, path, 0, em);
-    return e == ERR_NOT_FOUND ? ERR_OK : e;
+    return remove_dir(v, path, 0, em);
 }
 
 static enum err note_entry(void *ctx, struct str name, bool is_dir)

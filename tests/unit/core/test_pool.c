@@ -52,12 +52,18 @@ static void hold(struct pool_job *job)
     (void)pthread_mutex_unlock(&g->mu);
 }
 
-static void gate_close(struct gate *g, struct pool *p)
+/* Pushes it; it is entered some time. */
+static void gate_push(struct gate *g, struct pool *p)
 {
     *g = (struct gate){.job.run = hold};
     (void)pthread_mutex_init(&g->mu, NULL);
     (void)pthread_cond_init(&g->changed, NULL);
     ck_ok(pool_push(p, &g->job));
+}
+
+static void gate_close(struct gate *g, struct pool *p)
+{
+    gate_push(g, p);
     (void)pthread_mutex_lock(&g->mu);
     while (!g->is_entered) (void)pthread_cond_wait(&g->changed, &g->mu);
     (void)pthread_mutex_unlock(&g->mu);
@@ -162,6 +168,26 @@ START_TEST(short_jobs_pass_long_ones)
 }
 END_TEST
 
+/* Pushed before the threads that were woken for the others have taken them: there is no push after them to see that all
+ * are busy. */
+START_TEST(a_job_pushed_with_long_ones_is_relieved)
+{
+    for (int round = 0; round < suite_share(40); round++) {
+        struct pool *p = NULL;
+        struct gate gate;
+        struct counted last = {.job.run = count};
+        reset_jobs();
+        ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
+        ck_ok(pool_add_relief(p, 1, NULL));
+        gate_push(&gate, p);
+        ck_ok(pool_push(p, &last.job));
+        while (atomic_load(&last.n_runs) == 0) (void)usleep(1000); /* the gate is closed */
+        gate_open(&gate);
+        pool_free(p);
+    }
+}
+END_TEST
+
 START_TEST(relief_runs_each_job_once)
 {
     for (int round = 0; round < suite_share(20); round++) {
@@ -201,4 +227,4 @@ START_TEST(an_idle_pool_ends)
 END_TEST
 
 TESTS(pool, one_thread_keeps_the_order, a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
-      relief_runs_each_job_once, an_idle_pool_ends)
+      a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, an_idle_pool_ends)
