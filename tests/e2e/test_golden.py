@@ -17,7 +17,7 @@ GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 sys.path.insert(0, str(GOLDEN))
 import content  # noqa: E402
 
-VERSIONS = sorted(p.name for p in GOLDEN.iterdir() if (p / "data.tar.xz").exists())
+VERSIONS = sorted((p.name for p in GOLDEN.iterdir() if (p / "data.tar.xz").exists()), key=lambda v: int(v.split("-")[1]))
 NEWEST = VERSIONS[-1]
 
 
@@ -43,8 +43,12 @@ def ask(path):
         return content.ask(content.Server(server.port_now))
 
 
-def test_there_is_one_of_every_format():
+def test_there_is_one_of_every_format(tmp_path):
     assert VERSIONS == [f"schema-{i}" for i in range(1, len(VERSIONS) + 1)] and len(VERSIONS) >= 5
+    with Server(str(tmp_path)):
+        pass
+    with sqlite3.connect(tmp_path / "catalog.sqlite3") as db:  # what this program makes
+        assert f"schema-{db.execute('PRAGMA user_version').fetchone()[0]}" == NEWEST
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -242,15 +242,24 @@ def test_half_open_in_every_phase(sv, probe):
     probe.during([attack], "half-open")
 
 
-def test_idle_connections(sv, probe):
+@pytest.fixture
+def patient(tmp_path):
+    """A server that holds idle connections for longer than dialling them takes."""
+    with Server(str(tmp_path / "data"), config=CONFIG.replace("idle_timeout_s: 1\n", "idle_timeout_s: 8\n")) as server:
+        yield server
+
+
+def test_idle_connections(patient):
     """10,000 that say nothing are held, cost little, and are closed when their time is over."""
+    sv, probe = patient, Probe(patient)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     n = min(10000, hard - 200)
     before = memory(sv)
     socks = [dial(sv) for _ in range(n)]
+    wait_until(lambda: len(os.listdir(f"/proc/{sv.process.pid}/fd")) > n, 20, "all are accepted")
+    grown = memory(sv) - before
     with probe.measuring() as times:
         time.sleep(0.5)
-    grown = memory(sv) - before
     print(f"{n} idle connections: {grown / n:.0f} bytes each")
     probe.hold(times, f"{n} idle connections")
     assert grown < n * 16384, "an idle connection costs less than 16 KiB"

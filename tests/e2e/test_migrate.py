@@ -173,8 +173,9 @@ def test_older_settings_give_the_space(copy, tmp_path):
 def test_an_interrupted_migration_is_refused_and_started_anew(copy, tmp_path):
     target = str(tmp_path / "ours")
     p = subprocess.Popen([BINARY, "migrate", "--from", copy, "--path", target], stderr=subprocess.PIPE)
-    while not os.path.exists(target + "/collections"):
+    while not os.path.exists(target + "/collections") and p.poll() is None:
         time.sleep(0.002)
+    assert p.poll() is None, "it ended before it could be interrupted"
     p.kill()
     p.wait()
     p.stderr.close()

@@ -34,11 +34,15 @@ CONFIG = "flush_rows: 64\nclose_after_s: 1\nlog_bytes: 2000000\nmemory_budget_by
 BUSY = {503}  # refused, but perhaps only after it was begun
 
 
+class Busy(Exception):
+    """The connection is given up until the next start, and what is there is looked at then."""
+
+
 class Client:
     def __init__(self, number, seed):
         self.number, self.rng = number, Random(seed)
         self.tenant, self.model, self.pending = f"soak{number}", Model(), None
-        self.n_names = self.n_ids = self.n_done = self.n_compared = self.n_queries = 0
+        self.n_names = self.n_ids = self.n_done = self.n_compared = self.n_queries = self.n_busy = 0
         self.shared = None  # the shared collection's path
 
     # --- what it does
@@ -76,7 +80,7 @@ class Client:
             answer = asker.call(method, path, body)
         except Refused as e:
             if e.args[0] in BUSY:
-                raise OSError("busy") from e  # the connection is given up, and what is there is looked at
+                raise Busy from e
             self.pending = None
             raise
         change(self.model, answer)
@@ -270,10 +274,22 @@ class Soak:
             asker = Asker(self.server.port_now)
             while not stop.is_set():
                 client.step(asker)
+        except Busy:
+            client.n_busy += 1
+            self.look_whether_well()
         except (OSError, http.client.HTTPException):
             pass
         except Exception as e:  # told by the main thread
             self.faults.append(e)
+
+    def look_whether_well(self):
+        """A server that has become read-only would do nothing, and agree with the model."""
+        try:
+            Asker(self.server.port_now).call("GET", "/api/v2/healthcheck")
+        except Refused as e:
+            self.faults.append(Disagreement(f"the server is not well: {e}"))
+        except (OSError, http.client.HTTPException):
+            pass  # it was killed
 
     def round(self):
         stop = threading.Event()
@@ -323,7 +339,8 @@ class Soak:
         n, compared = sum(c.n_done for c in self.clients), sum(c.n_compared for c in self.clients)
         print(f"soak: {seconds:.0f} s, {self.n_kills} SIGKILL, {self.n_terms} SIGTERM, {n} operations ({n / seconds:.0f}/s), "
               f"{self.n_wholes} comparisons of everything and {compared} of a client's, "
-              f"{sum(c.n_queries for c in self.clients)} queries against exact search, {self.n_verified} verify", flush=True)
+              f"{sum(c.n_queries for c in self.clients)} queries against exact search, {self.n_verified} verify, "
+              f"{sum(c.n_busy for c in self.clients)} refused as busy", flush=True)
 
     def run(self):
         begun = told = time.monotonic()
@@ -342,6 +359,8 @@ class Soak:
                     self.say(begun)
             if self.server.stop(120) != 0:
                 raise Disagreement("the last stop failed")
+            if not all(c.n_done for c in self.clients):
+                raise Disagreement("a client did nothing")
             self.say(begun)
         except Exception as e:
             traceback.print_exc()

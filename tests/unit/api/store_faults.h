@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -183,15 +182,9 @@ static inline const struct vfs *bad_vfs(void)
 
 /* --- directories ------------------------------------------------------------------------------------------------- */
 
-static inline int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-    (void)st, (void)flag, (void)f;
-    return remove(path);
-}
-
 static inline void remove_tree(const char *path)
 {
-    (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    ck_ok(vfs_remove_tree(vfs_posix(), path, NULL));
 }
 
 static inline void copy_file(const char *from, const char *to)

@@ -80,20 +80,19 @@ static void damage_copy(struct rng *rng, const char *dir, const char *name)
     }
     ck_assert_uint_lt(end, (uint64_t)st.st_size); /* the mark */
     at += rng_next(rng) % (end - LOG_BLOCK);
+    bool is_padding = false; /* which no checksum covers */
+    for (uint64_t from = LOG_BLOCK; from <= at; from += log_record_bytes(h.n)) {
+        ck_ok(v->pread(f, &h, sizeof h, from, NULL));
+        is_padding = at >= from + sizeof h + h.n;
+    }
     char byte;
     ck_ok(v->pread(f, &byte, 1, at, NULL));
     byte = (char)(byte ^ 16);
     ck_ok(v->pwrite(f, &byte, 1, at, NULL));
     v->close(f);
-    struct client *nobody = client_new();
     enum err e = wal_open(&w, v, dir, NULL, UINT64_MAX, 0, NULL, NULL, NULL);
-    if (e == ERR_OK) { /* a byte of padding, which no checksum covers */
-        wal_close(w);
-        ck_assert(byte == 16);
-    } else {
-        ck_assert_int_eq(e, ERR_CORRUPT);
-    }
-    client_free(nobody);
+    if (e == ERR_OK) wal_close(w);
+    ck_assert_int_eq(e, is_padding ? ERR_OK : ERR_CORRUPT);
 }
 
 struct writing {
