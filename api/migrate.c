@@ -153,10 +153,9 @@ static enum err bring_all(struct mover *m, struct errmsg *em)
 {
     struct upstream_collection *list = NULL;
     uint32_t n = 0;
-    uint64_t n_lost;
     enum err e = bring_names(m, em);
     if (e == ERR_OK) e = upstream_collections(&m->db, &m->arena, &list, &n, em);
-    if (e == ERR_OK) e = upstream_log_list(&m->db, &m->arena, list, n, &n_lost, em);
+    if (e == ERR_OK) e = upstream_log_list(&m->db, &m->arena, list, n, em);
     for (uint32_t i = 0; e == ERR_OK && i < n; i++) e = bring_collection(m, &list[i], em);
     return e;
 }
@@ -167,8 +166,8 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
 {
     struct mover m = {.o = o, .vfs = vfs_posix(), .told_ns = clock_monotonic_ns()};
     const struct store_options store = {.path = o->path, .memory_budget = o->memory_budget, .is_migration = true};
-    struct source_state source = {0};
-    enum err e = migrate_look_at_source(&m, &source, em); /* a wrong --from must not leave a marked directory behind */
+    enum err e =
+        migrate_look_at_source(&m, &m.source, em); /* a wrong --from must not leave a marked directory behind */
     if (e == ERR_OK) e = migrate_take_target(&m, em);
     if (e != ERR_OK) return e;
     e = migrate_open_source(&m, em);
@@ -178,7 +177,8 @@ enum err migrate(const struct migrate_options *o, struct migrate_counts *counts,
     if (m.store != NULL) store_close(m.store);
     struct errmsg other = {{0}};
     enum err closed = migrate_close_source(&m, &other);
-    if (e == ERR_OK && closed != ERR_OK) e = errmsg_set(em, closed, "%s", other.text);
+    /* that its server has written meanwhile explains what looked like damage */
+    if (closed != ERR_OK && (e == ERR_OK || closed == ERR_BUSY)) e = errmsg_set(em, closed, "%s", other.text);
     if (e == ERR_OK) e = migrate_release_target(&m, em);
     if (!is_begun) (void)migrate_release_target(&m, NULL); /* it is as empty as it was */
     arena_free(&m.arena);

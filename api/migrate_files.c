@@ -247,7 +247,6 @@ enum err migrate_open_source(struct mover *m, struct errmsg *em)
     char path[MIGRATE_PATH_MAX];
     uint64_t journal_size = 0;
     enum err e = file_size(m, "-journal", &journal_size, em);
-    if (e == ERR_OK) e = migrate_look_at_source(m, &m->source, em);
     if (e != ERR_OK) return e;
     bool needs_copy = m->source.log_size > 0 || journal_size > 0;
     e = needs_copy ? copy_source(m, path, em) : name_path(path, m->o->from, "", em);

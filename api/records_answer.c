@@ -113,10 +113,6 @@ static void put_part(struct buf *b, const struct row *row, unsigned part, uint32
 static enum err put_list(struct buf *b, const struct answer_rows *rows, uint32_t list, unsigned part,
                          struct arena *scratch, struct errmsg *em)
 {
-    size_t n_floats, n_bytes;
-    if (part == ROW_VECTOR && ck_mul(rows->n[list], rows->snapshot->dim, &n_floats) &&
-        ck_mul(n_floats, FLOAT_TEXT_USUAL, &n_bytes))
-        buf_expect(b, n_bytes);
     buf_char(b, '[');
     for (uint32_t i = 0; i < rows->n[list] && b->err == ERR_OK; i++) {
         struct row_ref ref = rows->lists[list][i];
@@ -136,6 +132,11 @@ static enum err put_column(struct buf *b, const struct answer_rows *rows, unsign
 {
     struct arena scratch = {0};
     enum err e = ERR_OK;
+    size_t n_rows = 0, n_floats, n_bytes;
+    for (uint32_t i = 0; i < rows->n_lists; i++) n_rows += rows->n[i];
+    if (part == ROW_VECTOR && ck_mul(n_rows, rows->snapshot->dim, &n_floats) &&
+        ck_mul(n_floats, FLOAT_TEXT_USUAL, &n_bytes))
+        buf_expect(b, n_bytes);
     if (rows->is_nested) buf_char(b, '[');
     for (uint32_t i = 0; i < rows->n_lists && e == ERR_OK; i++) {
         if (i > 0) buf_char(b, ',');

@@ -93,7 +93,14 @@ static enum err sync_parent(struct restoring *o, struct str name, struct errmsg 
     return o->v->sync_dir(o->v->ctx, o->to, em);
 }
 
-/* Files of one directory stand together in the list, and a directory's sync when the next one begins covers them all. */
+static bool is_same_dir(struct str a, struct str b)
+{
+    const char *x = strrchr(a.p, '/'), *y = strrchr(b.p, '/');
+    size_t n = x != NULL ? (size_t)(x - a.p) : 0, m = y != NULL ? (size_t)(y - b.p) : 0;
+    return n == m && memcmp(a.p, b.p, n) == 0;
+}
+
+/* Files of one directory stand together in the list: it is made with the first of them, and synced once. */
 static enum err copy_files(struct restoring *o, struct errmsg *em)
 {
     if (!vfs_join(o->to, sizeof o->to, o->aside, "collections"))
@@ -101,10 +108,13 @@ static enum err copy_files(struct restoring *o, struct errmsg *em)
     enum err e = o->v->make_dir(o->v->ctx, o->to, em); /* and what it is in */
     for (size_t i = 0; i < o->list.n && e == ERR_OK; i++) {
         const struct backup_file *f = &o->list.files[i];
-        e = make_parent(o, f->name, em);
+        if (i == 0 || !is_same_dir(f[-1].name, f->name)) e = make_parent(o, f->name, em);
         if (e == ERR_OK) e = copy_file(o, f, em);
     }
-    for (size_t i = 0; i < o->list.n && e == ERR_OK; i++) e = sync_parent(o, o->list.files[i].name, em);
+    for (size_t i = 0; i < o->list.n && e == ERR_OK; i++) {
+        const struct backup_file *f = &o->list.files[i];
+        if (i + 1 == o->list.n || !is_same_dir(f->name, f[1].name)) e = sync_parent(o, f->name, em);
+    }
     if (e == ERR_OK) e = sync_parent(o, STR("collections/."), em);
     return e == ERR_OK ? o->v->sync_dir(o->v->ctx, o->aside, em) : e;
 }

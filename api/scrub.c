@@ -173,7 +173,8 @@ static void tell_bad_file(struct store *s, const struct errmsg *em)
     log_error("the scrub found a damaged file, and nothing that could repair it: %s", em->text);
 }
 
-/* ERR_BUSY: told to stop. ERR_NOT_FOUND: the version is not the current one any more. */
+/* ERR_BUSY: told to stop. What is short. What was found is told though the version has moved on: who has the fragment open
+ * no more does not mind. */
 static enum err scrub_fragment(struct store *s, struct live *live, uint64_t id, uint64_t version)
 {
     char path[STORE_PATH_MAX];
@@ -184,9 +185,10 @@ static enum err scrub_fragment(struct store *s, struct live *live, uint64_t id, 
     enum err e = pace(&at, FILE_COST_BYTES);
     if (e == ERR_OK) e = fragment_scrub(s->vfs, path, pace, &at, &damage, &em);
     if (e == ERR_BUSY || err_is_shortage(e)) return e;
-    if (version_now(s, live) != version || collection_is_dropped(live->collection)) return ERR_NOT_FOUND;
     if (e == ERR_OK)
         tell(s, live, id, damage);
+    else if (version_now(s, live) != version || collection_is_dropped(live->collection))
+        return ERR_OK; /* the file has gone with its version */
     else
         tell_bad_file(s, &em);
     add(&s->scrub.n_files, 1);
@@ -212,7 +214,7 @@ static enum err scrub_collection(struct store *s, struct live *live)
         tell_bad_file(s, &em);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) e = scrub_fragment(s, live, entries[i].fragment_id, version);
     arena_free(&a);
-    return e == ERR_BUSY ? e : ERR_OK;
+    return e == ERR_BUSY || err_is_shortage(e) ? e : ERR_OK;
 }
 
 /* --- the log ----------------------------------------------------------------------------------------------------- */
@@ -239,6 +241,7 @@ enum err scrub_pass(struct store *s)
     const struct catalog_collection **all = NULL;
     size_t n = 0;
     uint64_t first = 0;
+    enum err missed = ERR_OK; /* for want of something: the others are visited, but the pass does not count */
     enum err e = catalog_all_collections(s->catalog, &a, &all, &n);
     random_bytes(&first, sizeof first);
     atomic_store_explicit(&c->n_done, 0, memory_order_relaxed);
@@ -246,11 +249,16 @@ enum err scrub_pass(struct store *s)
     for (size_t i = 0; i < n; i++) {
         const struct catalog_collection *col = all[(first + i) % n];
         if (e == ERR_OK) e = scrub_collection(s, live_of(col));
+        if (err_is_shortage(e)) {
+            missed = e;
+            e = ERR_OK;
+        }
         catalog_collection_unref(col);
         add(&c->n_done, 1);
     }
     arena_free(&a);
     if (e == ERR_OK) e = scrub_log(s);
+    if (e == ERR_OK) e = missed;
     if (e != ERR_OK) return e;
     add(&c->n_passes, 1);
     atomic_store_explicit(&c->passed_ns, clock_monotonic_ns(), memory_order_relaxed);

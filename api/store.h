@@ -136,7 +136,6 @@ struct store_sizes {
     uint64_t n_damaged_indexes;     /* fragments of open collections that do without a damaged index */
     uint64_t n_damaged_rows;        /* those of which a part of the rows is damaged */
     uint64_t n_stopped;             /* collections that the replay stopped, for damage */
-    uint64_t n_sampled;             /* records that were searched for to know the recall; lately */
     uint64_t n_wanted, n_found;     /* their nearest neighbours, and those of them that the index found */
 };
 

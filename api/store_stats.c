@@ -65,7 +65,6 @@ static void measure(const struct live *live, struct store_sizes *out)
         .n_fragments = p.n_fragments,
         .n_open = collection_is_closed(live->collection) ? 0 : 1,
         .file_bytes = relaxed(&live->file_bytes),
-        .n_sampled = relaxed(&live->recall.n_queries),
         .n_wanted = relaxed(&live->recall.n_wanted),
         .n_found = relaxed(&live->recall.n_found),
         .n_stopped = atomic_load_explicit(&live->is_stopped, memory_order_relaxed) ? 1 : 0,
@@ -88,7 +87,6 @@ static void add(struct store_sizes *sum, const struct store_sizes *s)
     sum->n_damaged_indexes += s->n_damaged_indexes;
     sum->n_damaged_rows += s->n_damaged_rows;
     sum->n_stopped += s->n_stopped;
-    sum->n_sampled += s->n_sampled;
     sum->n_wanted += s->n_wanted;
     sum->n_found += s->n_found;
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 
 #include "api/json.h"
+#include "api/upstream_hnsw.h"
+#include "catalog/sqlite_memory.h"
 #include "core/value.h"
 
 /* --- the connection ---------------------------------------------------------------------------------------------- */
@@ -102,6 +104,7 @@ enum err upstream_db_open(struct upstream_db *u, const char *file, bool is_copy,
 {
     struct upstream_db fresh = {0};
     char uri[3 * 4096];
+    sqlite_memory_use();
     int mode = is_copy ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
     if (!is_copy && !put_uri(uri, sizeof uri, file))
         return errmsg_set(em, ERR_INVALID, "the path %s is too long", file);
@@ -204,7 +207,8 @@ static enum err read_segments(struct upstream_db *u, struct arena *a, struct ups
 static bool read_collection(sqlite3_stmt *row, struct arena *a, struct upstream_collection *c)
 {
     int64_t dimension = sqlite3_column_int64(row, 2);
-    *c = (struct upstream_collection){.dimension = dimension > 0 && dimension < INT32_MAX ? (uint32_t)dimension : 0};
+    *c = (struct upstream_collection){.dimension =
+                                          dimension > 0 && dimension <= UPSTREAM_DIM_MAX ? (uint32_t)dimension : 0};
     return keep(a, &c->id, upstream_text(row, 0)) && keep(a, &c->name, upstream_text(row, 1)) &&
            keep(a, &c->tenant, upstream_text(row, 3)) && keep(a, &c->database, upstream_text(row, 4)) &&
            keep(a, &c->configuration, upstream_text(row, 5)) && keep(a, &c->schema, upstream_text(row, 6));

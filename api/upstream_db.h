@@ -48,7 +48,7 @@ struct upstream_collection {
     struct str id; /* as text */
     struct str name, tenant, database;
     struct str configuration, schema;            /* JSON texts; .p == NULL: none */
-    uint32_t dimension;                          /* 0: none */
+    uint32_t dimension;                          /* 0: none, or more than UPSTREAM_DIM_MAX, which is damage */
     struct str metadata_segment, vector_segment; /* ids; .p == NULL: there is none */
     int64_t metadata_seq, vector_seq;            /* the log up to here is in the segment; 0: nothing of it */
     int64_t *log;                                /* positions of its log entries, ascending; after upstream_log_list */
@@ -89,10 +89,10 @@ struct upstream_entry {
     struct str metadata; /* JSON; .p == NULL: none */
 };
 
-/* Gives every collection the positions of its entries, in one pass. *n_lost: entries of no collection in the list (it
- * was deleted). */
+/* Gives every collection the positions of its entries, in one pass. Entries of no collection in the list are passed over:
+ * it was deleted. */
 enum err upstream_log_list(struct upstream_db *u, struct arena *a, struct upstream_collection *list, uint32_t n,
-                           uint64_t *n_lost, struct errmsg *em);
+                           struct errmsg *em);
 
 /* One entry; its views hold until the next call. ERR_CORRUPT: it is not there, or of an unknown operation. */
 enum err upstream_log_entry(struct upstream_db *u, int64_t seq, struct upstream_entry *e, struct errmsg *em);

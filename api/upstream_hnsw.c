@@ -13,7 +13,7 @@
 
 #include "core/mem.h"
 
-enum { HEADER_BYTES = 100, HEADER_VERSION = 1, DELETED = 1, DIM_MAX = 1 << 20 };
+enum { HEADER_BYTES = 100, HEADER_VERSION = 1, DELETED = 1 };
 
 struct hnsw_place {
     uint64_t label;
@@ -55,8 +55,9 @@ static enum err read_header(struct upstream_hnsw *h, const char *dir, uint64_t *
     uint64_t count = le64_get(b + 20), size = le64_get(b + 28), label = le64_get(b + 36), vector = le64_get(b + 44);
     if (le32_get(b) != HEADER_VERSION || le64_get(b + 4) != 0)
         return errmsg_set(em, ERR_CORRUPT, "header.bin: not of version %d", HEADER_VERSION);
-    bool fits = count <= UINT32_MAX && vector >= sizeof(uint32_t) && label > vector && label - vector <= DIM_MAX * 4 &&
-                (label - vector) % sizeof(float) == 0 && label <= UINT32_MAX && size == label + sizeof(uint64_t);
+    bool fits = count <= UINT32_MAX && vector >= sizeof(uint32_t) && label > vector &&
+                label - vector <= UPSTREAM_DIM_MAX * 4 && (label - vector) % sizeof(float) == 0 &&
+                label <= UINT32_MAX && size == label + sizeof(uint64_t);
     if (!fits) return errmsg_set(em, ERR_CORRUPT, "header.bin: its sizes contradict each other");
     h->element_bytes = (size_t)size;
     h->vector_at = (size_t)vector;

@@ -16,6 +16,8 @@
 
 #include "core/vfs.h"
 
+enum { UPSTREAM_DIM_MAX = 1 << 20 }; /* a larger dimension is damage */
+
 struct hnsw_place;
 
 /* All-zero is an index without vectors. */

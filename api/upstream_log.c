@@ -32,7 +32,7 @@ static uint32_t find_collection(const struct upstream_collection *list, uint32_t
 }
 
 static enum err gather(struct upstream_db *u, struct upstream_collection *list, uint32_t n, struct buf *places,
-                       uint64_t *n_lost, struct errmsg *em)
+                       struct errmsg *em)
 {
     sqlite3_stmt *st = NULL;
     bool has_row = true;
@@ -40,10 +40,7 @@ static enum err gather(struct upstream_db *u, struct upstream_collection *list, 
     while (e == ERR_OK && (e = upstream_step(u, st, &has_row, em)) == ERR_OK && has_row) {
         struct place p = {.seq = sqlite3_column_int64(st, 0),
                           .collection = find_collection(list, n, upstream_text(st, 1))};
-        if (p.collection == n) {
-            ++*n_lost;
-            continue;
-        }
+        if (p.collection == n) continue;
         list[p.collection].n_log++;
         buf_add(places, &p, sizeof p);
         if (places->err != ERR_OK) e = errmsg_set(em, places->err, "the log's positions");
@@ -53,11 +50,10 @@ static enum err gather(struct upstream_db *u, struct upstream_collection *list, 
 }
 
 enum err upstream_log_list(struct upstream_db *u, struct arena *a, struct upstream_collection *list, uint32_t n,
-                           uint64_t *n_lost, struct errmsg *em)
+                           struct errmsg *em)
 {
     struct buf places = {0};
-    *n_lost = 0;
-    enum err e = gather(u, list, n, &places, n_lost, em);
+    enum err e = gather(u, list, n, &places, em);
     for (uint32_t i = 0; i < n && e == ERR_OK; i++) {
         if (list[i].n_log == 0) continue;
         list[i].log = arena_array(a, list[i].n_log, sizeof *list[i].log);

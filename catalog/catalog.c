@@ -61,8 +61,7 @@ static enum err configure(struct sql *s, const char *path, struct errmsg *em)
                     em);
 }
 
-/* Pages and indexes are in order, and the rows are those that were written: what is read afterwards can be relied on. */
-static enum err check_rows(struct sql *s, int version, struct errmsg *em)
+enum err catalog_check_rows(struct sql *s, int version, struct errmsg *em)
 {
     char verdict[256];
     if (version == 0) return ERR_OK; /* a new file */
@@ -93,10 +92,13 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
         goto fail;
     }
     e = configure(&c->sql, path, em);
-    if (e == ERR_OK) e = check_rows(&c->sql, version, em);
+    if (e == ERR_OK) e = catalog_check_rows(&c->sql, version, em);
     if (e == ERR_OK) e = schema_migrate(&c->sql, version, schema_migrations, schema_n_migrations, em);
     if (e == ERR_OK) e = catalog_load(c, em);
     if (e != ERR_OK) goto fail;
+    /* What the process before has deleted may still be in the file and its log, and frames of what it did not finish. */
+    c->sql.has_leftovers = path != NULL;
+    atomic_store_explicit(&c->leaves, path != NULL, memory_order_relaxed);
     *out = c;
     return ERR_OK;
 
@@ -399,11 +401,9 @@ out:
 
 enum err catalog_erase(struct catalog *c, struct errmsg *em)
 {
-    int64_t is_busy = 0;
     if (!atomic_load_explicit(&c->leaves, memory_order_relaxed)) return ERR_OK;
     catalog_lock(c);
-    enum err e = sql_get_int(&c->sql, "PRAGMA wal_checkpoint(TRUNCATE)", &is_busy, em);
-    if (e == ERR_OK && is_busy != 0) e = errmsg_set(em, ERR_LOCKED, "somebody reads the catalog");
+    enum err e = sql_empty_log(&c->sql, em);
     if (e == ERR_OK) atomic_store_explicit(&c->leaves, false, memory_order_relaxed);
     catalog_unlock(c);
     if (e != ERR_OK) errmsg_wrap(em, "empty the catalog's log");

@@ -78,6 +78,7 @@ enum err catalog_schema_of(const struct vfs *vfs, const char *path, int *schema,
     enum err e = sql_open(&sql, vfs, path, em);
     if (e != ERR_OK) return e;
     e = schema_identify(&sql, (int)schema_n_migrations, schema, em);
+    sql_leave_alone(&sql); /* its log is still to be looked at */
     sql_close(&sql);
     return e;
 }

@@ -1,13 +1,14 @@
 /* copy.c - the catalog as it is at one moment, as the bytes of a file: catalog_copy in catalog.h.
  *
  * STEPS    with changes locked out, SQLite's backup interface copies every page into a database in memory; then, without
- *          the lock, the copy is checked (PRAGMA quick_check), its versions are listed, and its bytes are taken.
+ *          the lock, the copy is checked (pages, indexes and digests), its versions are listed, and its bytes are taken.
  * MEMORY   the size of the catalog twice, for a moment.
  * FAILURE  the catalog is only read, so nothing can have changed.
  * INVARIANT what the image holds was committed: the backup reads through the catalog's own connection, which has no
  *          transaction open while its lock is free.
  */
 #include "catalog/internal.h"
+#include "catalog/schema.h"
 
 /* All pages in one step, so that it is one moment. */
 static enum err copy_pages(struct catalog *c, struct sql *to, struct errmsg *em)
@@ -25,11 +26,10 @@ static enum err copy_pages(struct catalog *c, struct sql *to, struct errmsg *em)
     return errmsg_set(em, e, "copy the catalog: %s (SQLite code %d)", sqlite3_errstr(rc), rc);
 }
 
-static enum err check_pages(struct sql *copy, struct errmsg *em)
+static enum err check_copy(struct sql *copy, struct errmsg *em)
 {
-    char answer[200];
-    enum err e = sql_get_text(copy, "PRAGMA quick_check(1)", answer, sizeof answer, em);
-    if (e == ERR_OK && strcmp(answer, "ok") != 0) e = errmsg_set(em, ERR_CORRUPT, "the catalog is damaged: %s", answer);
+    enum err e = catalog_check_rows(copy, (int)schema_n_migrations, em);
+    if (e != ERR_OK) errmsg_wrap(em, "the catalog's copy");
     return e;
 }
 
@@ -41,7 +41,7 @@ enum err catalog_copy(struct catalog *c, struct arena *a, struct catalog_image *
     enum err e = sql_open(&copy, NULL, NULL, em);
     if (e != ERR_OK) return e;
     e = copy_pages(c, &copy, em);
-    if (e == ERR_OK) e = check_pages(&copy, em);
+    if (e == ERR_OK) e = check_copy(&copy, em);
     if (e == ERR_OK) e = catalog_read_versions(&copy, a, &taken.versions, &taken.n_versions, em);
     if (e == ERR_OK) e = sql_get_int(&copy, "SELECT count(*) FROM collections", &n_collections, em);
     if (e == ERR_OK) {

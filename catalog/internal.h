@@ -24,6 +24,10 @@ enum err catalog_change_row(struct catalog *c, enum sql_statement which, const s
 /* Makes a version current, in a transaction of the caller's or one of its own. ERR_INVALID as in catalog.h. */
 enum err catalog_put_version(struct catalog *c, const struct catalog_version *v, struct errmsg *em);
 
+/* Pages and indexes are in order, and the rows are those that were written: what is read afterwards can be relied on.
+ * `version`: of the schema; 0: a new file. */
+enum err catalog_check_rows(struct sql *s, int version, struct errmsg *em);
+
 /* catalog_all_versions on any connection to a catalog. */
 enum err catalog_read_versions(struct sql *s, struct arena *a, struct catalog_version **list, size_t *n,
                                struct errmsg *em);

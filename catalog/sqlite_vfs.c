@@ -221,11 +221,8 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
     struct catalog_file *f = file_of(out);
     bool writes = (flags & SQLITE_OPEN_READWRITE) != 0, makes = (flags & SQLITE_OPEN_CREATE) != 0;
     *f = (struct catalog_file){.v = v, .path = path}; /* without methods: SQLite does not close it */
-    if (path == NULL) {
-        (void)errmsg_set(&v->why, ERR_INTERNAL, "a temporary file is wanted");
-        return SQLITE_CANTOPEN;
-    }
     struct errmsg em;
+    if (path == NULL) return fail(v, errmsg_set(&em, ERR_INTERNAL, "a temporary file is wanted"), &em, SQLITE_CANTOPEN);
     enum err e = v->files->open(v->files->ctx, path, writes ? VFS_WRITE : VFS_READ, &f->file, &em);
     if (e == ERR_OK && makes && (flags & SQLITE_OPEN_EXCLUSIVE) != 0) {
         v->files->close(f->file);

@@ -43,14 +43,6 @@ static int failed(const char *what, const struct errmsg *em)
     return 1;
 }
 
-static enum err check_places(const char *dir, const char *to, struct errmsg *em)
-{
-    size_t n = strlen(dir);
-    if (strncmp(to, dir, n) == 0 && (to[n] == '/' || to[n] == '\0'))
-        return errmsg_set(em, ERR_INVALID, "%s is inside the data directory", to);
-    return ERR_OK;
-}
-
 int command_backup(int argc, char **argv, char *const *environment)
 {
     const char *path = NULL, *to = NULL;
@@ -64,7 +56,7 @@ int command_backup(int argc, char **argv, char *const *environment)
     logger_set_level(LOG_WARN);
     enum err e = command_path(path, dir, &em);
     if (e == ERR_OK) e = command_path(to, dest, &em);
-    if (e == ERR_OK) e = check_places(dir, dest, &em);
+    if (e == ERR_OK) e = command_outside(dir, dest, &em);
     if (e == ERR_OK) {
         (void)snprintf(line, sizeof line, "backup %s", dest);
         e = control_ask(dir, line, answer, &em);

@@ -73,3 +73,11 @@ enum err command_path(const char *path, char out[COMMAND_PATH_MAX], struct errms
         return errmsg_set(em, ERR_INVALID, "the path %.100s is too long, or has a line break in it", path);
     return ERR_OK;
 }
+
+enum err command_outside(const char *dir, const char *to, struct errmsg *em)
+{
+    size_t n = strlen(dir);
+    if (strncmp(to, dir, n) == 0 && (to[n] == '/' || to[n] == '\0'))
+        return errmsg_set(em, ERR_INVALID, "%s is inside the data directory", to);
+    return ERR_OK;
+}

@@ -38,6 +38,7 @@ int command_migrate(int argc, char **argv, char *const *environment)
     struct migrate_options o = {.tell = tell};
     struct migrate_counts n;
     struct errmsg em = {{0}};
+    char from[COMMAND_PATH_MAX], path[COMMAND_PATH_MAX];
     const struct command_flag flags[] = {{"--from", &o.from, NULL}, {"--path", &o.path, NULL}};
     (void)environment;
     int status = command_read_flags(argc, argv, flags, sizeof flags / sizeof flags[0], usage);
@@ -47,7 +48,14 @@ int command_migrate(int argc, char **argv, char *const *environment)
     logger_set_level(LOG_WARN);
     memory_init();
     o.memory_budget = memory_default_budget();
-    enum err e = migrate(&o, &n, &em);
+    enum err e = command_path(o.from, from, &em);
+    if (e == ERR_OK) e = command_path(o.path, path, &em);
+    if (e == ERR_OK) e = command_outside(from, path, &em); /* nothing is written to the source */
+    if (e == ERR_OK) {
+        o.from = from;
+        o.path = path;
+        e = migrate(&o, &n, &em);
+    }
     if (e != ERR_OK) {
         (void)fprintf(stderr, "chroma: migrate: %s\n", em.text);
         return 1;

@@ -11,14 +11,14 @@
 #include "wal/segment_reader.h"
 #include "wal/wal_internal.h"
 
-/* The first closed segment above `number` that holds something that is not forgotten; held. */
+/* The first closed segment above `number` that holds something that is not forgotten, and so is not being taken out;
+ * held. */
 static bool hold_next(struct wal *w, uint64_t number, struct wal_segment *found)
 {
     bool is_found = false;
     (void)pthread_mutex_lock(&w->mu);
     for (const struct wal_segment *g = w->segments; g != NULL && !is_found; g = g->next) {
-        is_found = g->number > number && g != w->active && !g->is_retiring && g->last_lsn >= g->first_lsn &&
-                   g->last_lsn > w->trim_lsn;
+        is_found = g->number > number && g != w->active && g->last_lsn >= g->first_lsn && g->last_lsn > w->trim_lsn;
         if (is_found) *found = *g;
     }
     if (is_found) w->n_holds++;

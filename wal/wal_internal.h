@@ -28,9 +28,8 @@ struct wal_segment {
     uint64_t last_lsn; /* first_lsn - 1 while it holds no record */
     uint64_t prev_lsn; /* see log_format.h */
     uint64_t salt;
-    uint64_t size;    /* of the file */
-    uint64_t used;    /* from here on the file holds zeros only */
-    bool is_retiring; /* the helper is taking it out */
+    uint64_t size; /* of the file */
+    uint64_t used; /* from here on the file holds zeros only */
 };
 
 /* A file without content: .spare. */

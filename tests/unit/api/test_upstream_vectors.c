@@ -92,13 +92,12 @@ static void open_all(struct opened *o, const char *dir, enum space space)
 {
     char path[4400];
     uint32_t n;
-    uint64_t n_lost;
     *o = (struct opened){.fault = {NULL, 0}};
     (void)snprintf(path, sizeof path, "%s/chroma.sqlite3", dir);
     ck_ok(upstream_db_open(&o->db, path, false, NULL));
     ck_ok(upstream_collections(&o->db, &o->arena, &o->list, &n, NULL));
     ck_assert_uint_eq(n, 1);
-    ck_ok(upstream_log_list(&o->db, &o->arena, o->list, n, &n_lost, NULL));
+    ck_ok(upstream_log_list(&o->db, &o->arena, o->list, n, NULL));
     const struct upstream_vectors_in in = {&o->db, vfs_posix(), dir, o->list, space};
     ck_ok(upstream_vectors_open(&o->vectors, &in, &o->arena, &o->fault, NULL));
 }
