@@ -51,8 +51,12 @@ static enum err copy_catalog(struct inspection *in, struct errmsg *em)
     enum err e = vfs_mem_new(&in->memory, em);
     if (e == ERR_OK) e = copy_file(in, CATALOG_NAME, em);
     if (e != ERR_OK) return e;
-    e = copy_file(in, CATALOG_NAME "-wal", em); /* after a clean stop there is none */
-    return e == ERR_NOT_FOUND ? ERR_OK : e;
+    static const char *const beside[] = {CATALOG_NAME "-wal", CATALOG_NAME "-mark"}; /* none after a clean stop */
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+        e = copy_file(in, beside[i], em);
+        if (e != ERR_OK && e != ERR_NOT_FOUND) return e;
+    }
+    return ERR_OK;
 }
 
 enum err inspect_open(struct inspection *in, const char *path, struct errmsg *em)

@@ -359,7 +359,8 @@ static enum err verify_log(struct verify *v, struct errmsg *em)
 
 static enum err visit_top(void *ctx, struct str name, bool is_dir)
 {
-    static const char *const files[] = {"LOCK", "control", CATALOG_FILE, CATALOG_FILE "-wal", CATALOG_FILE "-shm"};
+    static const char *const files[] = {
+        "LOCK", "control", CATALOG_FILE, CATALOG_FILE "-wal", CATALOG_FILE "-mark", CATALOG_FILE "-shm"};
     struct verify *v = ctx;
     char file[256];
     if (is_dir && (str_eq(name, STR("wal")) || str_eq(name, STR("collections")))) return ERR_OK;

@@ -82,7 +82,7 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
     }
     enum err e = view_init(&c->view, em);
     if (e != ERR_OK) goto fail;
-    if (path != NULL) e = sqlite_wal_mend(vfs, path, em);
+    if (path != NULL) e = sqlite_wal_check(vfs, path, em);
     if (e != ERR_OK) goto fail;
     e = sql_open(&c->sql, vfs, path, em);
     if (e != ERR_OK) goto fail;
@@ -96,8 +96,7 @@ enum err catalog_open(struct catalog **out, const struct vfs *vfs, const char *p
     if (e == ERR_OK) e = schema_migrate(&c->sql, version, schema_migrations, schema_n_migrations, em);
     if (e == ERR_OK) e = catalog_load(c, em);
     if (e != ERR_OK) goto fail;
-    /* What the process before has deleted may still be in the file and its log, and frames of what it did not finish. */
-    c->sql.has_leftovers = path != NULL;
+    /* What the process before has deleted may still be in the file and its log. */
     atomic_store_explicit(&c->leaves, path != NULL, memory_order_relaxed);
     *out = c;
     return ERR_OK;

@@ -26,7 +26,7 @@ enum err catalog_reserve_number(struct catalog *c, uint64_t *number, struct errm
 {
     uint64_t reserved = 0;
     catalog_lock(c);
-    enum err e = sql_change_returning(&c->sql, SQL_RESERVE_NUMBER, NULL, 0, read_number, &reserved, em);
+    enum err e = sql_query(&c->sql, SQL_RESERVE_NUMBER, NULL, 0, read_number, &reserved, em);
     catalog_unlock(c);
     if (e == ERR_OK && reserved == 0) e = errmsg_set(em, ERR_CORRUPT, "there is no sequence of collections' numbers");
     if (e != ERR_OK) {

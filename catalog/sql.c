@@ -233,32 +233,6 @@ enum err sql_empty_log(struct sql *s, struct errmsg *em)
     int64_t is_busy = 0;
     enum err e = sql_get_int(s, "PRAGMA wal_checkpoint(TRUNCATE)", &is_busy, em);
     if (e == ERR_OK && is_busy != 0) e = errmsg_set(em, ERR_LOCKED, "somebody reads the catalog");
-    if (e == ERR_OK) s->has_leftovers = false;
-    return e;
-}
-
-/* A commit that failed, or that the end of the process before cut off, leaves frames in the -wal file, which the next one
- * overwrites in part only. What then lies behind it would look like commits behind damage (sqlite_wal.c), so the file is
- * emptied before the next change. */
-static enum err drop_leftovers(struct sql *s, struct errmsg *em)
-{
-    if (!s->has_leftovers || sqlite3_get_autocommit(s->db) == 0) return ERR_OK;
-    return sql_empty_log(s, em);
-}
-
-/* Did a change fail for what the caller asked, before anything was written? */
-static bool is_refusal(enum err e)
-{
-    return e == ERR_EXISTS || e == ERR_NOT_FOUND || e == ERR_INVALID;
-}
-
-enum err sql_change_returning(struct sql *s, enum sql_statement which, const struct sql_value *values, int n,
-                              sql_row row, void *ctx, struct errmsg *em)
-{
-    enum err e = drop_leftovers(s, em);
-    if (e != ERR_OK) return e;
-    e = sql_query(s, which, values, n, row, ctx, em);
-    if (e != ERR_OK) s->has_leftovers = s->files != NULL && (s->has_leftovers || !is_refusal(e));
     return e;
 }
 
@@ -266,7 +240,7 @@ enum err sql_change(struct sql *s, enum sql_statement which, const struct sql_va
                     struct errmsg *em)
 {
     int before = sqlite3_total_changes(s->db);
-    enum err e = sql_change_returning(s, which, values, n, NULL, NULL, em);
+    enum err e = sql_query(s, which, values, n, NULL, NULL, em);
     if (e != ERR_OK) return e;
     /* changes() keeps the figure of an earlier statement when this one changed nothing at all */
     if (n_changed != NULL) *n_changed = sqlite3_total_changes(s->db) == before ? 0 : sqlite3_changes(s->db);

@@ -76,7 +76,6 @@ enum sql_statement { SQL_TABLE(SQL_ENUM_) SQL_COUNT_ };
 struct sql {
     sqlite3 *db;
     struct sqlite_vfs *files; /* NULL: in memory */
-    bool has_leftovers;       /* frames of a change that did not come to be may lie in the -wal file */
     sqlite3_stmt *cached[SQL_COUNT_];
 };
 
@@ -123,10 +122,6 @@ enum err sql_query(struct sql *s, enum sql_statement which, const struct sql_val
 /* A statement without rows. *n_changed: rows it inserted, updated or deleted itself; may be NULL. */
 enum err sql_change(struct sql *s, enum sql_statement which, const struct sql_value *values, int n, int *n_changed,
                     struct errmsg *em);
-
-/* A change whose statement has rows. */
-enum err sql_change_returning(struct sql *s, enum sql_statement which, const struct sql_value *values, int n,
-                              sql_row row, void *ctx, struct errmsg *em);
 
 /* Moves what is in the -wal file into the database, and empties it. */
 enum err sql_empty_log(struct sql *s, struct errmsg *em);

@@ -12,6 +12,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 
+#include "catalog/sqlite_wal.h"
 #include "core/mem.h"
 
 enum {
@@ -35,8 +36,9 @@ struct catalog_file {
     sqlite3_file base; /* first */
     struct sqlite_vfs *v;
     struct vfs_file *file;
-    const char *path; /* SQLite's, until the file is closed */
-    bool is_new;      /* its name is not known to be durable */
+    struct wal_mark mark; /* of the -wal file */
+    const char *path;     /* SQLite's, until the file is closed */
+    bool is_new;          /* its name is not known to be durable */
     bool is_locked;
 };
 
@@ -104,6 +106,7 @@ static enum err set_lock(struct catalog_file *f, bool wanted)
 static int file_close(sqlite3_file *base)
 {
     struct catalog_file *f = file_of(base);
+    wal_mark_close(&f->mark);
     f->v->files->close(f->file); /* the lock goes with it */
     return SQLITE_OK;
 }
@@ -129,7 +132,12 @@ static int file_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
 static int file_write(sqlite3_file *base, const void *p, int n, sqlite3_int64 at)
 {
     struct catalog_file *f = file_of(base);
-    return code_of(f->v, f->v->files->pwrite(f->file, p, (size_t)n, (uint64_t)at, &f->v->why), SQLITE_IOERR_WRITE);
+    enum err e = wal_mark_prepare(&f->mark, (uint64_t)at, &f->v->why);
+    if (e == ERR_OK) {
+        e = f->v->files->pwrite(f->file, p, (size_t)n, (uint64_t)at, &f->v->why);
+        wal_mark_written(&f->mark, p, (size_t)n, (uint64_t)at, e != ERR_OK);
+    }
+    return code_of(f->v, e, SQLITE_IOERR_WRITE);
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
@@ -143,11 +151,12 @@ static int file_sync(sqlite3_file *base, int flags)
     struct catalog_file *f = file_of(base);
     (void)flags; /* the size is among what a sync of the data makes durable */
     enum err e = f->v->files->sync(f->file, true, &f->v->why);
-    if (e != ERR_OK) return code_of(f->v, e, SQLITE_IOERR_FSYNC);
-    if (!f->is_new) return SQLITE_OK;
-    e = sync_parent(f->v, f->path);
-    if (e == ERR_OK) f->is_new = false;
-    return code_of(f->v, e, SQLITE_IOERR_DIR_FSYNC);
+    if (e == ERR_OK && f->is_new) {
+        e = sync_parent(f->v, f->path);
+        f->is_new = e != ERR_OK;
+    }
+    wal_mark_synced(&f->mark, e != ERR_OK);
+    return code_of(f->v, e, SQLITE_IOERR_FSYNC);
 }
 
 static int file_size(sqlite3_file *base, sqlite3_int64 *out)
@@ -231,10 +240,20 @@ static int vfs_open(sqlite3_vfs *base, const char *path, sqlite3_file *out, int 
         e = v->files->open(v->files->ctx, path, VFS_WRITE | VFS_CREATE, &f->file, &em);
         f->is_new = true;
     }
+    if (e == ERR_OK && writes && (flags & SQLITE_OPEN_WAL) != 0) {
+        e = wal_mark_open(&f->mark, v->files, path, &em);
+        if (e != ERR_OK) v->files->close(f->file);
+    }
     if (e != ERR_OK) return fail(v, e, &em, SQLITE_CANTOPEN);
     if (out_flags != NULL) *out_flags = flags;
     f->base.pMethods = &file_methods;
     return SQLITE_OK;
+}
+
+static bool is_wal(const char *path)
+{
+    size_t n = strlen(path);
+    return n >= 4 && memcmp(path + n - 4, "-wal", 4) == 0;
 }
 
 static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
@@ -244,6 +263,7 @@ static int vfs_delete(sqlite3_vfs *base, const char *path, int sync_dir)
     enum err e = v->files->remove(v->files->ctx, path, &em);
     if (e == ERR_NOT_FOUND) return SQLITE_IOERR_DELETE_NOENT;
     if (e != ERR_OK) return fail(v, e, &em, SQLITE_IOERR_DELETE);
+    if (is_wal(path)) wal_mark_remove(v->files, path);
     return sync_dir != 0 ? code_of(v, sync_parent(v, path), SQLITE_IOERR_DIR_FSYNC) : SQLITE_OK;
 }
 

@@ -2,42 +2,50 @@
  *
  * LAYOUT   a header of 32 bytes, then frames: 24 bytes and a page. Numbers are big-endian; checksums are over
  *          little-endian words (magic 0x377f0682; the other order is written by big-endian machines only). The checksum
- *          of a frame goes on from that of the frame before it.
- * DAMAGE   The chain ends at the first frame that is not valid.
- *          D1 If one bit turned makes that frame (or the header, together with the first frame) valid, it is turned back,
- *             if it can only be that one: the checksum has 64 bits, so these are the bytes that were written. Either a durable commit is whole again,
- *             or a torn one, of which all but that bit had reached the disk, is completed; both are allowed.
- *          D2 If behind it comes a valid commit and behind that another valid frame, both with the header's salts, it is
- *             damage that cannot be mended, and no torn end: each commit is synced before the next transaction is written
- *             (synchronous = FULL), and what a failed one leaves is not left behind another (sql.c, drop_leftovers).
- *          Frames of an earlier use of the file have other salts, and mean nothing.
+ *          of a frame goes on from that of the frame before it. A frame whose second number is not 0 ends a commit.
+ * CLAIMS   A mark speaks of the file whose frames have its salts. Another file, none and an empty one are no damage: SQLite
+ *          empties and removes it when everything is in the database, and another program may have made it do so.
  */
 #include "catalog/sqlite_wal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/logger.h"
+#include "core/crc32c.h"
 #include "core/mem.h"
 
-enum { HEADER = 32, FRAME = 24, SUMMED_HEADER = 24, SUMMED_FRAME = 8, PAGE_MIN = 512, PAGE_MAX = 65536 };
+enum {
+    HEADER = 32,
+    FRAME = 24,
+    SUMMED_HEADER = 24,
+    SUMMED_FRAME = 8,
+    SALTS_AT = 16, /* in the header; in a frame: */
+    FRAME_SALTS_AT = 8,
+    PAGE_MIN = 512,
+    PAGE_MAX = 65536,
+    PATH_CAP = 4096,
+};
 
 #define MAGIC UINT32_C(0x377f0682)
+
+/* docs/formats.md, "The mark" */
+enum { MARK_SALTS = 8, MARK_END = 16, MARK_CRC = 24, MARK_BYTES = 32 };
+
+static const char mark_magic[MARK_SALTS] = {'C', 'H', 'W', 'M', 'A', 'R', 'K', '1'};
+
+_Static_assert(MARK_END + sizeof(uint64_t) == MARK_CRC && MARK_CRC + 2 * sizeof(uint32_t) == MARK_BYTES,
+               "docs/formats.md");
+
+/* --- checking ------------------------------------------------------------------------------------------------------- */
 
 struct sum {
     uint32_t a, b;
 };
 
-struct log {
-    uint8_t *p; /* the file; bits are turned in it, and turned back */
-    size_t n, page;
-};
-
-struct damage {
-    size_t at;      /* of the frame, or 0: the header */
-    bool is_turned; /* D1, and it is known where: `mask` in byte `byte` */
-    size_t byte;
-    uint8_t mask;
+/* What a mark claims. */
+struct claim {
+    uint8_t salts[8];
+    uint64_t end; /* 0: nothing */
 };
 
 static uint32_t be32(const uint8_t *p)
@@ -60,170 +68,167 @@ static bool is_sum(struct sum s, const uint8_t *p)
     return be32(p) == s.a && be32(p + 4) == s.b;
 }
 
-static struct sum stored(const uint8_t *p)
+static bool is_header(const uint8_t *p)
 {
-    return (struct sum){be32(p), be32(p + 4)};
+    uint32_t page = be32(p + 8);
+    return be32(p) == MAGIC && page >= PAGE_MIN && page <= PAGE_MAX && (page & (page - 1)) == 0 &&
+           is_sum(sum_of((struct sum){0, 0}, p, SUMMED_HEADER), p + SUMMED_HEADER);
 }
 
-static bool is_header(const struct log *l)
+static bool is_frame(const uint8_t *p, size_t page, const struct claim *c, struct sum *sum)
 {
-    uint32_t page = be32(l->p + 8);
-    return be32(l->p) == MAGIC && page >= PAGE_MIN && page <= PAGE_MAX && (page & (page - 1)) == 0 &&
-           is_sum(sum_of((struct sum){0, 0}, l->p, SUMMED_HEADER), l->p + SUMMED_HEADER);
+    *sum = sum_of(sum_of(*sum, p, SUMMED_FRAME), p + FRAME, page);
+    return memcmp(p + FRAME_SALTS_AT, c->salts, sizeof c->salts) == 0 && is_sum(*sum, p + 16);
 }
 
-static const uint8_t *frame_at(const struct log *l, size_t i)
+/* Where the first frame is, or the header, that is not what was written; the end of the claim: none is. */
+static uint64_t first_damage(const uint8_t *p, size_t n, const struct claim *c)
 {
-    return l->p + HEADER + i * (FRAME + l->page);
+    if (!is_header(p)) return 0;
+    size_t page = be32(p + 8), at = HEADER;
+    for (struct sum sum = {be32(p + SUMMED_HEADER), be32(p + SUMMED_HEADER + 4)}; at < c->end; at += FRAME + page)
+        if (n - at < FRAME + page || !is_frame(p + at, page, c, &sum)) return at;
+    return at;
 }
 
-static bool is_frame(const struct log *l, size_t i, struct sum before)
-{
-    const uint8_t *f = frame_at(l, i);
-    if (memcmp(f + 8, l->p + 16, 8) != 0) return false;
-    return is_sum(sum_of(sum_of(before, f, SUMMED_FRAME), f + FRAME, l->page), f + 16);
-}
-
-static bool is_commit(const struct log *l, size_t i)
-{
-    return be32(frame_at(l, i) + 4) != 0;
-}
-
-static size_t n_frames(const struct log *l)
-{
-    return (l->n - HEADER) / (FRAME + l->page);
-}
-
-/* D1 for the header. */
-static bool has_turned_header(struct log *l, struct damage *d)
-{
-    bool found = false;
-    for (size_t bit = 0; bit < (size_t)HEADER * 8 && !found; bit++) {
-        uint8_t mask = (uint8_t)(1U << bit % 8);
-        l->p[bit / 8] ^= mask;
-        if (is_header(l)) {
-            l->page = be32(l->p + 8);
-            found = n_frames(l) > 0 && is_frame(l, 0, stored(l->p + SUMMED_HEADER));
-        }
-        l->p[bit / 8] ^= mask;
-        if (found) *d = (struct damage){.is_turned = true, .byte = bit / 8, .mask = mask};
-    }
-    return found;
-}
-
-/* D1 for a frame. Its salts must be the header's, but for the one bit: else it is one of an earlier use. The highest bits of
- * several words, and those of the last word and of the checksum, make up for each other: then nobody knows which it was,
- * unless the next frame, whose checksum goes on from this one, tells, and the frame counts as torn (a sector that a cut
- * lost may have held one bit only). */
-static bool has_turned_frame(struct log *l, size_t i, struct sum before, struct damage *d)
-{
-    const size_t at = HEADER + i * (FRAME + l->page);
-    uint8_t *f = l->p + at;
-    unsigned n_turned = 0, n_fits = 0, n_goes_on = 0;
-    for (int k = 0; k < 8; k++) n_turned += (unsigned)__builtin_popcount(f[8 + k] ^ l->p[16 + k]);
-    if (n_turned > 1) return false;
-    for (size_t bit = 0; bit < (FRAME + l->page) * 8; bit++) {
-        uint8_t mask = (uint8_t)(1U << bit % 8);
-        f[bit / 8] ^= mask;
-        bool fits = is_frame(l, i, before);
-        bool goes_on = fits && i + 1 < n_frames(l) && is_frame(l, i + 1, stored(f + 16));
-        f[bit / 8] ^= mask;
-        if (goes_on || (fits && n_goes_on == 0)) *d = (struct damage){.at = at, .byte = at + bit / 8, .mask = mask};
-        n_fits += fits;
-        n_goes_on += goes_on;
-    }
-    d->is_turned = n_goes_on == 1 || (n_goes_on == 0 && n_fits == 1);
-    return d->is_turned;
-}
-
-/* D2. */
-static bool has_later_commits(const struct log *l, size_t i)
-{
-    bool has_commit = false;
-    for (size_t k = i + 1; k < n_frames(l); k++) {
-        if (!is_frame(l, k, stored(frame_at(l, k - 1) + 16))) continue;
-        if (has_commit) return true;
-        has_commit = is_commit(l, k);
-    }
-    return false;
-}
-
-/* The first damage; false: there is none. */
-static bool find_damage(struct log *l, struct damage *d)
-{
-    if (l->n < HEADER + FRAME + PAGE_MIN) return false;
-    if (!is_header(l)) return has_turned_header(l, d);
-    l->page = be32(l->p + 8);
-    struct sum before = stored(l->p + SUMMED_HEADER);
-    for (size_t i = 0; i < n_frames(l); i++) {
-        if (!is_frame(l, i, before)) {
-            if (has_turned_frame(l, i, before, d)) return true;
-            *d = (struct damage){.at = HEADER + i * (FRAME + l->page)};
-            return has_later_commits(l, i);
-        }
-        before = stored(frame_at(l, i) + 16);
-    }
-    return false;
-}
-
-/* The file as it is; all-zero when there is none. */
-static enum err read_file(const struct vfs *vfs, const char *path, struct log *l, struct errmsg *em)
+/* The first bytes of a file, at most `max`; *n 0: there are none. The caller frees *out. */
+static enum err read_start(const struct vfs *vfs, const char *path, uint64_t max, uint8_t **out, size_t *n,
+                           struct errmsg *em)
 {
     struct vfs_file *f = NULL;
     uint64_t size = 0;
+    *out = NULL;
+    *n = 0;
     enum err e = vfs->open(vfs->ctx, path, VFS_READ, &f, em);
     if (e != ERR_OK) return e == ERR_NOT_FOUND ? ERR_OK : e;
     e = vfs->size(f, &size, em);
+    if (size > max) size = max;
     if (e == ERR_OK && size > 0) {
-        l->n = (size_t)size;
-        l->p = mem_alloc(l->n);
-        e = l->p == NULL ? errmsg_set(em, ERR_NOMEM, "read %s", path) : vfs->pread(f, l->p, l->n, 0, em);
+        *out = size <= SIZE_MAX ? mem_alloc((size_t)size) : NULL;
+        e = *out == NULL ? errmsg_set(em, ERR_NOMEM, "read %s", path) : vfs->pread(f, *out, (size_t)size, 0, em);
+        *n = (size_t)size;
     }
     vfs->close(f);
     return e;
 }
 
-/* Turns the bit back, in the file and in `l`. */
-static enum err turn_back(const struct vfs *vfs, const char *path, struct log *l, const struct damage *d,
-                          struct errmsg *em)
+static enum err read_mark(const struct vfs *vfs, const char *path, struct claim *c, struct errmsg *em)
 {
-    struct vfs_file *f = NULL;
-    enum err e = vfs->open(vfs->ctx, path, VFS_WRITE, &f, em);
-    if (e != ERR_OK) return e;
-    l->p[d->byte] ^= d->mask;
-    e = vfs->pwrite(f, l->p + d->byte, 1, d->byte, em);
-    if (e == ERR_OK) e = vfs->sync(f, true, em);
-    vfs->close(f);
-    if (e == ERR_OK) log_warn("%s: byte %zu had one bit turned, and is right again by its checksum", path, d->byte);
+    uint8_t *p;
+    size_t n;
+    c->end = 0;
+    enum err e = read_start(vfs, path, MARK_BYTES, &p, &n, em);
+    if (e == ERR_OK && n == MARK_BYTES && memcmp(p, mark_magic, sizeof mark_magic) == 0 &&
+        le32_get(p + MARK_CRC) == crc32c(0, p, MARK_CRC)) {
+        memcpy(c->salts, p + MARK_SALTS, sizeof c->salts);
+        c->end = le64_get(p + MARK_END);
+    }
+    mem_free(p);
     return e;
 }
 
-static enum err look(const struct vfs *vfs, const char *catalog, bool mends, struct errmsg *em)
+/* Are the first n bytes of a -wal file those of the one that is spoken of? */
+static bool is_claimed(const uint8_t *p, size_t n, const struct claim *c)
 {
-    char path[4096];
-    struct log l = {0};
-    struct damage d = {0};
-    int n = snprintf(path, sizeof path, "%s-wal", catalog);
-    if (n < 0 || (size_t)n >= sizeof path) return errmsg_set(em, ERR_INVALID, "the path is too long");
-    enum err e = read_file(vfs, path, &l, em);
-    while (e == ERR_OK && find_damage(&l, &d)) { /* each round makes one more frame valid */
-        if (mends && d.is_turned)
-            e = turn_back(vfs, path, &l, &d, em);
-        else
-            e = errmsg_set(em, ERR_CORRUPT, "%s: byte %zu: %s, and changes that had been acknowledged %s", path, d.at,
-                           d.is_turned ? "one bit of a frame is turned" : "a frame is damaged",
-                           d.is_turned ? "may be in it (the next start turns it back)" : "follow from there on");
-    }
-    mem_free(l.p);
-    return e;
+    if (n >= HEADER && is_header(p)) return memcmp(p + SALTS_AT, c->salts, sizeof c->salts) == 0;
+    return n >= HEADER + FRAME && memcmp(p + HEADER + FRAME_SALTS_AT, c->salts, sizeof c->salts) == 0;
 }
 
 enum err sqlite_wal_check(const struct vfs *vfs, const char *catalog, struct errmsg *em)
 {
-    return look(vfs, catalog, false, em);
+    char path[PATH_CAP], mark[PATH_CAP];
+    struct claim c;
+    uint8_t *p;
+    size_t got;
+    int n = snprintf(mark, sizeof mark, "%s-mark", catalog);
+    if (n < 0 || (size_t)n >= sizeof mark) return errmsg_set(em, ERR_INVALID, "the path is too long");
+    (void)snprintf(path, sizeof path, "%s-wal", catalog);
+    enum err e = read_mark(vfs, mark, &c, em);
+    if (e != ERR_OK || c.end == 0) return e;
+    e = read_start(vfs, path, c.end, &p, &got, em);
+    uint64_t at = e == ERR_OK && is_claimed(p, got, &c) ? first_damage(p, got, &c) : c.end;
+    if (at < c.end)
+        e = errmsg_set(em, ERR_CORRUPT,
+                       "%s: byte %" PRIu64 ": damaged, and changes that had been acknowledged follow from there on (by "
+                       "%s its first %" PRIu64 " bytes are on disk)",
+                       path, at, mark, c.end);
+    mem_free(p);
+    return e;
 }
 
-enum err sqlite_wal_mend(const struct vfs *vfs, const char *catalog, struct errmsg *em)
+/* --- the mark ------------------------------------------------------------------------------------------------------- */
+
+/* ".../catalog.sqlite3-wal" gives ".../catalog.sqlite3-mark". */
+static bool mark_path(char out[PATH_CAP], const char *wal)
 {
-    return look(vfs, catalog, true, em);
+    size_t n = strlen(wal);
+    CHECK(n >= 4 && memcmp(wal + n - 4, "-wal", 4) == 0);
+    int got = snprintf(out, PATH_CAP, "%.*s-mark", (int)(n - 4), wal);
+    return got > 0 && got < PATH_CAP;
+}
+
+enum err wal_mark_open(struct wal_mark *m, const struct vfs *files, const char *wal, struct errmsg *em)
+{
+    char path[PATH_CAP];
+    uint64_t size = 0;
+    *m = (struct wal_mark){.files = files};
+    if (!mark_path(path, wal)) return errmsg_set(em, ERR_INVALID, "the path is too long");
+    enum err e = files->open(files->ctx, path, VFS_WRITE | VFS_CREATE, &m->file, em);
+    if (e != ERR_OK) return e;
+    e = files->size(m->file, &size, em);
+    m->is_void = size == 0;
+    if (e != ERR_OK) wal_mark_close(m);
+    return e;
+}
+
+void wal_mark_close(struct wal_mark *m)
+{
+    if (m->file != NULL) m->files->close(m->file);
+    *m = (struct wal_mark){0};
+}
+
+enum err wal_mark_prepare(struct wal_mark *m, uint64_t at, struct errmsg *em)
+{
+    static const uint8_t none[MARK_BYTES];
+    if (m->file == NULL || at >= HEADER || m->is_void) return ERR_OK;
+    enum err e = m->files->pwrite(m->file, none, sizeof none, 0, em);
+    if (e == ERR_OK) e = m->files->sync(m->file, true, em);
+    m->is_void = e == ERR_OK;
+    return e;
+}
+
+void wal_mark_written(struct wal_mark *m, const void *p, size_t n, uint64_t at, bool failed)
+{
+    if (m->file == NULL) return;
+    if (failed || at < HEADER) {
+        m->commit_at = m->end = 0;
+    } else if (n == FRAME &&
+               be32((const uint8_t *)p + 4) != 0) { /* of a commit; a second time if checksums are redone */
+        if (at != m->commit_at) m->end = 0;
+        m->commit_at = at;
+        memcpy(m->salts, (const uint8_t *)p + FRAME_SALTS_AT, sizeof m->salts);
+    } else if (m->commit_at != 0 && at == m->commit_at + FRAME) { /* its page */
+        m->end = at + n;
+    }
+}
+
+void wal_mark_synced(struct wal_mark *m, bool failed)
+{
+    uint8_t p[MARK_BYTES] = {0};
+    if (m->file == NULL || m->end == 0) return;
+    uint64_t end = m->end;
+    m->commit_at = m->end = 0;
+    if (failed) return;
+    memcpy(p, mark_magic, sizeof mark_magic);
+    memcpy(p + MARK_SALTS, m->salts, sizeof m->salts);
+    le64_put(p + MARK_END, end);
+    le32_put(p + MARK_CRC, crc32c(0, p, MARK_CRC));
+    m->is_void = false;
+    (void)m->files->pwrite(m->file, p, sizeof p, 0, NULL);
+}
+
+void wal_mark_remove(const struct vfs *files, const char *wal)
+{
+    char path[PATH_CAP];
+    if (mark_path(path, wal)) (void)files->remove(files->ctx, path, NULL);
 }

@@ -57,8 +57,8 @@ static const char *const columns[] = {
 
 static void remove_files(void)
 {
-    static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const ends[] = {"", "-wal", "-mark", "-shm", "-journal"};
+    for (int i = 0; i < 5; i++) {
         char file[160];
         (void)snprintf(file, sizeof file, "%s%s", path, ends[i]);
         (void)unlink(file);

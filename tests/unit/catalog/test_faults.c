@@ -353,13 +353,16 @@ static void set_paths(void)
     catalog_close(c);
 }
 
-/* The database and its log; not the index of the log, which is rebuilt after a crash. */
+/* The database, its log and the mark of it; not the index of the log, which is rebuilt after a crash. */
 static void copy_database(const char *from, const char *to)
 {
     char a[300], b[300];
     copy_file(from, to);
     (void)snprintf(a, sizeof a, "%s-wal", from);
     (void)snprintf(b, sizeof b, "%s-wal", to);
+    copy_file(a, b);
+    (void)snprintf(a, sizeof a, "%s-mark", from);
+    (void)snprintf(b, sizeof b, "%s-mark", to);
     copy_file(a, b);
     (void)snprintf(b, sizeof b, "%s-shm", to);
     (void)unlink(b);
