@@ -2,7 +2,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@ enum { N_ROWS = 80, DEADLINE_S = 120 };
 
 /* --- searching ---------------------------------------------------------------------------------------------------- */
 
+/* Read, not mapped: the store cuts files short meanwhile. */
 static bool holds_mark(const char *path)
 {
     struct stat st;
@@ -22,10 +23,11 @@ static bool holds_mark(const char *path)
     int fd = open(path, O_RDONLY);
     if (fd < 0) return false; /* removed meanwhile */
     if (fstat(fd, &st) == 0 && st.st_size > 0) {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        ck_assert(p != MAP_FAILED);
-        found = memmem(p, (size_t)st.st_size, MARK, sizeof MARK - 1) != NULL;
-        ck_assert_int_eq(munmap(p, (size_t)st.st_size), 0);
+        char *p = malloc((size_t)st.st_size);
+        ck_assert_ptr_nonnull(p);
+        ssize_t n = pread(fd, p, (size_t)st.st_size, 0);
+        found = n > 0 && memmem(p, (size_t)n, MARK, sizeof MARK - 1) != NULL;
+        free(p);
     }
     (void)close(fd);
     return found;
