@@ -36,18 +36,40 @@ static void on_again(uv_idle_t *h)
     pump(h->data);
 }
 
+/* May the daemon go on at once, after a run that began at `begun_ns`? It asks for that, and for ever, over a connection whose
+ * buffer is full of something that it cannot read (a chunk's extension, say), and reads a line that nearly fills the buffer
+ * in steps of a hundred bytes, from its start each time. So the time of runs in which it called nobody is rationed, but for
+ * the few that may come between two of its calls. */
+static bool may_run_again(struct gateway *g, uint64_t begun_ns, int *n_vain)
+{
+    uint64_t now_ns = uv_hrtime();
+    if (g->has_called) *n_vain = 0;
+    if (g->has_called) return true;
+    if (now_ns - g->vain_since_ns >= VAIN_WINDOW_MS * UINT64_C(1000000)) {
+        g->vain_since_ns = now_ns;
+        g->vain_ns = 0;
+    }
+    g->vain_ns += now_ns - begun_ns;
+    return ++*n_vain < VAIN_RUNS_MIN || g->vain_ns < VAIN_NS;
+}
+
 /* Bounded, so that other handles get their turn. Going on where it stopped is not a timer's work: libuv runs timers of no
  * time one after the other, for as long as there are any, and looks at nothing else. */
 static void pump(struct gateway *g)
 {
     MHD_UNSIGNED_LONG_LONG ms = 0;
     enum MHD_Result has_timeout;
-    int budget = PUMP_BUDGET;
+    bool goes_on;
+    int budget = PUMP_BUDGET, n_vain = 0;
     g->has_met_limit = false;
     do {
+        uint64_t begun_ns = uv_hrtime();
+        g->has_called = false;
         (void)MHD_run(g->mhd);
         has_timeout = MHD_get_timeout(g->mhd, &ms);
-    } while (has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && --budget > 0);
+        goes_on = has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && may_run_again(g, begun_ns, &n_vain);
+    } while (goes_on && --budget > 0);
+    if (has_timeout == MHD_YES && ms == 0 && !goes_on) ms = VAIN_WINDOW_MS;
     /* With no connection that could end it tries again at once, and its descriptor stays readable: for ever. */
     bool pauses = g->has_met_limit && g->n_connections == 0;
     if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);

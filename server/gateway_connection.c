@@ -63,6 +63,7 @@ static void connection_free(struct connection *c)
 
 void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_ctx, enum MHD_ConnectionNotificationCode code)
 {
+    ((struct gateway *)cls)->has_called = true;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         int fd = (int)MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         *socket_ctx = connection_new(cls, mhd, fd);

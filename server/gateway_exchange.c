@@ -28,7 +28,7 @@ static struct connection *connection_of(struct MHD_Connection *mhd)
 void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
     struct connection *c = connection_of(mhd);
-    (void)cls;
+    ((struct gateway *)cls)->has_called = true;
     if (c == NULL) return NULL;
     struct exchange *x = &c->x;
     CHECK(x->stage == STAGE_IDLE && x->uri == NULL && "one exchange at a time");
@@ -317,7 +317,8 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *ur
                            const char *version, const char *data, size_t *data_n, void **ctx)
 {
     struct exchange *x = *ctx;
-    (void)cls, (void)mhd, (void)url;
+    (void)mhd, (void)url;
+    ((struct gateway *)cls)->has_called = true;
     if (x == NULL || x->uri == NULL) return MHD_NO; /* memory was short when it began */
     if (x->stage == STAGE_HEAD) {
         x->r.server = x;
@@ -348,6 +349,7 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
     struct gateway *g = cls;
     struct exchange *x = *ctx;
     (void)mhd;
+    g->has_called = true;
     if (x == NULL) return;
     CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
     note_end(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);

@@ -19,6 +19,9 @@
 enum {
     CONNECTION_MEMORY_BYTES = 128 << 10,
     PUMP_BUDGET = 16,
+    VAIN_NS = 1000000, /* in each window */
+    VAIN_RUNS_MIN = 3,
+    VAIN_WINDOW_MS = 10,
     SWEEP_MS = 1000,
     SWEEP_DRAINING_MS = 50,
     LIMIT_PAUSE_MS = 100,
@@ -110,9 +113,11 @@ struct gateway {
     /* owner: the loop's thread */
     struct connection *connections;
     unsigned n_connections, n_requests, n_in_flight;
-    bool is_pausing;        /* until the timer: no descriptor was left, and the daemon is not polled */
-    bool has_met_limit;     /* while the daemon runs: no descriptor was left for a connection */
-    uint64_t limit_told_ms; /* when the log said so; 0: never */
+    bool is_pausing;                 /* until the timer: no descriptor was left, and the daemon is not polled */
+    bool has_met_limit;              /* while the daemon runs: no descriptor was left for a connection */
+    bool has_called;                 /* while the daemon runs: it called one of the functions below */
+    uint64_t vain_ns, vain_since_ns; /* of runs in which it called none, in the window that began then */
+    uint64_t limit_told_ms;          /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;
     uint64_t trace_state[4]; /* of the generator of trace ids */
     bool is_sweeping, is_draining, is_closing;

@@ -116,6 +116,13 @@ class Probe:
         assert median <= RATIO * quiet, f"{what}: {median:.2f} ms where {self.quiet:.2f} is usual"
 
 
+def processor_time(server):
+    """Seconds."""
+    with open(f"/proc/{server.process.pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory(server, what="VmRSS"):
     with open(f"/proc/{server.process.pid}/status") as f:
         return next(int(line.split()[1]) << 10 for line in f if line.startswith(what))
@@ -386,9 +393,11 @@ def test_a_chunk_that_cannot_be_read():
     with Server(None) as server:
         s = dial(server)
         s.settimeout(50)
+        begun, used = time.monotonic(), processor_time(server)
         with contextlib.suppress(OSError):
             s.sendall(start + b"a" * 200000)
             assert s.recv(1) == b"", "cut off, long before request_timeout_s"
+        assert processor_time(server) - used < 0.6 * (time.monotonic() - begun), "and meanwhile it is not asked all the time"
         full = [dial(server) for _ in range(3)]  # these fill the buffer to the last byte or nearly
         for at, f in enumerate(full):
             f.sendall(start + b"a" * (130900 + 80 * at))
