@@ -167,18 +167,20 @@ static bool mark_path(char out[PATH_CAP], const char *wal)
     return got > 0 && got < PATH_CAP;
 }
 
-enum err wal_mark_open(struct wal_mark *m, const struct vfs *files, const char *wal, struct errmsg *em)
+static enum err open_mark(struct wal_mark *m, int flags, struct errmsg *em)
 {
     char path[PATH_CAP];
-    uint64_t size = 0;
-    *m = (struct wal_mark){.files = files};
-    if (!mark_path(path, wal)) return errmsg_set(em, ERR_INVALID, "the path is too long");
-    enum err e = files->open(files->ctx, path, VFS_WRITE | VFS_CREATE, &m->file, em);
-    if (e != ERR_OK) return e;
-    e = files->size(m->file, &size, em);
-    m->is_void = size == 0;
-    if (e != ERR_OK) wal_mark_close(m);
-    return e;
+    if (!mark_path(path, m->wal)) return errmsg_set(em, ERR_INVALID, "the path is too long");
+    return m->files->open(m->files->ctx, path, flags, &m->file, em);
+}
+
+enum err wal_mark_open(struct wal_mark *m, const struct vfs *files, const char *wal, struct errmsg *em)
+{
+    *m = (struct wal_mark){.files = files, .wal = wal};
+    enum err e = open_mark(m, VFS_WRITE, em);
+    m->is_void = e == ERR_NOT_FOUND;
+    if (m->is_void) m->file = NULL;
+    return m->is_void ? ERR_OK : e;
 }
 
 void wal_mark_close(struct wal_mark *m)
@@ -190,7 +192,7 @@ void wal_mark_close(struct wal_mark *m)
 enum err wal_mark_prepare(struct wal_mark *m, uint64_t at, struct errmsg *em)
 {
     static const uint8_t none[MARK_BYTES];
-    if (m->file == NULL || at >= HEADER || m->is_void) return ERR_OK;
+    if (at >= HEADER || m->file == NULL || m->is_void) return ERR_OK;
     enum err e = m->files->pwrite(m->file, none, sizeof none, 0, em);
     if (e == ERR_OK) e = m->files->sync(m->file, true, em);
     m->is_void = e == ERR_OK;
@@ -199,7 +201,7 @@ enum err wal_mark_prepare(struct wal_mark *m, uint64_t at, struct errmsg *em)
 
 void wal_mark_written(struct wal_mark *m, const void *p, size_t n, uint64_t at, bool failed)
 {
-    if (m->file == NULL) return;
+    if (m->files == NULL) return;
     if (failed || at < HEADER) {
         m->commit_at = m->end = 0;
     } else if (n == FRAME &&
@@ -215,10 +217,11 @@ void wal_mark_written(struct wal_mark *m, const void *p, size_t n, uint64_t at, 
 void wal_mark_synced(struct wal_mark *m, bool failed)
 {
     uint8_t p[MARK_BYTES] = {0};
-    if (m->file == NULL || m->end == 0) return;
+    if (m->end == 0) return;
     uint64_t end = m->end;
     m->commit_at = m->end = 0;
     if (failed) return;
+    if (m->file == NULL && open_mark(m, VFS_WRITE | VFS_CREATE, NULL) != ERR_OK) return;
     memcpy(p, mark_magic, sizeof mark_magic);
     memcpy(p + MARK_SALTS, m->salts, sizeof m->salts);
     le64_put(p + MARK_END, end);

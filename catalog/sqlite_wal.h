@@ -23,15 +23,16 @@ enum err sqlite_wal_check(const struct vfs *vfs, const char *catalog, struct err
 
 /* The mark as SQLite's writes to the -wal file go by. All-zero: there is none. */
 struct wal_mark {
-    const struct vfs *files;
-    struct vfs_file *file;
+    const struct vfs *files; /* NULL: all-zero */
+    struct vfs_file *file;   /* NULL: not made yet */
+    const char *wal;         /* the caller's */
     bool is_void;
     uint64_t commit_at; /* of the last commit's frame; what is behind it holds once `end` > 0 */
     uint64_t end;       /* of that frame, when it was written whole; 0: nothing to be claimed */
     uint8_t salts[8];
 };
 
-/* `wal`: path of the -wal file. Makes the mark's file. */
+/* `wal`: path of the -wal file, which lives until the close. The mark's file is made when there is something to claim. */
 enum err wal_mark_open(struct wal_mark *m, const struct vfs *files, const char *wal, struct errmsg *em);
 void wal_mark_close(struct wal_mark *m);
 /* Before n bytes are written at `at`: M2. An error forbids the write. */
