@@ -200,7 +200,9 @@ def test_refusals_change_nothing(copy, tmp_path):
 
     before = fingerprint(copy)
     refused(copy, copy, "--path must be another directory")
-    refused(str(tmp_path), str(tmp_path / "new"), "there is no chroma.sqlite3")
+    refused(copy, copy + "/new", "is inside the data directory")
+    (tmp_path / "nothing").mkdir()
+    refused(str(tmp_path / "nothing"), str(tmp_path / "new"), "there is no chroma.sqlite3")
     assert not os.path.exists(tmp_path / "new")
     full = tmp_path / "full"
     full.mkdir()
