@@ -4,6 +4,7 @@
 #include "server/migrate.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "api/migrate.h"
 #include "core/logger.h"
