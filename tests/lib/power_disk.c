@@ -463,7 +463,10 @@ size_t power_disk_ops(struct power_disk *d)
 
 bool power_disk_is_sync(struct power_disk *d, size_t n)
 {
-    return n < d->n_ops && (d->ops[n].kind == OP_SYNC || d->ops[n].kind == OP_SYNC_DIR);
+    lock(d);
+    bool is_sync = n < d->n_ops && (d->ops[n].kind == OP_SYNC || d->ops[n].kind == OP_SYNC_DIR);
+    unlock(d);
+    return is_sync;
 }
 
 void power_disk_lie(struct power_disk *d, const char *pattern)

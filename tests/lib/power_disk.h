@@ -34,7 +34,8 @@ const struct vfs *power_disk_vfs(struct power_disk *d);
 size_t power_disk_ops(struct power_disk *d);             /* so far; also while others use the table */
 bool power_disk_is_sync(struct power_disk *d, size_t n); /* is operation n a sync, of a file or a directory? */
 
-/* After the first n operations. The same disk for the same n, loss and seed. Free it. */
+/* After the first n operations. The same disk for the same n, loss and seed. Free it. Others may use the table meanwhile: the
+ * threads of a store that is still open. */
 struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_loss loss, uint64_t seed);
 
 /* From now on the disk lies: a sync of a file or directory of which a path matches `pattern` (fnmatch, a / is matched by a /
