@@ -56,7 +56,7 @@ int command_backup(int argc, char **argv, char *const *environment)
     logger_set_level(LOG_WARN);
     enum err e = command_path(path, dir, &em);
     if (e == ERR_OK) e = command_path(to, dest, &em);
-    if (e == ERR_OK) e = command_outside(dir, dest, &em);
+    if (e == ERR_OK) e = command_outside(dir, dest, "--to", &em);
     if (e == ERR_OK) {
         (void)snprintf(line, sizeof line, "backup %s", dest);
         e = control_ask(dir, line, answer, &em);

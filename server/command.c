@@ -74,10 +74,12 @@ enum err command_path(const char *path, char out[COMMAND_PATH_MAX], struct errms
     return ERR_OK;
 }
 
-enum err command_outside(const char *dir, const char *to, struct errmsg *em)
+enum err command_outside(const char *dir, const char *to, const char *flag, struct errmsg *em)
 {
     size_t n = strlen(dir);
-    if (strncmp(to, dir, n) == 0 && (to[n] == '/' || to[n] == '\0'))
+    if (strcmp(to, dir) == 0)
+        return errmsg_set(em, ERR_INVALID, "%s is the data directory itself: %s must be another directory", to, flag);
+    if (strncmp(to, dir, n) == 0 && to[n] == '/')
         return errmsg_set(em, ERR_INVALID, "%s is inside the data directory", to);
     return ERR_OK;
 }

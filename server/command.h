@@ -27,7 +27,7 @@ int command_wants(const char *flag, const char *usage);
  * not. ERR_INVALID: too long. */
 enum err command_path(const char *path, char out[COMMAND_PATH_MAX], struct errmsg *em);
 
-/* Both as command_path gives them. ERR_INVALID: `to` is the data directory `dir`, or inside it. */
-enum err command_outside(const char *dir, const char *to, struct errmsg *em);
+/* Both as command_path gives them. ERR_INVALID: `to`, the value of `flag`, is the data directory `dir`, or inside it. */
+enum err command_outside(const char *dir, const char *to, const char *flag, struct errmsg *em);
 
 #endif

@@ -4,7 +4,6 @@
 #include "server/migrate.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "api/migrate.h"
 #include "core/logger.h"
@@ -51,9 +50,7 @@ int command_migrate(int argc, char **argv, char *const *environment)
     o.memory_budget = memory_default_budget();
     enum err e = command_path(o.from, from, &em);
     if (e == ERR_OK) e = command_path(o.path, path, &em);
-    if (e == ERR_OK && strcmp(from, path) == 0)
-        e = errmsg_set(&em, ERR_INVALID, "%s is the source itself: --path must be another directory", path);
-    if (e == ERR_OK) e = command_outside(from, path, &em); /* nothing is written to the source */
+    if (e == ERR_OK) e = command_outside(from, path, "--path", &em); /* nothing is written to the source */
     if (e == ERR_OK) {
         o.from = from;
         o.path = path;
