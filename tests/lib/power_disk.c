@@ -109,16 +109,6 @@ static struct op *note_name(struct power_disk *d, enum op_kind kind, size_t inod
 
 /* --- the table: files ---------------------------------------------------------------------------------------------- */
 
-static void lock(struct power_disk *d)
-{
-    (void)pthread_mutex_lock(&d->mu);
-}
-
-static void unlock(struct power_disk *d)
-{
-    (void)pthread_mutex_unlock(&d->mu);
-}
-
 static void set_size(struct power_disk *d, size_t inode, uint64_t size)
 {
     note(d, OP_SIZE, inode)->at = size;
@@ -129,7 +119,7 @@ static enum err disk_open(void *ctx, const char *path, int flags, struct vfs_fil
 {
     struct power_disk *d = ctx;
     enum err e = ERR_OK;
-    lock(d);
+    power_lock(d);
     const struct name *name = power_names_find(&d->now, path);
     size_t inode = name != NULL ? name->inode : 0;
     if (name != NULL && d->inodes[inode].is_dir)
@@ -150,7 +140,7 @@ static enum err disk_open(void *ctx, const char *path, int flags, struct vfs_fil
         (void)note_name(d, OP_MAKE, inode, path);
     }
     if (e == ERR_OK && (flags & VFS_TRUNCATE) != 0 && d->inodes[inode].n_now > 0) set_size(d, inode, 0);
-    unlock(d);
+    power_unlock(d);
     if (e != ERR_OK) return e;
     struct vfs_file *f = power_must(malloc(sizeof *f));
     *f = (struct vfs_file){d, inode};
@@ -165,11 +155,11 @@ static void disk_close(struct vfs_file *f)
 
 static enum err disk_pread(struct vfs_file *f, void *p, size_t n, uint64_t at, struct errmsg *em)
 {
-    lock(f->d);
+    power_lock(f->d);
     const struct inode *i = &f->d->inodes[f->inode];
     bool is_there = at <= i->n_now && n <= i->n_now - at;
     if (is_there && n > 0) memcpy(p, i->now + at, n);
-    unlock(f->d);
+    power_unlock(f->d);
     return is_there ? ERR_OK : errmsg_set(em, ERR_CORRUPT, "the file ends before %llu", (unsigned long long)at + n);
 }
 
@@ -177,40 +167,40 @@ static enum err disk_pwrite(struct vfs_file *f, const void *p, size_t n, uint64_
 {
     struct power_disk *d = f->d;
     (void)em;
-    lock(d);
+    power_lock(d);
     struct op *op = note(d, OP_WRITE, f->inode);
     op->at = at;
     op->n = n;
     op->data = power_copy(p, n);
     power_bytes_put(&d->inodes[f->inode].now, &d->inodes[f->inode].n_now, at, p, n);
-    unlock(d);
+    power_unlock(d);
     return ERR_OK;
 }
 
 static enum err disk_size(struct vfs_file *f, uint64_t *size, struct errmsg *em)
 {
     (void)em;
-    lock(f->d);
+    power_lock(f->d);
     *size = f->d->inodes[f->inode].n_now;
-    unlock(f->d);
+    power_unlock(f->d);
     return ERR_OK;
 }
 
 static enum err disk_truncate(struct vfs_file *f, uint64_t size, struct errmsg *em)
 {
     (void)em;
-    lock(f->d);
+    power_lock(f->d);
     set_size(f->d, f->inode, size);
-    unlock(f->d);
+    power_unlock(f->d);
     return ERR_OK;
 }
 
 static enum err disk_allocate(struct vfs_file *f, uint64_t size, struct errmsg *em)
 {
     (void)em;
-    lock(f->d);
+    power_lock(f->d);
     if (size > f->d->inodes[f->inode].n_now) set_size(f->d, f->inode, size);
-    unlock(f->d);
+    power_unlock(f->d);
     return ERR_OK;
 }
 
@@ -229,9 +219,9 @@ static bool is_lie_about_inode(const struct power_disk *d, size_t inode)
 static enum err disk_sync(struct vfs_file *f, bool data_only, struct errmsg *em)
 {
     (void)data_only, (void)em; /* a size that is needed to read the data is among them */
-    lock(f->d);
+    power_lock(f->d);
     if (!is_lie_about_inode(f->d, f->inode)) (void)note(f->d, OP_SYNC, f->inode);
-    unlock(f->d);
+    power_unlock(f->d);
     return ERR_OK;
 }
 
@@ -240,14 +230,14 @@ static enum err disk_map(struct vfs_file *f, struct bytes *map, struct errmsg *e
 {
     void *p = NULL;
     (void)em;
-    lock(f->d);
+    power_lock(f->d);
     const struct inode *i = &f->d->inodes[f->inode];
     size_t n = i->n_now;
     if (n > 0) {
         ck_assert_int_eq(posix_memalign(&p, 4096, n), 0);
         memcpy(p, i->now, n);
     }
-    unlock(f->d);
+    power_unlock(f->d);
     *map = (struct bytes){p, n};
     return ERR_OK;
 }
@@ -265,7 +255,7 @@ static enum err disk_rename(void *ctx, const char *from, const char *to, struct 
     struct power_disk *d = ctx;
     ck_assert(power_parent_length(from) ==
               power_parent_length(to)); /* of two directories no sync could say what is durable */
-    lock(d);
+    power_lock(d);
     struct name *name = power_names_find(&d->now, from);
     enum err e = name != NULL ? ERR_OK : errmsg_set(em, ERR_NOT_FOUND, "rename %s: no such file", from);
     if (e == ERR_OK && name != NULL) {
@@ -274,7 +264,7 @@ static enum err disk_rename(void *ctx, const char *from, const char *to, struct 
         power_names_put(&d->now, to, inode);
         note_name(d, OP_RENAME, inode, to)->was = power_copy(from, strlen(from) + 1);
     }
-    unlock(d);
+    power_unlock(d);
     return e;
 }
 
@@ -282,7 +272,7 @@ static enum err disk_link(void *ctx, const char *from, const char *to, struct er
 {
     struct power_disk *d = ctx;
     enum err e = ERR_OK;
-    lock(d);
+    power_lock(d);
     const struct name *name = power_names_find(&d->now, from);
     if (name == NULL)
         e = errmsg_set(em, ERR_NOT_FOUND, "link %s: no such file", from);
@@ -293,7 +283,7 @@ static enum err disk_link(void *ctx, const char *from, const char *to, struct er
         power_names_put(&d->now, to, inode);
         (void)note_name(d, OP_MAKE, inode, to);
     }
-    unlock(d);
+    power_unlock(d);
     return e;
 }
 
@@ -307,7 +297,7 @@ static bool has_children(const struct power_disk *d, const char *dir)
 static enum err remove_name(struct power_disk *d, const char *path, bool is_dir, struct errmsg *em)
 {
     enum err e = ERR_OK;
-    lock(d);
+    power_lock(d);
     struct name *name = power_names_find(&d->now, path);
     if (name == NULL)
         e = errmsg_set(em, ERR_NOT_FOUND, "remove %s: no such file", path);
@@ -317,7 +307,7 @@ static enum err remove_name(struct power_disk *d, const char *path, bool is_dir,
         (void)note_name(d, OP_REMOVE, name->inode, path);
         power_names_drop(&d->now, name);
     }
-    unlock(d);
+    power_unlock(d);
     return e;
 }
 
@@ -337,7 +327,7 @@ static enum err disk_make_dir(void *ctx, const char *path, struct errmsg *em)
     char part[PATH_CAP];
     (void)em;
     ck_assert(path[0] == '/' && strlen(path) < sizeof part);
-    lock(d);
+    power_lock(d);
     for (size_t i = 1; i <= strlen(path); i++) {
         if (path[i] != '/' && path[i] != '\0') continue;
         (void)snprintf(part, sizeof part, "%.*s", (int)i, path);
@@ -348,17 +338,17 @@ static enum err disk_make_dir(void *ctx, const char *path, struct errmsg *em)
         part[power_parent_length(part)] = '\0';
         (void)note_name(d, OP_SYNC_DIR, 0, part);
     }
-    unlock(d);
+    power_unlock(d);
     return ERR_OK;
 }
 
 static enum err disk_sync_dir(void *ctx, const char *path, struct errmsg *em)
 {
     struct power_disk *d = ctx;
-    lock(d);
+    power_lock(d);
     bool is_there = power_names_find(&d->now, path) != NULL;
     if (is_there && !is_lie_about(d, path)) (void)note_name(d, OP_SYNC_DIR, 0, path);
-    unlock(d);
+    power_unlock(d);
     return is_there ? ERR_OK : errmsg_set(em, ERR_NOT_FOUND, "sync directory %s: it is not there", path);
 }
 
@@ -367,14 +357,14 @@ static enum err disk_list(void *ctx, const char *path, vfs_visit visit, void *vi
 {
     struct power_disk *d = ctx;
     enum err e = ERR_OK;
-    lock(d);
+    power_lock(d);
     bool is_there = power_names_find(&d->now, path) != NULL;
     size_t n = d->now.n;
     struct name *copy = power_must(malloc(n * sizeof *copy + 1));
     bool *is_dir = power_must(malloc(n + 1));
     if (n > 0) memcpy(copy, d->now.list, n * sizeof *copy);
     for (size_t i = 0; i < n; i++) is_dir[i] = d->inodes[copy[i].inode].is_dir;
-    unlock(d);
+    power_unlock(d);
     if (!is_there) e = errmsg_set(em, ERR_NOT_FOUND, "list %s: no such directory", path);
     for (size_t i = 0; i < n && e == ERR_OK; i++)
         if (power_is_in(copy[i].path, path))
@@ -455,23 +445,23 @@ const struct vfs *power_disk_vfs(struct power_disk *d)
 
 size_t power_disk_ops(struct power_disk *d)
 {
-    lock(d);
+    power_lock(d);
     size_t n = d->n_ops;
-    unlock(d);
+    power_unlock(d);
     return n;
 }
 
 bool power_disk_is_sync(struct power_disk *d, size_t n)
 {
-    lock(d);
+    power_lock(d);
     bool is_sync = n < d->n_ops && (d->ops[n].kind == OP_SYNC || d->ops[n].kind == OP_SYNC_DIR);
-    unlock(d);
+    power_unlock(d);
     return is_sync;
 }
 
 void power_disk_lie(struct power_disk *d, const char *pattern)
 {
-    lock(d);
+    power_lock(d);
     d->lie = pattern;
-    unlock(d);
+    power_unlock(d);
 }

@@ -144,7 +144,7 @@ struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_los
 {
     struct power_disk *to = power_disk_new();
     struct fates fates = {.loss = loss, .rng = {seed * 2 + 1}};
-    (void)pthread_mutex_lock(&d->mu);
+    power_lock(d);
     ck_assert_uint_le(n, d->n_ops);
     size_t back = rng_below(&fates.rng, 24);
     fates.last = n > back ? n - back : 0;
@@ -166,7 +166,7 @@ struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_los
             apply_name(&to->first, op);
     }
     free(synced);
-    (void)pthread_mutex_unlock(&d->mu);
+    power_unlock(d);
     drop_orphans(&to->first);
     for (size_t i = 0; i < to->n_inodes; i++) {
         to->inodes[i].now = power_copy(to->inodes[i].first, to->inodes[i].n_first);

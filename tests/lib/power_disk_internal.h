@@ -53,6 +53,16 @@ struct power_disk {
     const char *lie; /* NULL: honest */
 };
 
+static inline void power_lock(struct power_disk *d)
+{
+    (void)pthread_mutex_lock(&d->mu);
+}
+
+static inline void power_unlock(struct power_disk *d)
+{
+    (void)pthread_mutex_unlock(&d->mu);
+}
+
 void *power_must(void *p); /* p; ends the program when it is NULL */
 char *power_copy(const void *p, size_t n);
 void power_bytes_resize(char **p, size_t *n, size_t to); /* new ones are zeros */
