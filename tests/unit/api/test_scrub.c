@@ -253,7 +253,11 @@ START_TEST(damaged_rows_never_get_a_fresh_checksum)
     open_store(&f);
     ck_assert_int_eq(read_part(&f, ROW_VECTOR), ERR_CORRUPT);
     ck_ok(read_part(&f, ROW_ID | ROW_META | ROW_DOCUMENT));
+    const struct str id = STR("another"); /* something to merge with */
+    const float v[DIM] = {1};
+    ck_ok(try_write(&f, &(struct batch_input){.kind = BATCH_ADD, .n_rows = 1, .dim = DIM, .ids = &id, .vectors = v}));
     ck_ok(store_compact(f.s, NULL));
+    ck_assert_uint_eq(stats_of(&f).sizes.n_fragments, 2);
     ck_assert_int_eq(read_part(&f, ROW_VECTOR), ERR_CORRUPT);
     ck_assert(!live_close(live_of(f.col)));
     close_store(&f);
