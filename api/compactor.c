@@ -6,8 +6,10 @@
  *          to be worth a fragment, or for IDLE_NS, however small; the largest ones when they do not fit into the memory
  *          budget (room.c); whatever pins the log when it has grown beyond log_bytes; everything on request.
  *   MERGE  four fragments of similar size (within a factor of four); a fragment of which a quarter is dead; a
- *          quiet collection of up to QUIET_MERGE_ROWS rows into one fragment. So a row is rewritten about log4(rows)
- *          times, and a collection has some ten fragments at most.
+ *          quiet collection into one fragment, because a query searches each by itself: always, if the others together are an
+ *          eighth of the largest and it has up to QUIET_MERGE_ROWS rows; beyond, if they are half of it, so that the
+ *          merges of a collection that grows with pauses write at most three times what it has. So a row is rewritten about
+ *          log4(rows) times, and three times more at worst, and a collection has some ten fragments at most.
  *          A fragment with a damaged index is rewritten alone, before anything else. One with damaged rows is left as it
  *          is, until none of its rows is alive.
  * An error is logged and tried again later; writers go on, since the log has everything.
@@ -29,6 +31,10 @@ enum {
     QUIET_MIN_ROWS = 256,
     QUIET_MERGE_ROWS = 65536,
     QUIET_MERGE_GAIN = 8, /* and only if the others together are not below an eighth of the largest */
+    LARGE_MERGE_GAIN = 2,
+    MERGE_ROW_BYTES =
+        1024, /* of memory that a merge takes for a row, at most but for long documents; a quarter of the budget is allowed */
+    MERGE_BUDGET_SHARE = 4,
     MERGE_FAN_IN = 4,
     MERGE_MAX = 16,
     MERGE_SMALLEST = 1024, /* fragments below are of one size class */
@@ -95,8 +101,16 @@ static void swap(struct segment **list, uint32_t i, uint32_t k)
     list[k] = s;
 }
 
+/* Are fragments of so many rows, one of them by far the largest perhaps, to become one while nobody writes? */
+static bool gains_by_one(uint64_t total, uint64_t largest, uint64_t budget)
+{
+    if (total <= QUIET_MERGE_ROWS) return (total - largest) * QUIET_MERGE_GAIN >= largest;
+    if (budget != 0 && total > budget / MERGE_BUDGET_SHARE / MERGE_ROW_BYTES) return false;
+    return total <= UINT32_MAX / 4 && (total - largest) * LARGE_MERGE_GAIN >= largest;
+}
+
 /* Moves the fragments to merge to the front of the list; their number, or 0. */
-static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_all, uint64_t position)
+static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_all, uint64_t budget, uint64_t position)
 {
     uint64_t total = 0, largest = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -122,8 +136,7 @@ static uint32_t choose_merge(struct segment **list, uint32_t n, bool may_merge_a
             return 1;
         }
     }
-    if (may_merge_all && n > 1 && total <= QUIET_MERGE_ROWS && (total - largest) * QUIET_MERGE_GAIN >= largest)
-        return n;
+    if (may_merge_all && n > 1 && gains_by_one(total, largest, budget)) return n;
     for (unsigned class = 0; class < 16; class ++) {
         uint32_t found = 0;
         for (uint32_t i = 0; i < n; i++) found += size_class(live_rows(list[i])) == class;
@@ -327,7 +340,7 @@ static void merge_one(struct store *s, const struct catalog_collection *col, voi
             (void)pthread_mutex_lock(&s->publish_mu);
             uint64_t position = live->state.log_position;
             (void)pthread_mutex_unlock(&s->publish_mu);
-            chosen = choose_merge(list, n, *merge_all || is_quiet(live, QUIET_NS), position);
+            chosen = choose_merge(list, n, *merge_all || is_quiet(live, QUIET_NS), s->options.memory_budget, position);
         }
         if (chosen > 0) {
             is_rebuild = fragment_wants_rebuild(list[0]);

@@ -168,6 +168,47 @@ START_TEST(deleting_everything_frees_the_fragments)
 }
 END_TEST
 
+/* Adds n records, flushes them, and lets everything be merged that is to be. */
+static void add_many(struct fixture *f, uint32_t first, uint32_t n)
+{
+    struct bytes block;
+    char(*texts)[16] = mem_array(n, sizeof *texts);
+    struct str *ids = mem_array(n, sizeof *ids);
+    float *v = mem_array((size_t)n * DIM, sizeof *v);
+    ck_assert(texts != NULL && ids != NULL && v != NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        ids[i] = str_of(texts[i], (size_t)sprintf(texts[i], "many-%u", first + i));
+        v[(size_t)i * DIM] = (float)(first + i);
+    }
+    const struct batch_input in = {.kind = BATCH_ADD, .n_rows = n, .dim = DIM, .ids = ids, .vectors = v};
+    ck_ok(batch_build(&in, &block, NULL));
+    ck_ok(write_block(f, block));
+    ck_ok(store_compact(f->s, NULL));
+    mem_free(texts);
+    mem_free(ids);
+    mem_free(v);
+}
+
+static uint64_t fragments_of(struct fixture *f)
+{
+    struct store_stats stats;
+    ck_ok(store_stats(f->s, NULL, NULL, &stats));
+    return stats.sizes.n_fragments;
+}
+
+/* A collection of any size becomes one fragment when nobody writes, but is not written anew for a few rows. */
+START_TEST(large_collections_become_one_fragment)
+{
+    struct fixture f;
+    setup(&f, 17, tmp_dir());
+    for (uint32_t i = 0; i < 3; i++) add_many(&f, 30000 * i, 30000);
+    ck_assert_uint_eq(fragments_of(&f), 1);
+    add_many(&f, 90000, 2000);
+    ck_assert_uint_eq(fragments_of(&f), 2);
+    close_store(&f);
+}
+END_TEST
+
 TESTS(store, follows_the_model_through_restarts, ephemeral_follows_the_model, deleted_collections_leave_nothing,
       one_process_owns_a_directory, a_lost_catalog_does_not_cost_the_rows, updates_of_long_documents_count,
-      deleting_everything_frees_the_fragments)
+      deleting_everything_frees_the_fragments, large_collections_become_one_fragment)
