@@ -20,7 +20,6 @@ enum {
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,
     AHEAD = 2,       /* blocks */
-    SPARSE_MASK = 8, /* fewer than one row of so many: look at the mask before the codes */
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
@@ -32,7 +31,6 @@ struct search {
     const struct codes_kernels *kernels;
     const struct codes_rows *rows;
     const struct bitset *mask; /* NULL: all rows */
-    bool is_sparse;
     struct query_vector *q;
     struct topk *top;
     struct codes_target target;
@@ -232,7 +230,7 @@ static bool scan_places(struct search *s, uint32_t from, uint32_t to)
 {
     const struct codes *c = s->codes;
     const size_t block_bytes = (size_t)c->first_dims * 4, rest_bytes = (size_t)(c->padded_dim - c->first_dims) * 4;
-    const bool is_masked_first = s->mask != NULL && (s->is_sparse || c->n_lists == 0);
+    const bool is_masked_first = s->mask != NULL && c->n_lists == 0;
     for (uint32_t b = from / CODES_BLOCK_ROWS; b * CODES_BLOCK_ROWS < to; b++) {
         uint32_t at = b * CODES_BLOCK_ROWS, wanted = UINT32_MAX;
         if (from > at) wanted <<= from - at;
@@ -345,7 +343,7 @@ enum err codes_search(const struct codes *c, const struct codes_rows *rows, stru
                        .kernels = codes_kernels_at(distance_ops()->level),
                        .rows = rows,
                        .mask = mask,
-                       .is_sparse = n_wanted<c->n / SPARSE_MASK, .stop = c->n_lists> 0 ? codes_stop(c, epsilon) : 0,
+                       .stop = c->n_lists > 0 ? codes_stop(c, epsilon) : 0,
                        .q = q,
                        .top = top};
     bool is_zero = c->space == SPACE_COSINE && p->length == 0; /* as far from everything */
