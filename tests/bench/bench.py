@@ -77,7 +77,7 @@ class Workload:
         source = bench_data.source_of(a.data, a.docs, a.queries)
         self.n = a.n
         self.vectors, self.documents = bench_data.load(source, a.n)
-        self.queries = source.queries(a.queries)
+        self.queries = source.queries(a.queries, a.n)
         self.metadata = [bench_data.metadata(i, t) for i, t in enumerate(self.documents)]
         self.words = dict(zip(("common", "rare", "absent"), bench_data.choose_words(self.documents)))
         masks = {"all": None}

@@ -8,6 +8,9 @@ and any block can be made again.
               of syllables, drawn by Zipf's law, some of them by the topic.
   Grown       from real vectors and documents (DATA, DOCS): the first rows are the real ones, each further row a blend
               of two that are near each other, with noise, and the text of both.
+
+Queries are made like the last rows are: a new draw, a real vector kept aside, or a blend. What is asked of blends with
+the real vectors kept aside is another question: they are of another kind than nearly all rows (`strangers`).
 """
 import gzip
 import hashlib
@@ -19,6 +22,7 @@ import re
 import numpy as np
 
 BLOCK = 5000
+QUERY_BLOCK = 1 << 40  # of no row
 LATENT, TOPICS, VOCABULARY = 64, 1500, 30000
 MIX = 2654435761  # Knuth's multiplier: spreads row numbers
 
@@ -83,13 +87,18 @@ class Generated:
             documents.append(picked[0].capitalize() + " " + " ".join(picked[1:]) + ".")
         return vectors, documents
 
-    def queries(self, n):
+    def queries(self, n, n_rows):
+        del n_rows
         return self._vectors(self._rng(2, 0), n)[0]
+
+    def strangers(self, n, n_rows):
+        """None: there is one kind of vector."""
+        return None
 
 
 class Grown:
     """Real rows (DATA: .npy, one vector a row; DOCS: JSON list of texts, or of lists whose last item is the text), and
-    as many more as are wanted. The last `n_queries` real vectors are the queries and no rows."""
+    as many more as are wanted. The last `n_queries` real vectors are no rows."""
     name = "real"
 
     def __init__(self, data, docs, seed=5, n_queries=500):
@@ -130,8 +139,15 @@ class Grown:
         order = rng.permutation(n)
         return x[order], [texts[k] for k in order]
 
-    def queries(self, n):
+    def _aside(self, n):
         return unit(self.real[self.n_real:self.n_real + min(n, self.n_queries)])
+
+    def queries(self, n, n_rows):
+        return self._aside(n) if n_rows <= self.n_real else unit(self._grow(QUERY_BLOCK, n)[0])
+
+    def strangers(self, n, n_rows):
+        """Real vectors, where most rows are not; else None."""
+        return None if n_rows <= self.n_real else self._aside(n)
 
 
 # ---------------------------------------------------------------------------------------------- metadata and filters

@@ -48,6 +48,9 @@ FIGURES = {
     "query_1_cpu": ("processor time a query, ms", 3),
     "recall": ("recall@10", 4),
     "measured": ("rows measured exactly, a query", 0),
+    "strangers": ("query of another kind than the rows, 1 connection, a second", 0),
+    "strangers_cpu": ("processor time a query, ms", 3),
+    "strangers_recall": ("recall@10", 4),
     "query_8": ("query, 8 connections, a second", 0),
     "query_8_p99": ("p99, ms", 2),
     "query_8_cpu": ("processor time a query, ms", 3),
@@ -65,14 +68,18 @@ class Prepared:
 
     def __init__(self, source, n, n_queries, folder):
         self.n, self.files, self.row_bytes = n, [], 0
-        self.queries = source.queries(n_queries)
+        self.queries = source.queries(n_queries, n)
         self.exact = Exact(self.queries, ["all", *FILTERS])
+        strangers = source.strangers(n_queries, n)
+        self.strangers = None if strangers is None else Exact(strangers, ["all"])
         for block in range((n + BLOCK - 1) // BLOCK):
             lo = block * BLOCK
             vectors, documents = source.block(block, min(BLOCK, n - lo))
             rows = [bench_data.metadata(lo + k, t) for k, t in enumerate(documents)]
             masks = {name: np.array([test(m) for m in rows]) for name, (_, test) in FILTERS.items()}
             self.exact.add(vectors, {"all": None, **masks})
+            if self.strangers is not None:
+                self.strangers.add(vectors, {"all": None})
             self.row_bytes += vectors.nbytes + sum(
                 len(t.encode()) + len(bench_data.row_id(0)) + metadata_bytes(m) for t, m in zip(documents, rows))
             path = pathlib.Path(folder) / f"{block:06d}"
@@ -217,6 +224,8 @@ def ask(f, server, path, prepared, a):
     f["query_1"], f["query_1_p99"], f["query_1_cpu"] = found["rate"], found["p99_ms"], found["cpu_ms"]
     found = run_wrk(server, path + "/query", [query_body(v) for v in q], 8, a.seconds)
     f["query_8"], f["query_8_p99"], f["query_8_cpu"] = found["rate"], found["p99_ms"], found["cpu_ms"]
+    if prepared.strangers is not None:
+        ask_strangers(f, server, client, path, prepared.strangers, a)
     for name, (where, _) in FILTERS.items():
         f[name + "_recall"] = measure_recall(client, path, prepared.exact, name, 100, {"where": where})
         f[name + "_measured"] = measured_rows(client, path, q[:100], {"where": where})
@@ -224,6 +233,12 @@ def ask(f, server, path, prepared, a):
         f[name], f[name + "_cpu"] = found["rate"], found["cpu_ms"]
     client.close()
     progress(f"  {f}")
+
+
+def ask_strangers(f, server, client, path, exact, a):
+    f["strangers_recall"] = measure_recall(client, path, exact, "all", len(exact.queries), {})
+    found = run_wrk(server, path + "/query", [query_body(v) for v in exact.queries], 1, a.seconds)
+    f["strangers"], f["strangers_cpu"] = found["rate"], found["cpu_ms"]
 
 
 def write_table(out, sizes):

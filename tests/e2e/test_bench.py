@@ -38,8 +38,8 @@ def test_blocks_repeat_and_differ(generated, tmp_path):
         assert np.array_equal(a, b) and texts == again and not np.array_equal(a, other)
         assert a.dtype == np.float32 and a.shape == (N, source.dim) and len(texts) == N
         assert np.allclose(np.linalg.norm(a, axis=1), 1, atol=1e-5)
-        q = source.queries(20)
-        assert q.shape == (20, source.dim) and np.array_equal(q, source.queries(20))
+        q = source.queries(20, N)
+        assert q.shape == (20, source.dim) and np.array_equal(q, source.queries(20, N))
     first, texts = grown.block(1, N)  # 50 real rows, then blends
     assert texts[49] == f"text {bench_data.BLOCK + 49}" and texts[50].count("text") == 2
     assert np.allclose(first[:50], bench_data.unit(grown.real[bench_data.BLOCK:bench_data.BLOCK + 50]))
@@ -54,7 +54,7 @@ def test_words_are_as_common_as_they_should_be(generated):
 
 def test_exact_neighbours_are_exact(generated):
     rng = np.random.default_rng(3)
-    x, q = generated.block(0, N)[0], generated.queries(10)
+    x, q = generated.block(0, N)[0], generated.queries(10, N)
     masks = {"all": None, "some": rng.random(N) < 0.02, "few": np.arange(N) < 4, "none": np.zeros(N, bool)}
     exact = bench_load.Exact(q, list(masks))
     for lo in range(0, N, 400):
@@ -87,7 +87,7 @@ def test_filters_mean_the_same_to_the_server(generated, server):
         assert all(rows[bench_data.row_number(i)] == m for i, m in zip(answer["ids"], answer["metadatas"]))
     share = [sum(map(bench_data.FILTERS[f][1], rows)) / N for f in ("half", "tenth", "hundredth")]
     assert np.allclose(share, [0.5, 0.1, 0.01], rtol=0.1)
-    exact = bench_load.Exact(generated.queries(5), ["all"])
+    exact = bench_load.Exact(generated.queries(5, N), ["all"])
     exact.add(vectors, {"all": None})
     assert bench_load.measure_recall(client, path, exact, "all", 5, {}) == 1  # so few rows are compared exactly
     told = client.explained(path + "/query", bench_load.query_body(exact.queries[0]))
