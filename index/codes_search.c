@@ -19,7 +19,7 @@ enum {
     PREFETCH_AHEAD = 3,
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,
-    AHEAD = 2,       /* blocks */
+    AHEAD = 2, /* blocks */
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
