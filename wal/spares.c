@@ -220,6 +220,7 @@ static void drop_surplus(struct wal *w)
     struct wal_spare *s = take_dirty(w);
     if (s == NULL) { /* the oldest: the newest is what the flusher takes next, and of the right size */
         struct wal_spare **link = &w->clean;
+        CHECK(*link != NULL && "there is a surplus");
         while ((*link)->next != NULL) link = &(*link)->next;
         s = *link;
         *link = NULL;
