@@ -37,6 +37,7 @@ static enum err code_of(const struct sql *s, int rc)
     switch (rc & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* the statements are our own and right, so the file's tables are not what we made */
         return ERR_CORRUPT;
     case SQLITE_FULL:
         return ERR_NO_SPACE;

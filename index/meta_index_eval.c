@@ -214,6 +214,7 @@ static enum err compare_value(const struct view *v, uint32_t i, const struct val
     }
     default: {
         struct value stored = {.type = VALUE_FLOAT, .f = double_of_order(le64_get(at))};
+        if (isnan(stored.f)) return damaged(em, "a number is");
         *c = value_compare_numbers(&stored, wanted);
         return ERR_OK;
     }

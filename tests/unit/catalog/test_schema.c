@@ -206,6 +206,21 @@ START_TEST(rows_that_nobody_wrote_are_refused)
 }
 END_TEST
 
+/* SQLite reads a changed schema as it is; what does not fit it then is damage, not a fault of ours. */
+START_TEST(columns_of_other_names_are_damage)
+{
+    static const char *const scripts[] = {
+        "ALTER TABLE digests RENAME COLUMN sum TO sun",
+        "ALTER TABLE collections RENAME COLUMN number TO nummer",
+    };
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+        make_catalog();
+        outside(scripts[i]);
+        expect_refusal(ERR_CORRUPT, "no such column");
+    }
+}
+END_TEST
+
 START_TEST(impossible_rows_are_refused)
 {
     static const char *const scripts[] = {
@@ -325,5 +340,5 @@ END_TEST
 
 TESTS(schema, a_new_file_says_what_it_is, an_empty_file_is_a_new_one, a_newer_schema_is_refused,
       a_foreign_file_is_refused, what_cannot_be_opened, damage_is_found_out, rows_that_nobody_wrote_are_refused,
-      impossible_rows_are_refused, nobody_else_gets_at_an_open_catalog, a_locked_file_says_so, a_full_database_says_so,
-      migrations_run_one_by_one)
+      columns_of_other_names_are_damage, impossible_rows_are_refused, nobody_else_gets_at_an_open_catalog,
+      a_locked_file_says_so, a_full_database_says_so, migrations_run_one_by_one)
