@@ -51,7 +51,7 @@ static enum err measure_one(const struct snapshot *s, struct row_ref ref, uint32
     struct segment_rows *rows = NULL;
     const struct selection all = {0};
     struct row row = {0};
-    struct topk found, wanted;
+    struct topk found = {0}, wanted = {0};
     enum err e = exec_row(s, ref, ROW_VECTOR, &a, &row, em);
     if (e == ERR_OK) e = exec_select(s, &all, true, &a, &rows, em);
     if (e == ERR_OK) e = exec_nearest(s, rows, row.vector, k, &a, &found, em);
