@@ -6,10 +6,8 @@
  *             have its indices; a norm is measured. Vector codes are estimates: core/exec_recall.c says how good they are.
  * FAILURE     rows that cannot be read: ERR_CORRUPT. Disagreement is no failure; it is counted and the first one told.
  */
-#include <math.h>
 #include <stdio.h>
 
-#include "core/distance.h"
 #include "core/hash.h"
 #include "core/value.h"
 #include "index/fragment_internal.h"
@@ -19,8 +17,6 @@ enum {
     PIECE_MAX = 12,
     SPARSE_PROBES = 4, /* indices of one vector */
 };
-
-#define NORM_TOLERANCE 1e-4F /* relative: processors add up in different orders */
 
 struct agree {
     const struct fragment *f;
@@ -133,14 +129,6 @@ static enum err probe_entry(struct agree *g, uint32_t row, const struct meta_ent
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-static void probe_norm(struct agree *g, uint32_t row, const float *v)
-{
-    if (g->f->dim == 0 || !section_is_good(g->f, SECTION_NORMS)) return;
-    float measured = distance_ops()->dot(v, v, g->f->dim), stored = g->f->norms[row];
-    bool is_right = fabsf(measured - stored) <= NORM_TOLERANCE * measured || !(measured - measured == 0);
-    note(g, is_right, row, "its norm is not that of its vector");
-}
-
 static enum err probe_row(struct agree *g, uint32_t at)
 {
     const struct segment *s = &g->f->segment;
@@ -148,7 +136,8 @@ static enum err probe_row(struct agree *g, uint32_t at)
     enum err e = s->ops->row(s, at, ROW_ALL, &g->arena, &row, g->em);
     if (e != ERR_OK) return e;
     note(g, id_hash_find(g->f, row.id) == at, at, "it is not found by its id");
-    probe_norm(g, at, row.vector);
+    if (g->f->dim > 0 && section_is_good(g->f, SECTION_NORMS))
+        note(g, fragment_norm_is_right(g->f, at), at, "its norm is not that of its vector");
     struct meta_entry entry;
     for (struct meta_iter it = meta_iter(row.meta); e == ERR_OK && meta_next(&it, &entry);)
         e = probe_entry(g, at, &entry);

@@ -181,17 +181,22 @@ static enum err check_documents(struct check *c, bool *is_sound)
     return e == ERR_CORRUPT ? ERR_OK : e;
 }
 
+bool fragment_norm_is_right(const struct fragment *f, uint32_t row)
+{
+    const float *v = f->vectors + (size_t)row * f->dim;
+    double sum = 0, norm = (double)f->norms[row];
+    for (uint32_t d = 0; d < f->dim; d++) sum += (double)v[d] * (double)v[d];
+    /* the float's own rounding, in any order of adding; infinite both is as good as equal, and of no number nothing is known */
+    return fabs(norm - sum) <= sum * 1e-4 + 1e-30 || (isinf(norm) && sum > 3e38) || isnan(sum);
+}
+
 static bool check_norms(struct check *c)
 {
     const struct fragment *f = c->f;
     for (uint32_t row = 0; row < f->n_rows; row++) {
-        const float *v = f->vectors + (size_t)row * f->dim;
-        double sum = 0;
-        for (uint32_t d = 0; d < f->dim; d++) sum += (double)v[d] * (double)v[d];
-        double norm = (double)f->norms[row], off = fabs(norm - sum);
-        /* the float's own rounding, in any order of adding; infinite both is as good as equal */
-        if (off > sum * 1e-4 + 1e-30 && !(isinf(norm) && sum > 3e38))
-            return check_fail(c, SECTION_NORMS, "row %u: %g is not the squared length of its vector", row, norm);
+        if (!fragment_norm_is_right(f, row))
+            return check_fail(c, SECTION_NORMS, "row %u: %g is not the squared length of its vector", row,
+                              (double)f->norms[row]);
     }
     return true;
 }

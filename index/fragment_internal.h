@@ -212,6 +212,7 @@ bool docs_is_lasting(const struct docs_reader *r, struct str document); /* a vie
 
 /* --- operations --------------------------------------------------------------------------------------------------- */
 
+bool fragment_norm_is_right(const struct fragment *f, uint32_t row); /* fragment_check.c; both sections are good */
 enum err fragment_check_header(struct bytes map, struct errmsg *em); /* fragment_open.c */
 enum err fragment_check_header_of(const struct fragment_header *h, uint64_t file_bytes, struct errmsg *em);
 const struct segment_ops *fragment_ops(bool has_sparse_lists); /* fragment_ops.c */
