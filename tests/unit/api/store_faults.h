@@ -191,7 +191,9 @@ static inline void copy_file(const char *from, const char *to)
 {
     char block[1 << 14];
     ssize_t n;
-    int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0 && errno == ENOENT) return; /* a thread of the store has removed or renamed it since it was listed */
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     ck_assert(in >= 0 && out >= 0);
     while ((n = read(in, block, sizeof block)) > 0) ck_assert_int_eq(write(out, block, (size_t)n), n);
     (void)close(in);
