@@ -101,7 +101,8 @@ static void swap(struct segment **list, uint32_t i, uint32_t k)
     list[k] = s;
 }
 
-/* Are fragments of so many rows, one of them by far the largest perhaps, to become one while nobody writes? */
+/* Are fragments of so many rows, one of them by far the largest perhaps, to become one while nobody writes? A fragment's rows have
+ * numbers of 32 bits, dead ones too. */
 static bool gains_by_one(uint64_t total, uint64_t largest, uint64_t budget)
 {
     if (total <= QUIET_MERGE_ROWS) return (total - largest) * QUIET_MERGE_GAIN >= largest;
