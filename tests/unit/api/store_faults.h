@@ -187,24 +187,26 @@ static inline void remove_tree(const char *path)
     ck_ok(vfs_remove_tree(vfs_posix(), path, NULL));
 }
 
-static inline void copy_file(const char *from, const char *to)
+/* ERR_NOT_FOUND: it was removed or renamed since it was listed. */
+static inline enum err copy_file(const char *from, const char *to)
 {
     char block[1 << 14];
     ssize_t n;
     int in = open(from, O_RDONLY | O_CLOEXEC);
-    if (in < 0 && errno == ENOENT) return; /* a thread of the store has removed or renamed it since it was listed */
+    if (in < 0 && errno == ENOENT) return ERR_NOT_FOUND;
     int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     ck_assert(in >= 0 && out >= 0);
     while ((n = read(in, block, sizeof block)) > 0) ck_assert_int_eq(write(out, block, (size_t)n), n);
     (void)close(in);
     (void)close(out);
+    return ERR_OK;
 }
 
 struct copying {
     char from[1024], to[1024];
 };
 
-static inline void copy_tree(const char *from, const char *to);
+static inline enum err try_copy_tree(const char *from, const char *to);
 
 static inline enum err copy_entry(void *ctx, struct str name, bool is_dir)
 {
@@ -214,20 +216,30 @@ static inline enum err copy_entry(void *ctx, struct str name, bool is_dir)
     (void)snprintf(to, sizeof to, "%.500s/" STR_FMT, c->to, STR_ARG(name));
     /* the memory that SQLite's connections share means nothing to another process after a crash */
     if (strstr(from, "sqlite3-shm") != NULL) return ERR_OK;
-    if (is_dir)
-        copy_tree(from, to);
-    else
-        copy_file(from, to);
-    return ERR_OK;
+    return is_dir ? try_copy_tree(from, to) : copy_file(from, to);
 }
 
-static inline void copy_tree(const char *from, const char *to)
+static inline enum err try_copy_tree(const char *from, const char *to)
 {
     struct copying c;
     (void)snprintf(c.from, sizeof c.from, "%s", from);
     (void)snprintf(c.to, sizeof c.to, "%s", to);
     ck_assert_int_eq(mkdir(to, 0750), 0);
-    ck_ok(vfs_posix()->list(NULL, from, copy_entry, &c, NULL));
+    return vfs_posix()->list(NULL, from, copy_entry, &c, NULL);
+}
+
+static inline void copy_tree(const char *from, const char *to)
+{
+    ck_ok(try_copy_tree(from, to));
+}
+
+/* Of an open store, whose log's helper removes and renames files: once more from the start when it did so meanwhile, since a copy
+ * without one of them is of no moment. */
+static inline void copy_live_tree(const char *from, const char *to)
+{
+    enum err e;
+    while ((e = try_copy_tree(from, to)) == ERR_NOT_FOUND) remove_tree(to);
+    ck_ok(e);
 }
 
 /* --- the store under test ---------------------------------------------------------------------------------------- */

@@ -61,7 +61,7 @@ static void check_crash(const struct fixture *f, enum expected expected)
     char path[512];
     uint64_t n = 0;
     (void)snprintf(path, sizeof path, "%s/crash", base);
-    copy_tree(f->o.path, path);
+    copy_live_tree(f->o.path, path);
     open_at(&after, path);
     compare(&after);
     const struct catalog_collection *source = after.col, *fork = find_fork(&after);

@@ -12,7 +12,7 @@ static void check_crash(const struct fixture *f)
     struct fixture after = *f;
     char path[512];
     (void)snprintf(path, sizeof path, "%s/crash", base);
-    copy_tree(f->o.path, path);
+    copy_live_tree(f->o.path, path);
     open_at(&after, path);
     compare(&after);
     close_store(&after);
