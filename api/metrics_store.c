@@ -24,7 +24,7 @@ void metrics_put_log(struct exposition *e, const struct wal_stats *s)
 
 /* --- the compactor ----------------------------------------------------------------------------------------------- */
 
-enum work_value { WORK_DONE, WORK_FAILED, WORK_BYTES };
+enum work_value { WORK_DONE, WORK_FAILED, WORK_BYTES, WORK_RUNNING };
 
 static void put_work(struct exposition *e, const struct store_stats *s, enum work_value value)
 {
@@ -38,7 +38,8 @@ static void put_work(struct exposition *e, const struct store_stats *s, enum wor
         exposition_uint(e, &label, 1,
                         value == WORK_DONE     ? w->n_done
                         : value == WORK_FAILED ? w->n_failed
-                                               : w->bytes_written);
+                        : value == WORK_BYTES  ? w->bytes_written
+                                               : w->n_running);
     }
 }
 
@@ -47,6 +48,8 @@ void metrics_put_compactor(struct exposition *e, const struct store_stats *s)
     exposition_begin(e, "chroma_compactor_done_total", EXPOSITION_COUNTER,
                      "Flushes (rows from memory to an index file) and merges (of index files) published.");
     put_work(e, s, WORK_DONE);
+    exposition_begin(e, "chroma_compactor_running", EXPOSITION_GAUGE, "Those under way.");
+    put_work(e, s, WORK_RUNNING);
     exposition_begin(e, "chroma_compactor_failures_total", EXPOSITION_COUNTER, "Those that failed; they are repeated.");
     put_work(e, s, WORK_FAILED);
     exposition_begin(e, "chroma_compactor_written_bytes_total", EXPOSITION_COUNTER, "Bytes of index files published.");

@@ -380,7 +380,9 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
 {
     struct store *s = b->s;
     struct live *live = b->live;
+    struct compactor_counts *counts = flushed != NULL ? &s->compactor.flushes : &s->compactor.merges;
     uint64_t started_ns = clock_monotonic_ns(), bytes = 0;
+    (void)atomic_fetch_add_explicit(&counts->n_running, 1, memory_order_relaxed);
     (void)pthread_mutex_lock(&s->publish_mu);
     b->fragment_id = live->next_fragment_id++;
     if (flushed == NULL) b->position = live->state.log_position;
@@ -404,7 +406,8 @@ static enum err build_and_publish(struct build *b, const uint32_t *n_rows, const
         }
         (void)pthread_mutex_unlock(&s->publish_mu);
     }
-    if (e == ERR_OK) count_published(flushed != NULL ? &s->compactor.flushes : &s->compactor.merges, started_ns, bytes);
+    (void)atomic_fetch_sub_explicit(&counts->n_running, 1, memory_order_relaxed);
+    if (e == ERR_OK) count_published(counts, started_ns, bytes);
     arena_free(&b->arena);
     return e;
 }

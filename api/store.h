@@ -122,6 +122,7 @@ void store_health(struct store *s, struct store_health *h); /* any thread, also 
 
 struct store_work { /* since the start */
     uint64_t n_done, n_failed;
+    uint64_t n_running;              /* now */
     uint64_t busy_ns, bytes_written; /* of those that were published */
 };
 

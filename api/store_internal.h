@@ -73,9 +73,10 @@ struct leftover {
     char path[];
 };
 
-/* Since the start; relaxed: they are looked at, nothing follows from them. */
+/* Since the start, where nothing else is said; relaxed: they are looked at, nothing follows from them. */
 struct compactor_counts {
     _Atomic uint64_t n_done, n_failed;
+    _Atomic uint64_t n_running;              /* now */
     _Atomic uint64_t busy_ns, bytes_written; /* of those that were published */
 };
 
@@ -102,7 +103,7 @@ struct compactor {
     uint64_t n_damage_seen;     /* the merger's: store.watch.n_derived when its last round began */
     _Atomic uint64_t n_rebuilt; /* fragments that were rewritten for a damaged index */
 
-    struct compactor_counts flushes, merges; /* each written by its thread, read by anyone */
+    struct compactor_counts flushes, merges; /* by whoever flushes and merges; read by anyone */
 };
 
 struct garbage {

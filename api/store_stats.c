@@ -13,8 +13,11 @@ static uint64_t relaxed(const _Atomic uint64_t *v)
 
 static struct store_work work_of(const struct compactor_counts *c)
 {
-    return (struct store_work){relaxed(&c->n_done), relaxed(&c->n_failed), relaxed(&c->busy_ns),
-                               relaxed(&c->bytes_written)};
+    return (struct store_work){.n_done = relaxed(&c->n_done),
+                               .n_failed = relaxed(&c->n_failed),
+                               .n_running = relaxed(&c->n_running),
+                               .busy_ns = relaxed(&c->busy_ns),
+                               .bytes_written = relaxed(&c->bytes_written)};
 }
 
 static struct store_scrub scrub_of(const struct store *s)

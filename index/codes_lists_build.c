@@ -32,7 +32,7 @@ enum {
 /* k, and the shares of neighbours that the rule may miss by leaving out lists: at the default effort, and at the least.
  * For one neighbour the probes are few: a share below some of them would be set by the single worst, for every k. */
 static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
-static const float probe_losses[PROBE_KINDS] = {0.012f, 0.004f, 0.003f};
+static const float probe_losses[PROBE_KINDS] = {0.012f, 0.008f, 0.005f};
 static const float probe_losses_few[PROBE_KINDS] = {0.08f, 0.04f, 0.03f};
 
 #define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */

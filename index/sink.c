@@ -2,6 +2,9 @@
  *
  * Small adds are gathered to writes of 1 MiB; an add of that size or more goes out directly. The checksum is taken over
  * the buffer when it is written or asked for, not with every add.
+ *
+ * A file is brought to the disk a piece at a time. One sync of gigabytes at its end would leave the log's syncs, and so
+ * everybody who writes, waiting behind it for seconds.
  */
 #include "index/sink.h"
 
@@ -12,7 +15,7 @@ enum { PADDING_MAX = 4096 };
 
 enum err sink_init(struct sink *s, const struct vfs *vfs, struct vfs_file *file, uint64_t offset, struct errmsg *em)
 {
-    *s = (struct sink){.vfs = vfs, .file = file, .flushed = offset, .section = offset};
+    *s = (struct sink){.vfs = vfs, .file = file, .flushed = offset, .synced = offset, .section = offset};
     s->buffer = mem_alloc(SINK_BUFFER_BYTES);
     return s->buffer != NULL ? ERR_OK : errmsg_set(em, ERR_NOMEM, "a write buffer");
 }
@@ -33,6 +36,9 @@ static void write_out(struct sink *s, const void *p, size_t n)
 {
     if (s->err == ERR_OK) s->err = s->vfs->pwrite(s->file, p, n, s->flushed, &s->why);
     s->flushed += n;
+    if (s->flushed - s->synced < SINK_SYNC_BYTES) return;
+    if (s->err == ERR_OK) s->err = s->vfs->sync(s->file, true, &s->why);
+    s->synced = s->flushed;
 }
 
 static void write_buffer(struct sink *s)

@@ -10,7 +10,10 @@
 
 #include "core/vfs.h"
 
-enum { SINK_BUFFER_BYTES = 1 << 20 };
+enum {
+    SINK_BUFFER_BYTES = 1 << 20,
+    SINK_SYNC_BYTES = 16 << 20, /* what waits in the kernel to be written, at most; all but that is on disk */
+};
 
 struct sink {
     const struct vfs *vfs;
@@ -19,6 +22,7 @@ struct sink {
     size_t n;              /* bytes in the buffer */
     size_t n_summed;       /* of them, in front: not of this section, or in `crc` already */
     uint64_t flushed;      /* file offset of buffer[0] */
+    uint64_t synced;       /* the file is on disk up to here */
     uint64_t section;      /* file offset at which the present section begins */
     uint32_t crc;          /* of the section's bytes up to buffer[n_summed] */
     enum err err;          /* sticky */

@@ -202,6 +202,7 @@ def test_flushes_are_counted(tmp_path):
         assert page.get("chroma_compactor_written_bytes_total", work="flush") > 1000
         assert page.get("chroma_compactor_flush_seconds_total") > 0
         assert page.get("chroma_compactor_failures_total", work="flush") == 0
+        assert page.get("chroma_compactor_running", work="flush") in (0, 1)
         assert page.get("chroma_fragments") == 1 and page.get("chroma_records") == 200
 
 
