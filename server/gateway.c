@@ -69,7 +69,11 @@ static void pump(struct gateway *g)
         has_timeout = MHD_get_timeout(g->mhd, &ms);
         goes_on = has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && may_run_again(g, begun_ns, &n_vain);
     } while (goes_on && --budget > 0);
-    if (has_timeout == MHD_YES && ms == 0 && !goes_on) ms = VAIN_WINDOW_MS;
+    if (has_timeout == MHD_YES && ms == 0 && !goes_on) {
+        ms = VAIN_WINDOW_MS;
+        if (!g->has_met_limit && uv_now(g->loop) - g->swept_ms >= VAIN_SWEEP_MS)
+            gateway_sweep(g); /* whose fault is it? */
+    }
     /* With no connection that could end it tries again at once, and its descriptor stays readable: for ever. */
     bool pauses = g->has_met_limit && g->n_connections == 0;
     if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);

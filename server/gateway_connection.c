@@ -92,7 +92,7 @@ void connection_cut(struct connection *c)
     (void)shutdown(c->fd, SHUT_RDWR);
 }
 
-/* Between two sweeps libmicrohttpd has run, and has taken what it could. */
+/* Between two sweeps, however near, libmicrohttpd has run, and has taken what it could. */
 static bool is_stuck(struct connection *c, bool has_unread)
 {
     bool is_body = c->x.stage == STAGE_BODY || c->x.stage == STAGE_DISCARD;
@@ -135,6 +135,7 @@ void gateway_sweep(struct gateway *g)
     struct pollfd fds[POLL_BATCH];
     nfds_t n = 0;
     uint64_t now = uv_now(g->loop);
+    g->swept_ms = now;
     for (struct connection *c = g->connections; c != NULL; c = c->next) {
         if (c->is_cut) continue;
         if (c->deadline_ms != 0 && now >= c->deadline_ms) {

@@ -17,11 +17,12 @@
 #include "server/gateway.h"
 
 enum {
-    CONNECTION_MEMORY_BYTES = 128 << 10,
+    CONNECTION_MEMORY_BYTES = 128 << 10, /* half of it is for a head at first: upstream takes targets of 65,534 bytes */
     PUMP_BUDGET = 16,
     VAIN_NS = 1000000, /* in each window */
     VAIN_RUNS_MIN = 3,
     VAIN_WINDOW_MS = 10,
+    VAIN_SWEEP_MS = 25,
     SWEEP_MS = 1000,
     SWEEP_DRAINING_MS = 50,
     LIMIT_PAUSE_MS = 100,
@@ -117,6 +118,7 @@ struct gateway {
     bool has_met_limit;              /* while the daemon runs: no descriptor was left for a connection */
     bool has_called;                 /* while the daemon runs: it called one of the functions below */
     uint64_t vain_ns, vain_since_ns; /* of runs in which it called none, in the window that began then */
+    uint64_t swept_ms;               /* when the last sweep was */
     uint64_t limit_told_ms;          /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;
     uint64_t trace_state[4]; /* of the generator of trace ids */

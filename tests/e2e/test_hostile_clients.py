@@ -82,8 +82,8 @@ class Probe:
         faults = []
 
         def run(f):
-            if FLOOR_MS == 0:  # attackers have machines of their own: here they get what the others leave
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+            if FLOOR_MS == 0:  # attackers have machines of their own: here they get what the others leave, at once
+                os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
             try:
                 f()
             except Exception as e:  # told below
