@@ -11,6 +11,7 @@
 
 #include "api/answer.h"
 #include "core/hash.h"
+#include "core/utf8.h"
 
 static void set_trace_id(struct api_request *r)
 {
@@ -51,13 +52,13 @@ enum api_outcome answer_text(struct api_request *r, unsigned status, struct str 
  * what is no character. */
 static void put_message(struct buf *b, struct str message)
 {
-    if (json_is_utf8(message)) {
+    if (utf8_is_valid(message)) {
         json_put_string(b, message);
         return;
     }
     struct buf text = {0};
     for (size_t i = 0, n; i < message.n; i += n) {
-        for (n = 1; n <= 4 && n <= message.n - i && !json_is_utf8(str_of(message.p + i, n)); n++) continue;
+        for (n = 1; n <= 4 && n <= message.n - i && !utf8_is_valid(str_of(message.p + i, n)); n++) continue;
         bool is_character = n <= 4 && n <= message.n - i;
         if (!is_character) n = 1;
         buf_str(&text, is_character ? str_of(message.p + i, n) : STR("\xef\xbf\xbd"));

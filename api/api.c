@@ -19,6 +19,7 @@
 #include <strings.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 static const uint64_t DEFAULT_PAYLOAD_BYTES = 40 * 1024 * 1024;
 static const uint64_t DEFAULT_MEMORY_BYTES = UINT64_C(1) << 30;
@@ -156,7 +157,7 @@ static bool decode_params(struct api_request *r, const struct str raw[API_PARAMS
             (void)api_fail(r, ERR_NOMEM, "out of memory");
             return false;
         }
-        if (!json_is_utf8(r->params[i])) {
+        if (!utf8_is_valid(r->params[i])) {
             struct str name = route_param_name(r->route, i);
             (void)api_fail(r, ERR_INVALID, "Invalid URL: Invalid UTF-8 in `%.*s`", STR_ARG(name));
             return false;

@@ -117,8 +117,6 @@ void json_fail_shape_late(struct json_reader *r, const char *fmt, ...) PRINTF_LI
 /* Fails with ERR_NOMEM: the caller could not keep what was read. */
 void json_fail_nomem(struct json_reader *r);
 
-bool json_is_utf8(struct str s); /* RFC 3629: no surrogates, shortest forms only */
-
 /* --- writing (compact, as serde_json does) ---------------------------------------------------------------------- */
 
 void json_put_string(struct buf *b, struct str s); /* quoted, escaped */

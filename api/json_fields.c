@@ -6,6 +6,8 @@
  */
 #include "api/json_internal.h"
 
+#include "core/utf8.h"
+
 /* "keys|key_overrides": the first part is the name, the rest are aliases. */
 static bool name_is(const char *names, struct str key)
 {
@@ -40,7 +42,7 @@ static void fail_unknown(struct json_reader *r, const struct json_fields *f, str
         text[used++] = '`';
     }
     if (key.n > 200) key.n = 200;
-    while (key.n > 0 && !json_is_utf8(key)) key.n--;
+    while (key.n > 0 && !utf8_is_valid(key)) key.n--;
     r->at = r->key_end;
     if (f->n == 0)
         json_fail_shape(r, "unknown field `%.*s`, there are no fields", STR_ARG(key));

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 void json_reader_init(struct json_reader *r, struct str text, struct arena *arena)
 {
@@ -149,7 +150,7 @@ void json_fail_type(struct json_reader *r, const char *expected)
     case JSON_STRING:
         if (!json_string(r, &s, "")) break;
         if (s.n > SHOWN_MAX) s.n = SHOWN_MAX;
-        while (s.n > 0 && !json_is_utf8(s)) s.n--;
+        while (s.n > 0 && !utf8_is_valid(s)) s.n--;
         json_put_string(&b, s);
         json_fail_shape(r, "invalid type: string %.*s, expected %s", STR_ARG(buf_view(&b)), expected);
         break;

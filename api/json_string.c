@@ -6,6 +6,8 @@
  */
 #include "api/json_internal.h"
 
+#include "core/utf8.h"
+
 /* Stops at the first '"', '\\', control character or (so that UTF-8 can be checked) byte above 0x7f. */
 static inline const char *skip_plain(const char *p, const char *end)
 {
@@ -179,29 +181,9 @@ bool json_read_string(struct json_reader *r, struct str *s)
         *s = raw;
     }
     r->at = close + 1;
-    if (has_high && !json_is_utf8(raw)) { /* escapes are ASCII: checking the source checks the copy */
+    if (has_high && !utf8_is_valid(raw)) { /* escapes are ASCII: checking the source checks the copy */
         json_fail_at(r, ERR_INVALID, r->at, "invalid unicode code point");
         return false;
-    }
-    return true;
-}
-
-bool json_is_utf8(struct str s)
-{
-    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
-    while (p < end) {
-        while (end - p >= 8 && (le64_get(p) & UINT64_C(0x8080808080808080)) == 0) p += 8;
-        if (p == end) break;
-        unsigned c = *p++;
-        if (c < 0x80) continue;
-        unsigned n_more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-        if (c < 0xc2 || c > 0xf4 || (size_t)(end - p) < n_more) return false;
-        /* the second byte rules out long forms, surrogates and what lies above U+10FFFF */
-        unsigned low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        if (*p < low || *p > high) return false;
-        p++;
-        for (unsigned i = 1; i < n_more; i++, p++)
-            if ((*p & 0xc0) != 0x80) return false;
     }
     return true;
 }

@@ -14,12 +14,13 @@
 #include "api/upstream_settings.h"
 #include "catalog/schema.h"
 #include "core/clock.h"
+#include "core/utf8.h"
 #include "core/value.h"
 
 /* Names come from a file that may be damaged, and lines go to a terminal: nothing but text, and no control characters. */
 static void make_plain(char *text)
 {
-    bool is_utf8 = json_is_utf8(str_from_c(text));
+    bool is_utf8 = utf8_is_valid(str_from_c(text));
     for (char *p = text; *p != '\0'; p++) {
         unsigned char c = (unsigned char)*p;
         if (c < ' ' || c == 0x7f || (c >= 0x80 && !is_utf8)) *p = '?';
@@ -43,7 +44,7 @@ void migrate_tell(struct mover *m, enum migrate_line kind, const char *fmt, ...)
 static enum err bring_tenant(void *ctx, struct str name, struct errmsg *em)
 {
     struct mover *m = ctx;
-    if (name.p == NULL || !json_is_utf8(name)) {
+    if (name.p == NULL || !utf8_is_valid(name)) {
         migrate_tell(m, MIGRATE_PROBLEM, "tenant " STR_FMT ": its name is no UTF-8",
                      STR_ARG(name.p != NULL ? name : STR("")));
         return ERR_OK;
@@ -61,7 +62,8 @@ static enum err bring_database(void *ctx, struct str tenant, struct str name, st
     struct mover *m = ctx;
     struct catalog *c = store_catalog(m->store);
     struct uuid uuid;
-    if (tenant.p == NULL || name.p == NULL || !json_is_utf8(tenant) || !json_is_utf8(name) || !uuid_parse(id, &uuid)) {
+    if (tenant.p == NULL || name.p == NULL || !utf8_is_valid(tenant) || !utf8_is_valid(name) ||
+        !uuid_parse(id, &uuid)) {
         migrate_tell(m, MIGRATE_PROBLEM, "database " STR_FMT ": its id, its name or its tenant is damaged",
                      STR_ARG(name.p != NULL ? name : STR("")));
         return ERR_OK;
@@ -96,7 +98,7 @@ static enum err make_collection(struct mover *m, const struct upstream_collectio
     struct uuid id;
     if (c->tenant.p == NULL || c->database.p == NULL || c->name.p == NULL || !uuid_parse(c->id, &id))
         return errmsg_set(em, ERR_CORRUPT, "it has no id, no name or no database");
-    if (!json_is_utf8(c->name)) return errmsg_set(em, ERR_CORRUPT, "its name is no UTF-8");
+    if (!utf8_is_valid(c->name)) return errmsg_set(em, ERR_CORRUPT, "its name is no UTF-8");
     enum err e = upstream_collection_metadata(&m->db, c, &metadata, em);
     const struct bytes packed = {metadata.p, metadata.n};
     if (e == ERR_OK && !meta_validate(packed, false)) e = errmsg_set(em, ERR_CORRUPT, "its metadata are damaged");

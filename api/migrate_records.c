@@ -18,6 +18,7 @@
 #include "api/upstream_vectors.h"
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum { BATCH_ROWS = 2000, BATCH_BYTES = 8 << 20, BUSY_TRIES = 120 };
 
@@ -209,7 +210,7 @@ static const char *check_vector(struct bringer *b, uint32_t n_floats)
 static const char *check_record(const struct upstream_record *r)
 {
     if (r->id.n == 0) return "its id is empty";
-    if (!json_is_utf8(r->id)) return "its id is no UTF-8";
+    if (!utf8_is_valid(r->id)) return "its id is no UTF-8";
     if (r->meta.n > 0 && !meta_validate(r->meta, true)) return "its metadata are damaged";
     return NULL;
 }

@@ -13,6 +13,7 @@
 
 #include "api/json_internal.h"
 #include "api/records.h"
+#include "core/utf8.h"
 
 /* --- structs and operators ------------------------------------------------------------------------------------------- */
 
@@ -39,7 +40,7 @@ static bool fail_variant(struct json_reader *j, struct str name, const struct se
 {
     enum { SHOWN_MAX = 200 };
     if (name.n > SHOWN_MAX) name.n = SHOWN_MAX;
-    while (name.n > 0 && !json_is_utf8(name)) name.n--;
+    while (name.n > 0 && !utf8_is_valid(name)) name.n--;
     json_fail_shape(j, "unknown variant `%.*s`, expected %s", STR_ARG(name), ops->expected);
     return false;
 }

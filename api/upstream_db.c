@@ -12,6 +12,7 @@
 #include "api/json.h"
 #include "api/upstream_hnsw.h"
 #include "catalog/sqlite_memory.h"
+#include "core/utf8.h"
 #include "core/value.h"
 
 /* --- the connection ---------------------------------------------------------------------------------------------- */
@@ -268,7 +269,7 @@ enum err upstream_collection_metadata(struct upstream_db *u, const struct upstre
         else if (sqlite3_column_type(st, 4) != SQLITE_NULL)
             v = (struct value){.type = VALUE_BOOL, .b = sqlite3_column_int64(st, 4) != 0};
         if (v.type == VALUE_NULL) continue;
-        if (!json_is_utf8(key) || (v.type == VALUE_STR && !json_is_utf8(v.s)))
+        if (!utf8_is_valid(key) || (v.type == VALUE_STR && !utf8_is_valid(v.s)))
             e = errmsg_set(em, ERR_CORRUPT, "metadata that are no text");
         else
             meta_put(packed, key, &v);

@@ -9,6 +9,7 @@
 #include "api/upstream_db.h"
 
 #include "api/json.h"
+#include "core/utf8.h"
 #include "core/value.h"
 
 /* The four value columns that both tables have, from `at` on. VALUE_NULL: all are NULL. */
@@ -59,7 +60,7 @@ static enum err put_list(struct reader *b, struct errmsg *em)
             cap = more;
         }
         if (first == VALUE_NULL) first = v.type;
-        if (v.type != first || v.type == VALUE_NULL || (v.type == VALUE_STR && !json_is_utf8(v.s))) {
+        if (v.type != first || v.type == VALUE_NULL || (v.type == VALUE_STR && !utf8_is_valid(v.s))) {
             b->r.fault = "a list in its metadata has items that fit no type";
         } else {
             if (v.type == VALUE_STR && (v.s = arena_str(b->arena, v.s)).p == NULL) return no_memory(em);
@@ -73,7 +74,7 @@ static enum err put_list(struct reader *b, struct errmsg *em)
     list.type = list_types[first];
     list.list.n = n;
     list.list.items = items;
-    if (json_is_utf8(key))
+    if (utf8_is_valid(key))
         meta_put(&b->meta, key, &list);
     else
         b->r.fault = "a key of its metadata is no text";
@@ -87,7 +88,7 @@ static enum err put_scalar(struct reader *b, struct errmsg *em)
     struct value v = read_value(st, 1);
     bool is_document = str_eq(key, STR("chroma:document")), is_uri = str_eq(key, STR("chroma:uri"));
     if (v.type == VALUE_NULL) return ERR_OK;
-    if (!json_is_utf8(key) || (v.type == VALUE_STR && !json_is_utf8(v.s))) {
+    if (!utf8_is_valid(key) || (v.type == VALUE_STR && !utf8_is_valid(v.s))) {
         b->r.fault = "a text of it is no UTF-8";
         return ERR_OK;
     }

@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 struct pool {
     pthread_mutex_t mu;
@@ -89,7 +90,7 @@ enum err regex_new(struct str pattern, struct regex **r, struct errmsg *em)
                           "compiled regex exceeds size limit",
                           pattern.n, (int)RX_PATTERN_MAX);
     }
-    if (!rx_is_utf8(pattern)) {
+    if (!utf8_is_valid(pattern)) {
         return errmsg_set(em, ERR_INVALID, "regex parse error:\nerror: the pattern is not valid UTF-8");
     }
     struct regex *fresh = mem_zalloc(sizeof *fresh);

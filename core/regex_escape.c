@@ -5,6 +5,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 static enum err unexpected_end(struct rx_parser *p, size_t from)
 {
     return rx_fail(p, (struct rx_span){from, p->pos}, "incomplete escape sequence, reached end of pattern prematurely");
@@ -22,7 +24,7 @@ static enum err take_hex(struct rx_parser *p, uint32_t *v)
 {
     int digit = hex_of(rx_char(p));
     if (digit < 0) return rx_fail(p, rx_here(p), "invalid hexadecimal digit");
-    *v = *v > RX_CP_MAX ? *v : *v << 4 | (uint32_t)digit; /* stays too big once it is */
+    *v = *v > UTF8_CP_MAX ? *v : *v << 4 | (uint32_t)digit; /* stays too big once it is */
     return ERR_OK;
 }
 
@@ -57,7 +59,7 @@ static enum err parse_hex(struct rx_parser *p, struct rx_escape *e)
         digits.to = p->pos;
         e->kind = kind == 'x' && !(p->flags & RX_U) && v >= 0x80 ? RX_ESC_BYTE : RX_ESC_CHAR;
     }
-    if (v > RX_CP_MAX || (v >= 0xD800 && v <= 0xDFFF)) {
+    if (v > UTF8_CP_MAX || (v >= 0xD800 && v <= 0xDFFF)) {
         return rx_fail(p, digits, "hexadecimal literal is not a Unicode scalar value");
     }
     e->cp = v;

@@ -6,6 +6,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 enum { ALTERNATE = INT32_MAX }; /* lo <-> lo + 1, lo + 2 <-> lo + 3, ... */
 
 struct fold_row {
@@ -127,6 +129,6 @@ uint32_t rx_fold_next(uint32_t cp)
 uint32_t rx_fold_first_from(uint32_t cp)
 {
     uint32_t i = row_from(cp);
-    if (i == N_ROWS) return RX_CP_MAX + 1;
+    if (i == N_ROWS) return UTF8_CP_MAX + 1;
     return cp < fold_rows[i].lo ? fold_rows[i].lo : cp;
 }

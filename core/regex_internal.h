@@ -12,9 +12,9 @@
 
 #include "core/arena.h"
 #include "core/regex.h"
+#include "core/utf8.h"
 
 enum {
-    RX_CP_MAX = 0x10FFFF,
     RX_INFINITE = UINT32_MAX,  /* no upper bound of a repetition, or of a length */
     RX_NEST_MAX = 250,         /* upstream's own limit */
     RX_PATTERN_MAX = 1 << 20,  /* bytes */
@@ -69,7 +69,7 @@ bool rx_set_has(const struct rx_set *s, uint32_t cp, struct rx_probe *pb);
 /* The next code point that simple case folding holds equal to `cp`; after some calls `cp` again. Itself if alone. */
 uint32_t rx_fold_next(uint32_t cp);
 
-/* The first code point at or after `cp` that has others equal to it; RX_CP_MAX + 1 when there is none. */
+/* The first code point at or after `cp` that has others equal to it; UTF8_CP_MAX + 1 when there is none. */
 uint32_t rx_fold_first_from(uint32_t cp);
 
 /* ------------------------------------------------------------------------------------------------ properties */
@@ -219,11 +219,5 @@ enum err rx_search(struct rx_matcher *m, struct str text, bool *matches, struct 
 /* What a match contains; NULL when memory is short. *whole: the one text that the characters of every match make up,
  * with .p == NULL when there is none or more than one (assertions are not looked at). */
 const struct regex_need *rx_needs(const struct rx_node *tree, struct arena *a, struct str *whole);
-
-/* ------------------------------------------------------------------------------------------------ UTF-8 */
-/* Length of the character at p (n > 0 bytes left) and its code point; a byte that starts none counts as U+FFFD. */
-size_t rx_decode(const char *p, size_t n, uint32_t *cp);
-size_t rx_encode(uint32_t cp, char out[4]);
-bool rx_is_utf8(struct str s);
 
 #endif

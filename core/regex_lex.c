@@ -4,49 +4,7 @@
  */
 #include "core/regex_internal.h"
 
-size_t rx_decode(const char *text, size_t n, uint32_t *cp)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    uint32_t c = p[0], v;
-    if (c < 0x80) {
-        *cp = c;
-        return 1;
-    }
-    size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-    *cp = 0xFFFD;
-    if (c < 0xC2 || c > 0xF4 || len > n) return 1;
-    v = c & (0x7Fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xC0) != 0x80) return 1;
-        v = v << 6 | (p[i] & 0x3Fu);
-    }
-    if (v > RX_CP_MAX || (v >= 0xD800 && v <= 0xDFFF) || (len == 3 && v < 0x800) || (len == 4 && v < 0x10000)) return 1;
-    *cp = v;
-    return len;
-}
-
-size_t rx_encode(uint32_t cp, char out[4])
-{
-    if (cp < 0x80) {
-        out[0] = (char)cp;
-        return 1;
-    }
-    size_t len = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-    for (size_t i = len - 1; i > 0; i--, cp >>= 6) out[i] = (char)(0x80 | (cp & 0x3F));
-    out[0] = (char)((0xF00u >> len & 0xF0) | cp);
-    return len;
-}
-
-bool rx_is_utf8(struct str s)
-{
-    for (size_t i = 0; i < s.n;) {
-        uint32_t cp;
-        size_t n = rx_decode(s.p + i, s.n - i, &cp);
-        if (n == 1 && cp >= 0x80) return false;
-        i += n;
-    }
-    return true;
-}
+#include "core/utf8.h"
 
 /* ------------------------------------------------------------------------------------------------ reading */
 bool rx_at_end(const struct rx_parser *p)
@@ -56,7 +14,7 @@ bool rx_at_end(const struct rx_parser *p)
 
 static size_t char_at(const struct rx_parser *p, size_t pos, uint32_t *cp)
 {
-    return rx_decode(p->pattern.p + pos, p->pattern.n - pos, cp);
+    return utf8_decode(p->pattern.p + pos, p->pattern.n - pos, cp);
 }
 
 uint32_t rx_char(const struct rx_parser *p)

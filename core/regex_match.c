@@ -17,6 +17,7 @@
 #include "core/regex_internal.h"
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum {
     SLAB_BYTES = 2 << 20,
@@ -367,7 +368,7 @@ enum err rx_search(struct rx_matcher *m, struct str text, bool *matches, struct 
         } else if ((c = (unsigned char)text.p[i]) < 128) {
             to = state_at(m, number)->next[c];
         } else {
-            len = rx_decode(text.p + i, text.n - i, &c);
+            len = utf8_decode(text.p + i, text.n - i, &c);
             const struct other *o = &m->others[(c ^ number * 31) % OTHERS];
             to = o->from == number && o->cp == c ? o->to : UNKNOWN;
         }

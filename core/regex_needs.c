@@ -9,6 +9,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 enum {
     TEXTS_MAX = 32,   /* exact texts side by side */
     BYTES_MAX = 1024, /* in all of them, but for one run of characters of the pattern */
@@ -145,7 +147,7 @@ static struct info analyse_class(struct analysis *an, const struct rx_class *cls
     for (uint32_t i = 0; i < set->ranges.n; i++) {
         for (uint32_t c = set->ranges.r[i].lo; c <= set->ranges.r[i].hi; c++) {
             char utf8[4];
-            t.s[t.n] = arena_str(an->a, str_of(utf8, rx_encode(c, utf8)));
+            t.s[t.n] = arena_str(an->a, str_of(utf8, utf8_encode(c, utf8)));
             if (t.s[t.n++].p == NULL) an->is_short = true;
         }
     }
@@ -162,7 +164,7 @@ static struct info analyse_run(struct analysis *an, const struct rx_node *node, 
     struct str *s = take(an, 1, sizeof *s);
     if (p == NULL || s == NULL) return (struct info){.need = &an->any};
     size_t n = 0;
-    for (uint32_t k = first; k < end; k++) n += rx_encode(node->kids[k]->cp, p + n);
+    for (uint32_t k = first; k < end; k++) n += utf8_encode(node->kids[k]->cp, p + n);
     *s = str_of(p, n);
     *i = end - 1;
     return (struct info){.exact = {s, 1}};
@@ -250,7 +252,7 @@ static struct info analyse(struct analysis *an, const struct rx_node *node)
     case RX_ASSERT:
         return (struct info){.exact = one_text(an, "", 0)};
     case RX_CHAR:
-        return (struct info){.exact = one_text(an, utf8, rx_encode(node->cp, utf8))};
+        return (struct info){.exact = one_text(an, utf8, utf8_encode(node->cp, utf8))};
     case RX_CLASS:
         return analyse_class(an, node->cls);
     case RX_CONCAT:

@@ -9,6 +9,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 #include <stdlib.h>
 
 struct rx_name {
@@ -62,7 +64,7 @@ struct rx_node *rx_node_char(struct rx_parser *p, uint32_t cp)
     struct rx_node *node = rx_node_new(p, RX_CHAR);
     if (node == NULL) return NULL;
     node->cp = cp;
-    node->min_len = node->max_len = (uint32_t)rx_encode(cp, utf8);
+    node->min_len = node->max_len = (uint32_t)utf8_encode(cp, utf8);
     return node;
 }
 
@@ -372,7 +374,7 @@ static enum err parse_dot(struct rx_parser *p, struct rx_node **node)
             from = '\r' + 1;
         }
     }
-    r[n++] = (struct rx_range){from, RX_CP_MAX};
+    r[n++] = (struct rx_range){from, UTF8_CP_MAX};
     struct rx_range *kept = arena_alloc(p->a, sizeof r);
     if (kept == NULL) return ERR_NOMEM;
     memcpy(kept, r, sizeof r);

@@ -9,6 +9,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 enum { BYTE_MAX = 0xFF };
 
 struct range_list {
@@ -129,7 +131,7 @@ static bool is_empty(struct rx_parser *p, const struct rx_set *s)
 {
     if (s->kind == RX_SET_RANGES || has_members(s)) return !has_members(s);
     uint32_t cost = n_props(s);
-    for (uint32_t c = 0x80; c <= RX_CP_MAX; c++) {
+    for (uint32_t c = 0x80; c <= UTF8_CP_MAX; c++) {
         if (c == 0xD800) c = 0xE000;
         if (rx_set_has(s, c, &p->props->probe)) return false;
         if (p->effort < cost) return false;
@@ -141,7 +143,7 @@ static bool is_empty(struct rx_parser *p, const struct rx_set *s)
 static uint32_t utf8_len(uint32_t cp)
 {
     char utf8[4];
-    return (uint32_t)rx_encode(cp, utf8);
+    return (uint32_t)utf8_encode(cp, utf8);
 }
 
 enum err rx_node_class(struct rx_parser *p, const struct rx_set *s, struct rx_span at, struct rx_node **node)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "core/mem.h"
+#include "core/utf8.h"
 
 enum { TEXT_MAX = 96, WORKSPACE = 64, NAME_MAX_ = 48 };
 
@@ -59,7 +60,7 @@ static bool ask(const struct rx_prop *p, uint32_t cp, struct rx_probe *pb)
     char text[4];
     int workspace[WORKSPACE];
     if (cp >= 0xD800 && cp <= 0xDFFF) return false;
-    size_t n = rx_encode(cp, text);
+    size_t n = utf8_encode(cp, text);
     int rc = pcre2_dfa_match(p->code, (PCRE2_SPTR)text, n, 0, PCRE2_NO_UTF_CHECK, pb->match_data, NULL, workspace,
                              WORKSPACE);
     CHECK((rc >= 0 || rc == PCRE2_ERROR_NOMATCH) && "one class on one character needs no memory");
@@ -286,7 +287,7 @@ static enum err prop_fold(struct rx_props *ps, struct arena *a, const struct rx_
         const struct rx_set **kids = arena_array(a, 2, sizeof *kids);
         if (r == NULL || kids == NULL) return ERR_NOMEM;
         size_t n = 0;
-        for (uint32_t c = rx_fold_first_from(0); c <= RX_CP_MAX; c = rx_fold_first_from(c + 1)) {
+        for (uint32_t c = rx_fold_first_from(0); c <= UTF8_CP_MAX; c = rx_fold_first_from(c + 1)) {
             if (rx_prop_has(p, c, &ps->probe)) continue;
             uint32_t e = rx_fold_next(c);
             while (e != c && !rx_prop_has(p, e, &ps->probe)) e = rx_fold_next(e);
@@ -332,7 +333,7 @@ enum err rx_prop_by_name(struct rx_props *ps, struct arena *a, struct str name, 
     const struct rx_prop *p = NULL;
     const struct rx_set *found;
     if (is_category && (strcmp(category, "any") == 0 || strcmp(category, "ascii") == 0)) { /* ranges that are known */
-        found = rx_set_range(a, 0, category[1] == 'n' ? RX_CP_MAX : 0x7F);
+        found = rx_set_range(a, 0, category[1] == 'n' ? UTF8_CP_MAX : 0x7F);
         if (fold) found = rx_set_fold(a, found);
         *s = is_negated ? rx_set_not(a, found) : found;
         return *s != NULL ? ERR_OK : ERR_NOMEM;

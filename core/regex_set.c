@@ -8,6 +8,8 @@
  */
 #include "core/regex_internal.h"
 
+#include "core/utf8.h"
+
 #include <stdlib.h>
 
 static int range_cmp(const void *a, const void *b)
@@ -70,7 +72,7 @@ static const struct rx_set *ranges_not(struct arena *a, struct rx_ranges in)
         if (in.r[i].lo > from) out[n++] = (struct rx_range){from, in.r[i].lo - 1};
         from = in.r[i].hi + 1;
     }
-    if (from <= RX_CP_MAX) out[n++] = (struct rx_range){from, RX_CP_MAX};
+    if (from <= UTF8_CP_MAX) out[n++] = (struct rx_range){from, UTF8_CP_MAX};
     return rx_set_ranges(a, (struct rx_ranges){out, n});
 }
 

@@ -3,6 +3,7 @@
 #include "server/request_line.h"
 
 #include "api/json.h"
+#include "core/utf8.h"
 
 /* So that a line fits into one of the program's log, which are cut at 2 KiB, unless it is full of escapes. */
 enum { PATH_MAX_BYTES = 768, NAME_MAX_BYTES = 128, METHOD_MAX_BYTES = 16, DIGITS_MAX = 10, TYPICAL_BYTES = 1000 };
@@ -31,7 +32,7 @@ static void put_text(struct buf *b, const char *name, struct str s, size_t max)
     size_t n = is_cut ? max : s.n;
     while (is_cut && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) n--; /* not within a character */
     if (n > 0) memcpy(text, s.p, n);
-    if (!json_is_utf8(str_of(text, n)))
+    if (!utf8_is_valid(str_of(text, n)))
         for (size_t i = 0; i < n; i++)
             if ((unsigned char)text[i] >= 0x80) text[i] = '?';
     if (is_cut) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/json.h"
+#include "core/utf8.h"
 
 bool is_http_version(struct str s)
 {
@@ -54,7 +55,7 @@ static bool take_origin(struct str *s)
 bool split_target(struct str target, struct str *path, struct str *query)
 {
     struct str rest = target, first, second = STR("");
-    if (target.n == 0 || !json_is_utf8(target)) return false;
+    if (target.n == 0 || !utf8_is_valid(target)) return false;
     if (target.p[0] != '/') {
         first = take_until(&rest, "/?#");
         if (rest.n == 0) { /* "*", or an authority alone */

@@ -9,6 +9,7 @@
 #include <pcre2.h>
 
 #include "api/json.h"
+#include "core/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 /* Is what this means certain to be the same in Rust's syntax and in Perl's? Quantifiers upon quantifiers are possessive or
@@ -104,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     bool matches = false;
     size_t n_pattern = input_u8(&in);
     struct str pattern = input_text(&in, n_pattern), text = input_text(&in, in.n);
-    if (!json_is_utf8(pattern) || !json_is_utf8(text)) return 0; /* the JSON reader has refused them before */
+    if (!utf8_is_valid(pattern) || !utf8_is_valid(text)) return 0; /* the JSON reader has refused them before */
     enum err e = regex_new(pattern, &r, &em);
     if (e != ERR_OK) {
         must(e == ERR_INVALID && em.text[0] != '\0');

@@ -5,6 +5,7 @@
 
 #include "api/json_internal.h"
 #include "core/mem.h"
+#include "core/utf8.h"
 
 static struct arena arena;
 static struct json_reader reader;
@@ -400,19 +401,19 @@ START_TEST(utf8_is_told_exactly)
         for (unsigned b = 0; b < 0x100; b++) {
             char two[2] = {(char)a, (char)b};
             bool want = a >= 0xc2 && a <= 0xdf && b >= 0x80 && b <= 0xbf;
-            ck_assert(json_is_utf8(str_of(two, 2)) == want);
+            ck_assert(utf8_is_valid(str_of(two, 2)) == want);
             for (unsigned c = 0x7f; c < 0xc1; c++) {
                 char three[3] = {(char)a, (char)b, (char)c};
                 unsigned point = (a & 15) << 12 | (b & 63) << 6 | (c & 63);
                 bool is_form = a >= 0xe0 && a <= 0xef && (b & 0xc0) == 0x80 && (c & 0xc0) == 0x80;
                 bool want3 = (is_form && point >= 0x800 && (point < 0xd800 || point > 0xdfff)) || (want && c == 0x7f);
-                ck_assert_msg(json_is_utf8(str_of(three, 3)) == want3, "%x %x %x", a, b, c);
+                ck_assert_msg(utf8_is_valid(str_of(three, 3)) == want3, "%x %x %x", a, b, c);
             }
         }
-    ck_assert(json_is_utf8(STR("\xf0\x90\x80\x80")) && json_is_utf8(STR("\xf4\x8f\xbf\xbf")));
-    ck_assert(!json_is_utf8(STR("\xf0\x8f\xbf\xbf")) && !json_is_utf8(STR("\xf4\x90\x80\x80")));
-    ck_assert(!json_is_utf8(STR("12345678\xf5\x80\x80\x80")) && !json_is_utf8(STR("\xf0\x9f\x98")));
-    ck_assert(json_is_utf8(STR("")));
+    ck_assert(utf8_is_valid(STR("\xf0\x90\x80\x80")) && utf8_is_valid(STR("\xf4\x8f\xbf\xbf")));
+    ck_assert(!utf8_is_valid(STR("\xf0\x8f\xbf\xbf")) && !utf8_is_valid(STR("\xf4\x90\x80\x80")));
+    ck_assert(!utf8_is_valid(STR("12345678\xf5\x80\x80\x80")) && !utf8_is_valid(STR("\xf0\x9f\x98")));
+    ck_assert(utf8_is_valid(STR("")));
 }
 END_TEST
 

@@ -10,6 +10,7 @@
 
 #include "core/mem.h"
 #include "core/regex_internal.h"
+#include "core/utf8.h"
 #include "tests/lib/suite.h"
 
 enum { TEXT_MAX = 24 };
@@ -176,7 +177,7 @@ static void random_text(struct rng *r, struct model_text *t)
     uint32_t few = 1 + rng_below(r, sizeof from / sizeof from[0]);
     for (uint32_t i = 0; i < t->n; i++) {
         t->cp[i] = from[rng_below(r, few)];
-        t->bytes += rx_encode(t->cp[i], t->utf8 + t->bytes);
+        t->bytes += utf8_encode(t->cp[i], t->utf8 + t->bytes);
     }
 }
 
@@ -405,7 +406,7 @@ END_TEST
 START_TEST(folding_goes_in_circles)
 {
     uint32_t n = 0;
-    for (uint32_t c = rx_fold_first_from(0); c <= RX_CP_MAX; c = rx_fold_first_from(c + 1), n++) {
+    for (uint32_t c = rx_fold_first_from(0); c <= UTF8_CP_MAX; c = rx_fold_first_from(c + 1), n++) {
         uint32_t e = rx_fold_next(c), turns = 1;
         ck_assert_uint_ne(e, c);
         for (; e != c; e = rx_fold_next(e)) ck_assert_uint_lt(turns++, 5);
@@ -420,18 +421,19 @@ END_TEST
 
 START_TEST(utf8_goes_both_ways)
 {
-    for (uint32_t c = 0; c <= RX_CP_MAX; c += c < 0x800 ? 1 : 37) {
+    for (uint32_t c = 0; c <= UTF8_CP_MAX; c += c < 0x800 ? 1 : 37) {
         char utf8[4];
         uint32_t back;
         if (c >= 0xD800 && c <= 0xDFFF) continue;
-        size_t n = rx_encode(c, utf8);
-        ck_assert_uint_eq(rx_decode(utf8, n, &back), n);
+        size_t n = utf8_encode(c, utf8);
+        ck_assert_uint_eq(utf8_decode(utf8, n, &back), n);
         ck_assert_uint_eq(back, c);
-        ck_assert(rx_is_utf8(str_of(utf8, n)));
-        ck_assert(n == 1 || !rx_is_utf8(str_of(utf8, n - 1)));
+        ck_assert(utf8_is_valid(str_of(utf8, n)));
+        ck_assert(n == 1 || !utf8_is_valid(str_of(utf8, n - 1)));
     }
-    ck_assert(!rx_is_utf8(STR("\xC0\x80")) && !rx_is_utf8(STR("\xED\xA0\x80")) && !rx_is_utf8(STR("\xF4\x90\x80\x80")));
-    ck_assert(!rx_is_utf8(STR("\xE0\x80\x80")) && !rx_is_utf8(STR("\xF0\x80\x80\x80")) && rx_is_utf8(STR("")));
+    ck_assert(!utf8_is_valid(STR("\xC0\x80")) && !utf8_is_valid(STR("\xED\xA0\x80")) &&
+              !utf8_is_valid(STR("\xF4\x90\x80\x80")));
+    ck_assert(!utf8_is_valid(STR("\xE0\x80\x80")) && !utf8_is_valid(STR("\xF0\x80\x80\x80")) && utf8_is_valid(STR("")));
 }
 END_TEST
 

@@ -1,0 +1,20 @@
+/* utf8.h - characters of UTF-8, as RFC 3629 has them: no surrogates, shortest forms only.
+ * THREADS  any.
+ */
+#ifndef CORE_UTF8_H
+#define CORE_UTF8_H
+
+#include <stdint.h>
+
+#include "core/bytes.h"
+
+enum { UTF8_CP_MAX = 0x10FFFF };
+
+/* Length of the character at p (n > 0 bytes left) and its code point; a byte that starts none counts as U+FFFD, of
+ * length 1, which the character U+FFFD itself does not have. */
+size_t utf8_decode(const char *p, size_t n, uint32_t *cp);
+size_t utf8_encode(uint32_t cp, char out[4]); /* its length */
+bool utf8_is_valid(struct str s);
+void utf8_mend(char *text, size_t n); /* each byte that belongs to no character becomes '?' */
+
+#endif
