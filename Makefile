@@ -200,12 +200,12 @@ power: $(B)/unit/api/test_power ## power cuts of a whole store on a recorded dis
 	POWER_CUTS=$(CUTS) POWER_SEED=$(SEED) $<
 
 faults: all ## each operation of a store's life fails, every one in turn; too little space, descriptors, threads
-	$(MAKE) check T=api/test_life_faults SHARE=1000
+	for t in wal/test_faults catalog/test_faults api/test_life_faults api/test_store_faults api/test_fork_faults api/test_backup_faults; do \
+	  $(MAKE) check T=$$t SHARE=1000 || exit 1; done
 	$(RUN_ON) tests/tools/run-e2e.sh test_resources.py
 
-backup-check: all ## backups and restores under load, cut off, damaged, with every fault: deeper than `make test` (ROUNDS=50)
+backup-check: all ## backups and restores under load, cut off, damaged: deeper than `make test` (ROUNDS=50)
 	$(MAKE) check T=api/test_backup SHARE=500
-	$(MAKE) check T=api/test_backup_faults SHARE=200
 	$(MAKE) check T=api/test_backup_power SHARE=1000
 	$(RUN_ON) BACKUP_ROUNDS=$(if $(filter file,$(origin ROUNDS)),50,$(ROUNDS)) tests/tools/run-e2e.sh test_backup.py
 

@@ -48,6 +48,12 @@ int suite_stride(void)
     return percent >= 100 ? 1 : 100 / percent;
 }
 
+int suite_next_fault(int n, int steady)
+{
+    int stride = suite_stride();
+    return suite_share(100) >= 1000 ? n + 1 : n + stride + n * stride / steady;
+}
+
 static char tmp_dirs[64][128];
 static int n_tmp_dirs;
 

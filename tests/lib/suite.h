@@ -29,6 +29,9 @@ const char *tmp_dir(void);
 int suite_share(int n);
 /* The same for a test that takes its cases in order: how far apart those are that run. 1: all of them, also above 100 %. */
 int suite_stride(void);
+/* Which operation of many to fail after the n-th: each at first, then fewer, the more so the smaller `steady` is, since the later
+ * ones are much alike. From SHARE=1000 on: each. */
+int suite_next_fault(int n, int steady);
 
 #define ck_ok(expr)                                                                                                    \
     do {                                                                                                               \

@@ -127,12 +127,6 @@ static const struct {
 };
 enum { N_KINDS = sizeof faults / sizeof faults[0] };
 
-/* Each operation at first, then fewer: the later ones are much alike. SHARE=200: each. */
-static int next_after(int n)
-{
-    return suite_share(100) >= 200 ? n + 1 : n + suite_stride() * (1 + n / 4);
-}
-
 static struct fixture start_from(const char *start, const struct fixture *model, const char *path)
 {
     static struct record records[N_IDS];
@@ -148,7 +142,7 @@ static void fail_backups(int i, const char *start, const struct fixture *model, 
 {
     bool has_fired = true;
     fault.has_no_links = faults[i].has_no_links;
-    for (int n = 0; has_fired; n = next_after(n)) {
+    for (int n = 0; has_fired; n = suite_next_fault(n, 4)) {
         struct backup_summary sum;
         struct fixture f = start_from(start, model, path);
         if (n % 3 == 2) ck_ok(flush_collection(f.s, f.col, NULL)); /* and with nothing in the log */
@@ -267,7 +261,7 @@ static void fail_restores(int i, const struct fixture *model, const struct fixtu
                           const char *old, const char *path)
 {
     bool has_fired = true;
-    for (int n = 0; has_fired; n = next_after(n)) {
+    for (int n = 0; has_fired; n = suite_next_fault(n, 4)) {
         bool replaces = n % 2 == 0;
         has_no_exchange = n % 4 == 2;
         if (replaces) copy_tree(old, path);

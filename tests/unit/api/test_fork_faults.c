@@ -107,8 +107,7 @@ static void fail_each(const char *start, const struct fixture *model, enum fault
     char path[512];
     (void)snprintf(path, sizeof path, "%s/work", base);
     bool has_fired = true;
-    for (int n = 0; has_fired;
-         n += suite_stride() + n / 4) { /* each at first, then fewer: the later ones are much alike */
+    for (int n = 0; has_fired; n = suite_next_fault(n, 4)) {
         static struct record records[N_IDS];
         struct fixture f = *model, copy;
         memcpy(records, model->model, sizeof records);

@@ -91,10 +91,9 @@ static bool is_thorough(void)
     return suite_share(100) >= 1000;
 }
 
-/* Each at first, then fewer: the later ones are much alike. */
 static int next_after(int n, const struct way *w)
 {
-    return is_thorough() ? n + 1 : n + suite_stride() + n * suite_stride() / (w->kind == FAULT_MEMORY ? 3 : 6);
+    return suite_next_fault(n, w->kind == FAULT_MEMORY ? 3 : 6);
 }
 
 static void arm_way(const struct way *w, int n, bool is_everywhere)

@@ -76,8 +76,7 @@ static void fail_each(const char *start, const struct fixture *model, enum err (
     char path[512];
     (void)snprintf(path, sizeof path, "%s/work", base);
     bool has_fired = true;
-    for (int n = 0; has_fired;
-         n += suite_stride() + n / 8) { /* each at first, then fewer: the later ones are much alike */
+    for (int n = 0; has_fired; n = suite_next_fault(n, 8)) {
         static struct record records[N_IDS];
         struct fixture f = *model;
         memcpy(records, model->model, sizeof records);
