@@ -4,12 +4,20 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from chroma_server import Server  # noqa: E402
+from chroma_server import BINARY, Server  # noqa: E402
 
 collect_ignore = ["test_gateway.py"]  # a program of its own: tests/tools/run-all.sh
 
 SHARED = os.environ.get("CHROMA_SHARED") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "shared")
+
+
+def pytest_collection_modifyitems(items):
+    """Sanitizers need memory and files of their own (make MODE=asan e2e)."""
+    if {"asan", "tsan"} & set(BINARY.split(os.sep)):
+        for item in items:
+            if item.get_closest_marker("own_memory"):
+                item.add_marker(pytest.mark.skip(reason="a sanitizer takes more"))
 
 
 @pytest.fixture

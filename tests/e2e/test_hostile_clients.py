@@ -295,6 +295,7 @@ def test_idle_connections(patient):
             s.close()
 
 
+@pytest.mark.own_memory
 def test_pipelining_without_reading(sv, probe):
     """Requests without end by clients that never read: the server stops reading from them, and holds one answer each."""
     request = head(probe.col + "/get", 2) + b"{}"
@@ -317,6 +318,7 @@ def test_pipelining_without_reading(sv, probe):
     assert memory(sv, "VmHWM") - before < 96 << 20
 
 
+@pytest.mark.own_memory
 def test_slow_readers_of_large_answers(sv, probe, big):
     """Answers that nobody takes count against the memory of requests; the others are refused, and later served again."""
     reset_peak(sv)
@@ -481,6 +483,7 @@ def test_exploding_regular_expressions(sv, probe, big):
     probe.during([lambda: [asks(sv, big + "/get", b, (200, 400))() for b in bodies]], "regular expressions")
 
 
+@pytest.mark.own_memory
 def test_more_than_the_memory(sv, probe, big):
     """Everything of everything, a query of 100,000 embeddings, the largest bodies by many at once: served or refused, within bounds."""
     reset_peak(sv)

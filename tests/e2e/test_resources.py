@@ -179,6 +179,7 @@ def open_files(server):
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
+@pytest.mark.own_memory
 def test_too_few_files_to_start(tmp_path):
     """From none to enough: each time it says what is missing, or serves."""
     n_started, last = 0, None
@@ -275,6 +276,7 @@ def test_too_few_threads_to_start(monkeypatch):
 
 # ------------------------------------------------------------------------------------------------ memory
 
+@pytest.mark.own_memory
 def test_address_space_ends(tmp_path):
     """Maps and allocations fail while it serves. What was acknowledged stays, and it goes on when there is room again."""
     with Server(str(tmp_path / "data"), config="flush_rows: 300") as server:
