@@ -1,6 +1,7 @@
 """What the machine has too little of: space on the disk, file descriptors, threads, address space. The server says so to those
 who ask for what it cannot do, goes on with the rest, and does everything again when there is enough again, without a
 restart. Or it does not start, and says why."""
+import errno
 import os
 import re
 import resource
@@ -68,11 +69,18 @@ def small_disk(request):
 
 
 def fill(path, leave=0):
-    """Takes what is left of the file system but `leave` bytes."""
+    """Takes what is left of the file system but `leave` bytes; the server may be taking some meanwhile."""
     with open(path + "/ballast", "ab") as f:
-        left = os.statvfs(path).f_bavail * os.statvfs(path).f_frsize - leave
-        if left > 0:
-            os.posix_fallocate(f.fileno(), f.tell(), left)
+        for _ in range(100):
+            left = os.statvfs(path).f_bavail * os.statvfs(path).f_frsize - leave
+            try:
+                if left > 0:
+                    os.posix_fallocate(f.fileno(), f.tell(), left)
+                return
+            except OSError as e:
+                if e.errno != errno.ENOSPC:
+                    raise
+    raise AssertionError("the file system does not come to rest")
 
 
 def is_full(answer):
