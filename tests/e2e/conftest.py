@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items):
     """Sanitizers need memory and files of their own (make MODE=asan e2e)."""
     if {"asan", "tsan"} & set(BINARY.split(os.sep)):
         for item in items:
-            if item.get_closest_marker("own_memory"):
+            if item.get_closest_marker("own_memory") or item.fspath.basename == "test_memory.py":
                 item.add_marker(pytest.mark.skip(reason="a sanitizer takes more"))
 
 
