@@ -11,7 +11,6 @@
 
 #include "api/answer.h"
 #include "core/hash.h"
-#include "core/utf8.h"
 
 static void set_trace_id(struct api_request *r)
 {
@@ -48,28 +47,6 @@ enum api_outcome answer_text(struct api_request *r, unsigned status, struct str 
     return r->answer.err == ERR_OK ? API_DONE : answer_empty(r, err_status(ERR_NOMEM));
 }
 
-/* A message may quote what a query string held, which may be anything; JSON may not. As upstream does, U+FFFD stands for
- * what is no character. */
-static void put_message(struct buf *b, struct str message)
-{
-    if (utf8_is_valid(message)) {
-        json_put_string(b, message);
-        return;
-    }
-    struct buf text = {0};
-    for (size_t i = 0, n; i < message.n; i += n) {
-        for (n = 1; n <= 4 && n <= message.n - i && !utf8_is_valid(str_of(message.p + i, n)); n++) continue;
-        bool is_character = n <= 4 && n <= message.n - i;
-        if (!is_character) n = 1;
-        buf_str(&text, is_character ? str_of(message.p + i, n) : STR("\xef\xbf\xbd"));
-    }
-    if (text.err == ERR_OK)
-        json_put_string(b, buf_view(&text));
-    else
-        b->err = text.err;
-    buf_free(&text);
-}
-
 enum api_outcome answer_error(struct api_request *r, unsigned status, const char *name, struct str message)
 {
     r->answer.n = 0;
@@ -77,7 +54,7 @@ enum api_outcome answer_error(struct api_request *r, unsigned status, const char
     buf_lit(&r->answer, "{\"error\":");
     json_put_string(&r->answer, str_from_c(name));
     buf_lit(&r->answer, ",\"message\":");
-    put_message(&r->answer, message);
+    json_put_text(&r->answer, message); /* it may quote a query string */
     buf_char(&r->answer, '}');
     if (r->answer.err != ERR_OK) return answer_empty(r, err_status(ERR_NOMEM));
     r->answer_type = STR("application/json");

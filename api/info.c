@@ -112,7 +112,7 @@ static void put_number(struct info *info, const char *name, uint64_t value)
 static void put_text(struct info *info, const char *name, struct str text)
 {
     buf_printf(info->out, info->is_json ? ",\"%s\":" : " %s=", name);
-    json_put_string(info->out, text);
+    json_put_text(info->out, text);
 }
 
 static const char *space_name(uint8_t space)

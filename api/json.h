@@ -120,6 +120,8 @@ void json_fail_nomem(struct json_reader *r);
 /* --- writing (compact, as serde_json does) ---------------------------------------------------------------------- */
 
 void json_put_string(struct buf *b, struct str s); /* quoted, escaped */
+/* The same for what may be no UTF-8, which JSON has to be: as upstream does, U+FFFD stands for each byte of no character. */
+void json_put_text(struct buf *b, struct str s);
 void json_put_int(struct buf *b, int64_t v);
 void json_put_uint(struct buf *b, uint64_t v);
 void json_put_double(struct buf *b, double v); /* shortest that reads back; "1.0", "1e16"; not finite: null */

@@ -5,6 +5,8 @@
  */
 #include "api/json.h"
 
+#include "core/utf8.h"
+
 /* The high bits of bytes that need an escape: a byte below 0x20 borrows into its high bit, and so does a zero in the
  * difference from '"' or '\\'. A borrow may flag bytes above the first hit as well, never one below it. */
 static inline uint64_t escapes(uint64_t w)
@@ -72,6 +74,24 @@ void json_put_string(struct buf *b, struct str s)
     }
     buf_add(b, from, (size_t)(end - from));
     buf_char(b, '"');
+}
+
+void json_put_text(struct buf *b, struct str s)
+{
+    struct buf mended = {0};
+    if (!utf8_is_valid(s)) {
+        uint32_t cp;
+        for (size_t i = 0, n; i < s.n; i += n) {
+            n = utf8_decode(s.p + i, s.n - i, &cp);
+            buf_str(&mended, n == 1 && cp >= 0x80 ? STR("\xef\xbf\xbd") : str_of(s.p + i, n));
+        }
+        s = buf_view(&mended);
+    }
+    if (mended.err == ERR_OK)
+        json_put_string(b, s);
+    else
+        b->err = mended.err;
+    buf_free(&mended);
 }
 
 void json_put_uint(struct buf *b, uint64_t v)

@@ -35,11 +35,11 @@ static void put_work(struct exposition *e, const struct store_stats *s, enum wor
     for (unsigned i = 0; i < 2; i++) {
         const struct store_work *w = kinds[i].work;
         const struct exposition_label label = LABEL("work", str_from_c(kinds[i].name));
-        exposition_uint(e, &label, 1,
-                        value == WORK_DONE     ? w->n_done
-                        : value == WORK_FAILED ? w->n_failed
-                        : value == WORK_BYTES  ? w->bytes_written
-                                               : w->n_running);
+        const uint64_t values[] = {[WORK_DONE] = w->n_done,
+                                   [WORK_FAILED] = w->n_failed,
+                                   [WORK_BYTES] = w->bytes_written,
+                                   [WORK_RUNNING] = w->n_running};
+        exposition_uint(e, &label, 1, values[value]);
     }
 }
 

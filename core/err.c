@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/utf8.h"
-
 struct err_row {
     const char *name, *text;
     unsigned status;
@@ -32,12 +30,6 @@ unsigned err_status(enum err e)
     return (unsigned)e < ERR_COUNT_ ? err_rows[e].status : 500;
 }
 
-/* What comes from elsewhere may be no UTF-8, or cut within a character; messages are put into JSON. */
-static void keep_utf8(struct errmsg *em)
-{
-    utf8_mend(em->text, strlen(em->text));
-}
-
 enum err(errmsg_set)(struct errmsg *em, enum err e, const char *fmt, ...)
 {
     if (em != NULL) {
@@ -45,7 +37,6 @@ enum err(errmsg_set)(struct errmsg *em, enum err e, const char *fmt, ...)
         va_start(ap, fmt);
         (void)vsnprintf(em->text, sizeof em->text, fmt, ap);
         va_end(ap);
-        keep_utf8(em);
     }
     return e;
 }
@@ -64,7 +55,6 @@ enum err(errmsg_errno)(struct errmsg *em, int err_no, const char *fmt, ...)
             (void)snprintf(em->text + n, sizeof em->text - (size_t)n, ": %s",
                            strerror_r(err_no, reason, sizeof reason));
         }
-        keep_utf8(em);
     }
     if (err_no == ENOSPC || err_no == EDQUOT) return ERR_NO_SPACE;
     if (err_no == EMFILE || err_no == ENFILE) return ERR_FILES;
@@ -82,7 +72,6 @@ void errmsg_wrap(struct errmsg *em, const char *fmt, ...)
     va_end(ap);
     if (n < 0) n = 0;
     if ((size_t)n < sizeof em->text) (void)snprintf(em->text + n, sizeof em->text - (size_t)n, ": %.*s", 480, inner);
-    keep_utf8(em);
 }
 
 _Noreturn void panic_at(const char *file, int line, const char *fmt, ...)

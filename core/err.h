@@ -47,7 +47,7 @@ _Static_assert(ERR_OK == 0, "success must be zero");
 #define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
-/* Detail of a failure; all-zero is empty. Always NUL-terminated and UTF-8: longer text is cut, other bytes become '?'. */
+/* Detail of a failure; all-zero is empty. Always NUL-terminated; longer text is cut. */
 struct errmsg {
     char text[512];
 };

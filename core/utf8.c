@@ -35,6 +35,7 @@ size_t utf8_encode(uint32_t cp, char out[4])
     return len;
 }
 
+/* Every document that comes in passes here: by utf8_decode it took two to three times as long. */
 bool utf8_is_valid(struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
@@ -53,14 +54,4 @@ bool utf8_is_valid(struct str s)
             if ((*p & 0xc0) != 0x80) return false;
     }
     return true;
-}
-
-void utf8_mend(char *text, size_t n)
-{
-    uint32_t cp;
-    size_t len;
-    for (size_t i = 0; i < n; i += len) {
-        len = utf8_decode(text + i, n - i, &cp);
-        if (len == 1 && cp >= 0x80) text[i] = '?';
-    }
 }

@@ -15,6 +15,5 @@ enum { UTF8_CP_MAX = 0x10FFFF };
 size_t utf8_decode(const char *p, size_t n, uint32_t *cp);
 size_t utf8_encode(uint32_t cp, char out[4]); /* its length */
 bool utf8_is_valid(struct str s);
-void utf8_mend(char *text, size_t n); /* each byte that belongs to no character becomes '?' */
 
 #endif

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/utf8.h"
-
 #include "api/inspect.h"
 #include "api/json.h"
 #include "server/cli.h"
@@ -29,16 +27,13 @@ struct output {
     struct buf b;
 };
 
-/* Names of files, and of what is damaged, may be no UTF-8. */
 static void put_member(struct buf *b, const char *name, const char *text)
 {
     buf_printf(b, ",\"%s\":", name);
-    size_t at = b->n;
     if (text != NULL)
-        json_put_string(b, str_from_c(text));
+        json_put_text(b, str_from_c(text)); /* names of files, and of what is damaged, may be anything */
     else
         buf_lit(b, "null");
-    if (b->n > at) utf8_mend(b->p + at, b->n - at);
 }
 
 static void put_json(struct output *o, const struct verify_finding *f)

@@ -13,7 +13,7 @@ SHARED = os.environ.get("CHROMA_SHARED") or os.path.join(
 
 
 def pytest_collection_modifyitems(items):
-    """Sanitizers need memory and files of their own (make MODE=asan e2e)."""
+    """Sanitizers need memory and files of their own (make MODE=asan e2e). test_memory.py also runs without pytest, and has no marks."""
     if {"asan", "tsan"} & set(BINARY.split(os.sep)):
         for item in items:
             if item.get_closest_marker("own_memory") or item.fspath.basename == "test_memory.py":

@@ -394,6 +394,26 @@ START_TEST(integers_are_printed_as_by_printf)
 }
 END_TEST
 
+static void expect_text(struct str text, const char *want)
+{
+    struct buf b = {0};
+    json_put_text(&b, text);
+    ck_assert_int_eq(b.err, ERR_OK);
+    ck_assert_msg(str_eq(buf_view(&b), str_from_c(want)), "%.*s is not %s", (int)b.n, b.p, want);
+    buf_free(&b);
+}
+
+START_TEST(text_that_is_no_utf8_is_mended)
+{
+    expect_text(STR("a\"b \xe2\x82\xac"), "\"a\\\"b \xe2\x82\xac\"");
+    expect_text(STR("no \xff \"UTF-8\" \xd5w \xe2\x82\xac"),
+                "\"no \xef\xbf\xbd \\\"UTF-8\\\" \xef\xbf\xbdw \xe2\x82\xac\"");
+    expect_text(STR("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""); /* half of a pair */
+    expect_text(STR("cut \xc3\xa9\xc3"), "\"cut \xc3\xa9\xef\xbf\xbd\"");
+    expect_text(STR(""), "\"\"");
+}
+END_TEST
+
 START_TEST(utf8_is_told_exactly)
 {
     /* every two-byte and three-byte sequence against the definition by code points */
@@ -546,5 +566,5 @@ END_TEST
 TESTS(json, accepts_the_grammar, refuses_everything_else, depth_is_limited, messages_are_those_of_the_contract,
       paths_name_items_and_members, integers_are_told_from_doubles, strings_are_decoded, strings_survive_a_round_trip,
       one_special_byte_anywhere, integers_are_printed_as_by_printf, utf8_is_told_exactly,
-      strict_structs_refuse_unknown_members, trees_print_what_was_read, sorted_text_is_canonical,
-      mutilated_texts_are_refused_or_read, short_memory_is_an_error)
+      text_that_is_no_utf8_is_mended, strict_structs_refuse_unknown_members, trees_print_what_was_read,
+      sorted_text_is_canonical, mutilated_texts_are_refused_or_read, short_memory_is_an_error)

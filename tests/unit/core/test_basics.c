@@ -207,15 +207,6 @@ START_TEST(errors_say_where_and_why)
     lots[sizeof lots - 1] = 0;
     for (int i = 0; i < 5; i++) errmsg_wrap(&em, "%s", lots);
     ck_assert_uint_eq(strlen(em.text), sizeof em.text - 1);
-    (void)errmsg_set(&em, ERR_CORRUPT, "%s \xd5w \xe2\x82\xac", "no \xff UTF-8");
-    ck_assert_str_eq(em.text, "no ? UTF-8 ?w \xe2\x82\xac");
-    (void)errmsg_errno(&em, EIO, "\xc3");
-    ck_assert_str_eq(em.text, "?: Input/output error");
-    errmsg_wrap(&em, "%.1s", "\xc3\xa9");
-    ck_assert_str_eq(em.text, "?: ?: Input/output error");
-    for (size_t i = 0; i < sizeof lots - 1; i++) lots[i] = i % 2 == 0 ? '\xc3' : '\xa9';
-    (void)errmsg_set(&em, ERR_CORRUPT, "%s", lots); /* cut within a character */
-    ck_assert_str_eq(em.text + sizeof em.text - 4, "\xc3\xa9?");
     ck_assert_uint_eq(err_status(ERR_EXISTS), 409);
     ck_assert_str_eq(err_name(ERR_NOT_FOUND), "NotFoundError");
     ck_assert_int_eq(errmsg_set(NULL, ERR_CORRUPT, "nobody listens"), ERR_CORRUPT);

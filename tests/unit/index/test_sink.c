@@ -2,7 +2,6 @@
 #include "index/sink.h"
 
 #include "core/crc32c.h"
-#include "core/mem.h"
 #include "tests/lib/suite.h"
 
 /* The table of files in memory, with a sync that is counted and can fail; watch() begins anew. */
@@ -54,7 +53,7 @@ START_TEST(what_is_added_arrives)
     struct vfs_file *f;
     struct sink s;
     struct vfs *mem = watch(&f);
-    char *data = malloc(N_MAX), *read = malloc(SECTIONS * ADDS * (size_t)N_MAX);
+    char *data = malloc(N_MAX), *read = malloc(ADDS * (size_t)N_MAX);
     ck_assert(data != NULL && read != NULL);
     fill(data, N_MAX, &r);
     ck_ok(sink_init(&s, &watched, f, BEGIN, NULL));
