@@ -1,7 +1,7 @@
 /* gateway.c - libmicrohttpd inside libuv: opening, pumping, completions, the end.
  *
  * HAPPY PATH  libmicrohttpd's epoll descriptor is polled by the loop; every event (poll, time-out, completion) is
- *             followed by pump(), which runs the daemon until it has nothing ready and arms its next time-out.
+ *             followed by gateway_pump(), which runs the daemon until it has nothing ready and arms its next time-out.
  * COMPLETION  a thread that finished an exchange pushes it onto a stack and wakes the loop once per batch; the loop
  *             resumes the connections of the whole batch and pumps. libmicrohttpd then calls on_request again, and the
  *             answer is queued there. (Resuming from another thread can be missed: the daemon collects resumes before it
@@ -29,11 +29,9 @@ static void drain_step(struct gateway *g);
 static void on_timer(uv_timer_t *t);
 static void on_poll(uv_poll_t *p, int status, int events);
 
-static void pump(struct gateway *g);
-
 static void on_again(uv_idle_t *h)
 {
-    pump(h->data);
+    gateway_pump(h->data);
 }
 
 /* May the daemon go on at once, after a run that began at `begun_ns`? It asks for that, and for ever, over a connection whose
@@ -55,31 +53,29 @@ static bool may_run_again(struct gateway *g, uint64_t begun_ns, int *n_vain)
 
 /* Bounded, so that other handles get their turn. Going on where it stopped is not a timer's work: libuv runs timers of no
  * time one after the other, for as long as there are any, and looks at nothing else. */
-static void pump(struct gateway *g)
+void gateway_pump(struct gateway *g)
 {
     MHD_UNSIGNED_LONG_LONG ms = 0;
     enum MHD_Result has_timeout;
     bool goes_on;
     int budget = PUMP_BUDGET, n_vain = 0;
     g->has_met_limit = false;
+    gateway_next_body(g);
     do {
         uint64_t begun_ns = uv_hrtime();
         g->has_called = false;
         (void)MHD_run(g->mhd);
+        gateway_after_run(g, uv_hrtime() - begun_ns);
         has_timeout = MHD_get_timeout(g->mhd, &ms);
         goes_on = has_timeout == MHD_YES && ms == 0 && !g->has_met_limit && may_run_again(g, begun_ns, &n_vain);
     } while (goes_on && --budget > 0);
-    if (has_timeout == MHD_YES && ms == 0 && !goes_on) {
-        ms = VAIN_WINDOW_MS;
-        if (!g->has_met_limit && uv_now(g->loop) - g->swept_ms >= VAIN_SWEEP_MS)
-            gateway_sweep(g); /* whose fault is it? */
-    }
+    if (has_timeout == MHD_YES && ms == 0 && !goes_on) ms = VAIN_WINDOW_MS;
     /* With no connection that could end it tries again at once, and its descriptor stays readable: for ever. */
     bool pauses = g->has_met_limit && g->n_connections == 0;
     if (pauses && !g->is_pausing) (void)uv_poll_stop(&g->poll);
     if (!pauses && g->is_pausing && !g->is_closing) (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     g->is_pausing = pauses;
-    bool has_more = !pauses && has_timeout == MHD_YES && ms == 0;
+    bool has_more = !pauses && ((has_timeout == MHD_YES && ms == 0) || g->held_bodies.first != NULL);
     if (pauses) {
         has_timeout = MHD_YES;
         ms = LIMIT_PAUSE_MS;
@@ -98,20 +94,20 @@ static void pump(struct gateway *g)
 
 static void on_timer(uv_timer_t *t)
 {
-    pump(t->data);
+    gateway_pump(t->data);
 }
 
 static void on_poll(uv_poll_t *p, int status, int events)
 {
     (void)events;
-    if (status == 0) pump(p->data);
+    if (status == 0) gateway_pump(p->data);
 }
 
 static void on_sweep(uv_timer_t *t)
 {
     struct gateway *g = t->data;
     gateway_sweep(g);
-    pump(g);
+    gateway_pump(g);
 }
 
 /* Only the push onto an empty stack wakes; whoever pushes onto a full one knows that the loop has not taken it yet. The
@@ -149,7 +145,7 @@ static void on_wake(uv_poll_t *p, int status, int events)
         g->n_in_flight--;
         MHD_resume_connection(x->connection->mhd);
     }
-    pump(g);
+    gateway_pump(g);
 }
 
 /* Clients wait until a descriptor is free again. Told now and then. */
@@ -247,13 +243,14 @@ static void on_handle_closed(uv_handle_t *h)
 static void close_handles(struct gateway *g)
 {
     g->is_closing = true;
-    g->n_handles = 5;
+    g->n_handles = 6;
     (void)uv_poll_stop(&g->poll);
     (void)uv_poll_stop(&g->wake);
     uv_close((uv_handle_t *)&g->poll, on_handle_closed);
     uv_close((uv_handle_t *)&g->timer, on_handle_closed);
     uv_close((uv_handle_t *)&g->again, on_handle_closed);
     uv_close((uv_handle_t *)&g->sweep, on_handle_closed);
+    uv_close((uv_handle_t *)&g->turn, on_handle_closed);
     uv_close((uv_handle_t *)&g->wake, on_handle_closed);
 }
 
@@ -265,7 +262,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     set_defaults(&g->options);
     random_bytes(g->trace_state, sizeof g->trace_state);
     g->loop = loop;
-    g->poll.data = g->timer.data = g->again.data = g->sweep.data = g->wake.data = g;
+    g->poll.data = g->timer.data = g->again.data = g->sweep.data = g->turn.data = g->wake.data = g;
     if ((g->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) {
         int why = errno;
         mem_free(g);
@@ -290,11 +287,12 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     }
     (void)uv_timer_init(loop, &g->timer); /* never fails */
     (void)uv_timer_init(loop, &g->sweep);
+    (void)uv_timer_init(loop, &g->turn);
     (void)uv_idle_init(loop, &g->again);
     (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     (void)uv_poll_start(&g->wake, UV_READABLE, on_wake);
     (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-    pump(g);
+    gateway_pump(g);
     *out = g;
     return ERR_OK;
 }
@@ -312,10 +310,11 @@ static void drain_step(struct gateway *g)
 void gateway_drain(struct gateway *g, uint64_t grace_ms, void (*drained)(void *ctx), void *ctx)
 {
     CHECK(!g->is_draining && "drained once");
-    pump(g); /* what has arrived by now is in flight */
+    gateway_pump(g); /* what has arrived by now is in flight */
     int fd = MHD_quiesce_daemon(g->mhd);
     if (fd != MHD_INVALID_SOCKET) (void)close(fd);
-    g->is_draining = true;
+    g->is_draining = true; /* nobody is held from here on */
+    gateway_release_held(g);
     g->drained = drained;
     g->drained_ctx = ctx;
     uv_update_time(g->loop);
@@ -323,7 +322,7 @@ void gateway_drain(struct gateway *g, uint64_t grace_ms, void (*drained)(void *c
     for (struct connection *c = g->connections; c != NULL; c = c->next)
         if (!c->x.is_counted) connection_cut(c);
     (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_DRAINING_MS, SWEEP_DRAINING_MS);
-    pump(g);
+    gateway_pump(g);
 }
 
 void gateway_stats(const struct gateway *g, struct gateway_stats *s)

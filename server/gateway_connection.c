@@ -14,15 +14,13 @@
  * short read for an empty socket, and there is no further edge. Such a connection would stay half-closed until it times
  * out. So the sweep asks the kernel which clients that owe us something have closed their side.
  *
- * And it can come to a stand with its buffer full and nothing it understands in it (the extension of a chunk, longer than the
- * buffer): then it reads no further, sees no end and no time-out of its own, and tries again without a pause. A connection
- * whose body does not advance for some sweeps although bytes lie there to be read is cut off.
- *
  * A sweep once a second compares; a few thousand connections take microseconds. Cutting is shutdown(2): libmicrohttpd
- * then finds the connection closed, tells on_completed, and closes it in its own way.
+ * then finds the connection closed, tells on_completed, and closes it in its own way; if it does not look, because its
+ * buffer is full, its time-out does the same a second later.
  */
 #include "server/gateway_internal.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -30,7 +28,7 @@
 #include "core/logger.h"
 #include "core/mem.h"
 
-enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30, POLL_BATCH = 64, STUCK_SWEEPS = 3 };
+enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30, POLL_BATCH = 64 };
 
 static struct connection *connection_new(struct gateway *g, struct MHD_Connection *mhd, int fd)
 {
@@ -51,13 +49,15 @@ static struct connection *connection_new(struct gateway *g, struct MHD_Connectio
 static void connection_free(struct connection *c)
 {
     struct gateway *g = c->gateway;
-    CHECK(c->x.stage != STAGE_WORK && !c->x.is_begun && "a connection that is worked for stays");
+    CHECK(c->x.stage != STAGE_WORK && !c->x.is_begun && c->held_in == NULL && "a connection that is suspended stays");
     if (c->prev != NULL)
         c->prev->next = c->next;
     else
         g->connections = c->next;
     if (c->next != NULL) c->next->prev = c->prev;
     g->n_connections--;
+    if (g->looked_at == c) g->looked_at = c->next;
+    if (g->turned == c) g->turned = NULL;
     mem_free(c);
 }
 
@@ -90,32 +90,19 @@ void connection_cut(struct connection *c)
     if (c->is_cut) return;
     c->is_cut = true;
     (void)shutdown(c->fd, SHUT_RDWR);
+    (void)recv(c->fd, NULL, INT_MAX, MSG_TRUNC | MSG_DONTWAIT); /* throws away, so that the end is seen next */
+    (void)MHD_set_connection_option(c->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 1U);
+    connection_go_on(c);
 }
 
-/* Between two sweeps, however near, libmicrohttpd has run, and has taken what it could. */
-static bool is_stuck(struct connection *c, bool has_unread)
-{
-    bool is_body = c->x.stage == STAGE_BODY || c->x.stage == STAGE_DISCARD;
-    bool stands = is_body && has_unread && c->x.received_bytes == c->swept_bytes;
-    c->swept_bytes = c->x.received_bytes;
-    c->n_stuck = stands ? c->n_stuck + 1 : 0;
-    return c->n_stuck >= STUCK_SWEEPS;
-}
-
-/* Cuts off those of the batch that can send nothing more and have nothing left to be read, or that stand still. */
+/* Cuts off those of the batch that can send nothing more and have nothing left to be read. */
 static void cut_hopeless(struct connection *const *batch, struct pollfd *fds, nfds_t n)
 {
     if (n == 0 || poll(fds, n, 0) < 0) return;
     for (nfds_t i = 0; i < n; i++) {
         int unread = 0;
-        bool has_ended = (fds[i].revents & POLLRDHUP) != 0, is_readable = (fds[i].revents & POLLIN) != 0;
-        if ((has_ended || is_readable) && ioctl(fds[i].fd, FIONREAD, &unread) != 0) continue;
-        if (is_stuck(batch[i], unread > 0)) {
-            log_debug("http: a connection whose body cannot be understood is cut off");
-            connection_cut(batch[i]);
-        } else if (has_ended && unread == 0) {
-            connection_cut(batch[i]);
-        }
+        if ((fds[i].revents & POLLRDHUP) == 0 || ioctl(fds[i].fd, FIONREAD, &unread) != 0) continue;
+        if (unread == 0) connection_cut(batch[i]);
     }
 }
 
@@ -135,7 +122,6 @@ void gateway_sweep(struct gateway *g)
     struct pollfd fds[POLL_BATCH];
     nfds_t n = 0;
     uint64_t now = uv_now(g->loop);
-    g->swept_ms = now;
     for (struct connection *c = g->connections; c != NULL; c = c->next) {
         if (c->is_cut) continue;
         if (c->deadline_ms != 0 && now >= c->deadline_ms) {
@@ -143,7 +129,7 @@ void gateway_sweep(struct gateway *g)
             connection_cut(c);
         } else if (owes_us(c->x.stage)) {
             batch[n] = c;
-            fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP | POLLIN};
+            fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLRDHUP};
             if (n == POLL_BATCH) {
                 cut_hopeless(batch, fds, n);
                 n = 0;

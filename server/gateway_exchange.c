@@ -292,6 +292,7 @@ static enum MHD_Result hand_over(struct exchange *x)
 static enum MHD_Result exchange_whole(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
+    exchange_leave_turns(x);
     if (x->stage == STAGE_DISCARD) return exchange_answer(x);
     CHECK(x->stage == STAGE_BODY && "a complete request was being collected");
     if (x->body != NULL) x->body[x->body_n] = '\0';
@@ -328,7 +329,9 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *ur
     if (*data_n > 0) {
         size_t n = *data_n;
         *data_n = 0;
-        return exchange_piece(x, data, n);
+        enum MHD_Result taken = exchange_piece(x, data, n);
+        if (taken == MHD_YES) exchange_take_turns(x);
+        return taken;
     }
     CHECK(x->stage != STAGE_WORK && "a suspended connection is left alone");
     if (x->stage == STAGE_READY) return hand_over(x);
@@ -353,7 +356,9 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
     if (x == NULL) return;
     CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
     note_end(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    exchange_leave_turns(x);
     exchange_release(x);
+    x->connection->n_ended++;
     if (x->is_counted) g->n_requests--;
     x->is_counted = false;
     connection_expect(x->connection, STAGE_IDLE, 0);

@@ -22,7 +22,6 @@ enum {
     VAIN_NS = 1000000, /* in each window */
     VAIN_RUNS_MIN = 3,
     VAIN_WINDOW_MS = 10,
-    VAIN_SWEEP_MS = 25,
     SWEEP_MS = 1000,
     SWEEP_DRAINING_MS = 50,
     LIMIT_PAUSE_MS = 100,
@@ -75,6 +74,7 @@ struct exchange {
     bool runs_here;  /* api_run is on the stack of the loop's thread */
     bool is_done;    /* it has answered there */
     bool is_chunked, expects_continue, closes;
+    bool is_large;                 /* its body is; counted in n_large */
     const struct refusal *refusal; /* if not NULL, the answer */
     char *uri;                     /* a copy: libmicrohttpd cuts up its own */
     char *body;
@@ -87,15 +87,23 @@ struct exchange {
     struct api_request r;
 };
 
+/* Connections that wait for their turn, the first to come in front. */
+struct held {
+    struct connection *first, *last;
+};
+
 struct connection {
     struct connection *prev, *next; /* the gateway's list */
+    struct held *held_in;           /* NULL: it is not held */
+    struct connection *prev_held, *next_held;
     struct gateway *gateway;
     struct MHD_Connection *mhd;
     int fd;
     uint64_t deadline_ms; /* of the loop's clock: cut off then; 0: none (the server is at work) */
     bool is_cut;
-    unsigned n_stuck;     /* sweeps in a row in which bytes lay unread and none had been taken */
-    uint64_t swept_bytes; /* x.received_bytes at the last sweep */
+    uint64_t n_ended;       /* exchanges */
+    uint64_t seen_progress; /* n_ended and x.received_bytes when it was last looked at, gateway_turns.c */
+    uint64_t seen_taken;    /* what had been taken from the socket when that was new */
     struct exchange x;
 };
 
@@ -107,6 +115,7 @@ struct gateway {
     uv_timer_t timer;              /* the time-out it asked for */
     uv_idle_t again;               /* active: it has more to do, once the loop has looked at everything else */
     uv_timer_t sweep;              /* our own deadlines */
+    uv_timer_t turn;               /* active: held_lines is not empty */
     uv_poll_t wake;                /* wake_fd: completions are there */
     int wake_fd;                   /* an eventfd */
     struct exchange *_Atomic done; /* LIFO of finished exchanges; producers: any thread */
@@ -118,8 +127,11 @@ struct gateway {
     bool has_met_limit;              /* while the daemon runs: no descriptor was left for a connection */
     bool has_called;                 /* while the daemon runs: it called one of the functions below */
     uint64_t vain_ns, vain_since_ns; /* of runs in which it called none, in the window that began then */
-    uint64_t swept_ms;               /* when the last sweep was */
-    uint64_t limit_told_ms;          /* when the log said so; 0: never */
+    struct held held_lines, held_bodies;
+    struct connection *looked_at; /* the next to be looked at for a long line; NULL: the first */
+    unsigned n_large;             /* bodies that are large and not complete */
+    struct connection *turned;    /* of held_lines, the one that goes on in the next run */
+    uint64_t limit_told_ms;       /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;
     uint64_t trace_state[4]; /* of the generator of trace ids */
     bool is_sweeping, is_draining, is_closing;
@@ -131,12 +143,22 @@ struct gateway {
 
 /* gateway.c */
 void gateway_complete(struct exchange *x); /* any thread: the exchange goes back to the loop */
+void gateway_pump(struct gateway *g);
 
 /* gateway_connection.c: libmicrohttpd's notices, and deadlines */
 void on_connection(void *cls, struct MHD_Connection *c, void **socket_ctx, enum MHD_ConnectionNotificationCode code);
 void connection_expect(struct connection *c, enum stage stage, uint64_t answer_bytes);
 void connection_cut(struct connection *c);
 void gateway_sweep(struct gateway *g);
+
+/* gateway_turns.c: who costs much takes turns */
+void gateway_after_run(struct gateway *g, uint64_t run_ns); /* of the daemon */
+void gateway_next_body(struct gateway *g);
+void gateway_release_held(struct gateway *g);
+void on_turn(uv_timer_t *t);
+void connection_go_on(struct connection *c);   /* if it is held */
+void exchange_take_turns(struct exchange *x);  /* after a piece of its body, within libmicrohttpd's call */
+void exchange_leave_turns(struct exchange *x); /* its body is complete, or of no interest any more */
 
 /* gateway_exchange.c: a request, from its line to its answer */
 void *on_request_line(void *cls, const char *uri, struct MHD_Connection *c);

@@ -411,6 +411,106 @@ def test_a_chunk_that_cannot_be_read():
         assert server.stop() == 0, "signals are heard meanwhile"
 
 
+def test_a_buffer_full_of_nothing_is_let_go():
+    """On connections that were used before, or whose large body had to wait for others: in the end none of them is worked at."""
+    with Server(None) as server:
+        asked = b"GET /api/v2/heartbeat HTTP/1.1\r\nHost: a\r\n\r\n"
+        start = b"POST /api/v2/tenants HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        piece = b"80000\r\n" + b" " * 0x80000 + b"\r\n"
+        endings = [b"2;" + b"a" * 300000, b"0\r\n" + b"A: b\r\n" * 60000, b"0\r\nA: " + b"b" * 300000]
+
+        def attack(before, ending):
+            s = dial(server)
+            s.settimeout(60)
+            with contextlib.suppress(OSError):
+                if before:
+                    s.sendall(asked)
+                    assert s.recv(4096).startswith(b"HTTP/1.1 200")
+                s.sendall(start + piece * before * 4 + ending)
+                while s.recv(65536):
+                    pass
+            s.close()
+
+        threads = [threading.Thread(target=attack, args=(before, ending)) for before in (0, 1, 1, 1) for ending in endings]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        time.sleep(1.5)
+        used = processor_time(server)
+        time.sleep(1)
+        assert processor_time(server) - used < 0.3
+        with Connection(server.port_now) as c:
+            assert c.request("GET", "/api/v2/heartbeat").status == 200
+        assert server.stop() == 0
+
+
+def test_long_lines_wait_for_their_turn():
+    """libmicrohttpd reads a line that has no end from its start whenever it runs. Such connections cost the server little, others are
+    served meanwhile, and who does come to an end is answered."""
+    with Server(None) as server:
+        slow = [dial(server) for _ in range(30)]
+        for s in slow:
+            s.sendall(b"GET /api/v2/" + b"a" * 60000)
+        used = processor_time(server)
+        with Connection(server.port_now) as c:
+            begun = time.monotonic()
+            for _ in range(200):
+                assert c.request("GET", "/api/v2/heartbeat").status == 200
+                time.sleep(0.005)
+            assert c.request("GET", "/api/v2/" + "b" * 65000).status == 404
+            assert processor_time(server) - used < 0.5 * (time.monotonic() - begun)
+        for s in slow:
+            s.sendall(b"a HTTP/1.1\r\nHost: a\r\n\r\n")
+            s.settimeout(60)
+            assert s.recv(12) == b"HTTP/1.1 404"
+        endless = dial(server)
+        endless.settimeout(60)
+        with contextlib.suppress(OSError):
+            endless.sendall(b"GET /api/v2/" + b"a" * 1000000)
+            while endless.recv(65536):
+                pass
+        assert server.stop() == 0
+
+
+def test_large_bodies_take_turns(sv, probe):
+    """Many at once, with and without a length, by clients that close their side and such that do not: each is answered rightly."""
+    body = json.dumps({"ids": ["p7"], "include": [], "x": "y" * (5 << 20)}).encode()
+    answers = []
+
+    def send(is_chunked, closes):
+        s = dial(sv)
+        start = head(probe.col + "/get", len(body))
+        if is_chunked:
+            start = f"POST {probe.col}/get HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        s.sendall(start)
+        for at in range(0, len(body), 300000):
+            piece = body[at:at + 300000]
+            s.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if is_chunked else piece)
+        if is_chunked:
+            s.sendall(b"0\r\n\r\n")
+        if closes:
+            s.shutdown(socket.SHUT_WR)
+        data = b""
+        while not data.endswith(b"}"):
+            piece = s.recv(65536)
+            assert piece, data
+            data += piece
+        s.close()
+        answers.append(data)
+
+    threads = [threading.Thread(target=send, args=(i % 2 == 1, i % 4 >= 2)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(answers) == 8
+    for data in answers:
+        assert data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503")), data[:200]
+        assert data.startswith(b"HTTP/1.1 503") or b'"ids":["p7"]' in data
+    assert sum(a.startswith(b"HTTP/1.1 200") for a in answers) >= 4
+
+
 def test_header_floods(sv, probe):
     def attack():
         for _ in range(int(10 * SCALE)):
