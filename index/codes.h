@@ -12,7 +12,9 @@
  *          deviation 2 err |q - c|, so estimate - 2 epsilon err |q - c| bounds it from below; rounding of the table of
  *          <s, P(q - c)> is counted in.
  * LISTS    from CODES_LISTS_MIN_ROWS rows on the section is in lists: k-means finds centroids c_l, a row is coded against
- *          the nearest one (c = c_l above), and the rows of a list lie together. A search takes the lists in order of
+ *          the nearest one (c = c_l above) and once more against another near one, chosen so that where the first
+ *          residual points away from a query the second does not (SOAR: Sun, Simcha, Dopson, Guo, Kumar, arXiv 2404.00774),
+ *          and the rows of a list lie together. A search takes the lists in order of
  *          their distance, so that its limit is tight from the start, and stops where a rule says that no list beyond
  *          holds a neighbour; what the rule allows was measured on the rows themselves when the section was built. Where it would have to
  *          look at most lists, because nothing in the rows comes in clumps, the section is written without.
@@ -61,14 +63,15 @@ struct codes {
 
     /* lists; n_lists is 0 when there are none, and then rows lie in their order */
     uint32_t n_lists;
+    uint32_t copies;        /* of a row, each in a list of its own: 1 or 2 */
     float stop, lean;       /* the search stops at distances beyond stop * (limit + lean * that of the nearest) */
     float stop_few;         /* at CODES_EPSILON_FEW; stop: at CODES_EPSILON; between and beyond on a straight line */
     float lift;             /* ip: the largest squared length of a row; else 0 */
-    const uint32_t *starts; /* n_lists + 1: the places of a list's rows; ascending, from 0 to n */
+    const uint32_t *starts; /* n_lists + 1: the places of a list's rows; ascending, from 0 to n * copies */
     const float *centroids; /* n_lists x padded_dim: P c_l - P c */
     const uint8_t *list_blocks; /* the centroids coded as rows are without lists */
     const float *list_factors;
-    const uint32_t *order; /* n: the row at each place; not checked when opened */
+    const uint32_t *order; /* n * copies: the row at each place; not checked when opened */
 };
 
 /* Checks bounds and sizes; the section must start 4-byte aligned and may be followed by other bytes. An empty section

@@ -69,13 +69,14 @@ static bool write_flat(struct builder *b, char *p, const struct codes_layout *l)
     return !has_residual || longest >= CODES_SQUARE_MIN;
 }
 
-/* Lists are not worth their bytes where a search has to look at more of them than this: a scan in row order is as fast. */
+/* Lists are not worth their bytes where a search has to look at more codes than this, of as many as there are rows: a scan in
+ * row order is as fast. */
 #define LISTS_SHARE_MAX 0.6f
 
 /* Writes a section to p, where there is room for one with n_lists lists (0: none), and sets *size: less than that if
  * lists are not wanted at any price and not worth it, or if the section has to be empty. */
-static enum err write_section(struct builder *b, char *p, uint32_t n_lists, bool is_any_price, size_t *size,
-                              struct errmsg *em)
+static enum err write_section(struct builder *b, char *p, uint32_t n_lists, uint32_t copies, bool is_any_price,
+                              size_t *size, struct errmsg *em)
 {
     const struct codes_source *s = &b->source;
     struct codes_layout l = {0};
@@ -84,11 +85,12 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, bool
         float share = 0;
         enum err e = ERR_OK;
         find_mean(b);
-        if (n_lists > 0) e = codes_lists_write(s, b->mean, n_lists, p, &is_in_range, &share, em);
+        if (n_lists > 0) e = codes_lists_write(s, b->mean, n_lists, copies, p, &is_in_range, &share, em);
         if (e != ERR_OK) return e;
         if (n_lists > 0 && is_in_range && share > LISTS_SHARE_MAX && !is_any_price) n_lists = 0;
         uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim;
-        CHECK(codes_layout(s->n, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
+        if (n_lists == 0) copies = 1;
+        CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
         if (n_lists == 0) is_in_range = write_flat(b, p, &l);
     }
     *size = l.size;
@@ -100,8 +102,8 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, bool
     return ERR_OK;
 }
 
-static enum err build(const float *rows, struct codes_source s, uint32_t n_lists, bool is_any_price, struct buf *out,
-                      struct errmsg *em)
+static enum err build(const float *rows, struct codes_source s, uint32_t n_lists, uint32_t copies, bool is_any_price,
+                      struct buf *out, struct errmsg *em)
 {
     struct builder b = {.source = s};
     struct codes_layout l = {.size = sizeof(struct codes_header)};
@@ -112,7 +114,7 @@ static enum err build(const float *rows, struct codes_source s, uint32_t n_lists
     if (b.source.n > 0) {
         size_t floats;
         uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s.padded_dim) : s.padded_dim;
-        if (s.padded_dim == 0 || !codes_layout(s.n, n_lists, s.padded_dim, first_dims, &l) ||
+        if (s.padded_dim == 0 || !codes_layout(s.n, copies, n_lists, s.padded_dim, first_dims, &l) ||
             !ck_mul(s.padded_dim, 2, &floats))
             return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", s.n, s.dim);
         b.x = mem_array(floats, sizeof(float));
@@ -129,7 +131,7 @@ static enum err build(const float *rows, struct codes_source s, uint32_t n_lists
         e = errmsg_set(em, out->err, "vector codes of %u rows: %s", s.n, err_text(out->err));
         goto done;
     }
-    e = write_section(&b, p, n_lists, is_any_price, &size, em);
+    e = write_section(&b, p, n_lists, copies, is_any_price, &size, em);
     if (e == ERR_OK) out->n += size;
 done:
     if (e != ERR_OK) out->n = n_before;
@@ -139,15 +141,17 @@ done:
 }
 
 enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
-                        struct buf *out, struct errmsg *em)
+                        uint32_t copies, struct buf *out, struct errmsg *em)
 {
     struct codes_source s = {NULL, n, dim, rotation_padded(dim), space, seed};
-    return build(rows, s, n_lists, true, out, em);
+    CHECK(copies == 1 || (copies == CODES_COPIES && n_lists >= copies));
+    return build(rows, s, n_lists, copies, true, out, em);
 }
 
 enum err codes_build(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, struct buf *out,
                      struct errmsg *em)
 {
     struct codes_source s = {NULL, n, dim, rotation_padded(dim), space, seed};
-    return build(rows, s, codes_lists_wanted(n, s.padded_dim), false, out, em);
+    uint32_t n_lists = codes_lists_wanted(n, s.padded_dim);
+    return build(rows, s, n_lists, n_lists > 0 ? CODES_COPIES : 1, false, out, em);
 }

@@ -8,7 +8,8 @@
 
 enum {
     CODES_MAGIC = 0x31444343, /* "CCD1" */
-    CODES_VERSION = 2,        /* with lists; sections without are still written as version 1 */
+    CODES_VERSION = 3,        /* lists, and each row in two of them; 2: in one; 1: without lists */
+    CODES_COPIES = 2,         /* of a row, where there are lists */
     CODES_BLOCK_ROWS = 32,
     CODES_GROUP_BYTES = 16, /* of one group of 4 dimensions in a block */
     CODES_BLOCK_FACTORS = 3 * CODES_BLOCK_ROWS,
@@ -38,9 +39,9 @@ _Static_assert(offsetof(struct codes_header, n_lists) == 40 && offsetof(struct c
 _Static_assert(offsetof(struct codes_header, stop) == 48 && offsetof(struct codes_header, lean) == 52, "format");
 _Static_assert(offsetof(struct codes_header, lift) == 56 && offsetof(struct codes_header, stop_few) == 60, "format");
 
-static inline uint32_t codes_n_blocks(uint32_t n_rows)
+static inline uint32_t codes_n_blocks(uint32_t n_places)
 {
-    return n_rows / CODES_BLOCK_ROWS + (n_rows % CODES_BLOCK_ROWS != 0);
+    return n_places / CODES_BLOCK_ROWS + (n_places % CODES_BLOCK_ROWS != 0);
 }
 
 /* Where the parts of a section with rows lie, and its size. */
@@ -48,8 +49,9 @@ struct codes_layout {
     size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, rests, factors, size;
 };
 
-/* n_lists 0: without lists, and first_dims is padded_dim. False when it does not fit. */
-bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims, struct codes_layout *l);
+/* n_lists 0: without lists, copies is 1 and first_dims padded_dim. False when it does not fit. */
+bool codes_layout(uint32_t n_rows, uint32_t copies, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims,
+                  struct codes_layout *l);
 
 /* Squared lengths that the arithmetic of estimates can hold, with room for products. Zero is fine as well. */
 #define CODES_SQUARE_MIN 1e-25f
@@ -132,7 +134,7 @@ void codes_pack_signs(const float *r, uint32_t n_dims, uint8_t *block, uint32_t 
 void codes_put_factors(float *factors, uint32_t j, float add, float scale, float err);
 
 /* Fills the places of the last block that have no row. */
-void codes_fill_last(float *factors, uint32_t n_rows);
+void codes_fill_last(float *factors, uint32_t n_places);
 
 #define CODES_SPREAD       0.1f  /* without lists, and of centroids */
 #define CODES_LISTS_SPREAD 0.25f /* in lists */
@@ -215,17 +217,19 @@ static inline float codes_in_lists(const struct codes *c, const struct codes_pre
 
 /* --- lists (codes_lists_build.c, codes_lists.c) ------------------------------------------------------------------- */
 
-/* codes_build with a number of lists of the caller's choice (0: none), at most n / 64. For tests. */
+/* codes_build with a number of lists of the caller's choice (0: none), at most n / 64, and of copies of a row in them (1 as in
+ * version 2, or CODES_COPIES with at least two lists). For tests. */
 enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
-                        struct buf *out, struct errmsg *em);
+                        uint32_t copies, struct buf *out, struct errmsg *em);
 
 /* How many lists n rows get; 0: none. */
 uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);
 uint32_t codes_lists_first_dims(uint32_t padded_dim);
 
-/* Writes a section of `n_lists` lists at p (64-byte aligned, codes_layout's size). *is_in_range is false, and p of no
- * use, when a length is out of range. *share: of the lists, those that a search for a few neighbours looks at. ERR_NOMEM. */
-enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
+/* Writes a section of `n_lists` lists with so many copies of each row at p (64-byte aligned, codes_layout's size). *is_in_range
+ * is false, and p of no use, when a length is out of range. *share: the codes that a search for a few neighbours looks at, of
+ * as many as there are rows. ERR_NOMEM. */
+enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, uint32_t copies, char *p,
                            bool *is_in_range, float *share, struct errmsg *em);
 
 /* The rule's `stop` for a search of this epsilon. */

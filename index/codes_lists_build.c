@@ -2,12 +2,12 @@
  *
  * HAPPY PATH  1. k-means (Lloyd) over a sample of the rows, rotated: a few rounds, from rows as first centroids.
  *             2. Each row goes to its nearest centroid, found through the centroids' own codes: a scan, then exact
- *                distances of those whose lower bound is below the best.
+ *                distances of the best by estimate. Of these it goes to a second one as well (see second_list).
  *             3. Rows are placed list after list, in row order within a list, and coded against their centroid.
  *             4. Some rows are searched for through the new section, every list of it. In which lists their neighbours
  *                lay says when a search may stop (measure_stop).
  * FAILURE     short memory is reported. Lengths out of range make the caller write an empty section.
- * INVARIANTS  every row is in one list, once. A list may be empty. Which list a row is in may depend on the processor in
+ * INVARIANTS  every row is in as many lists as there are copies, in each once. A list may be empty. Which list a row is in may depend on the processor in
  *             the case of near ties; any distribution is a valid section.
  */
 #include "index/codes_internal.h"
@@ -22,6 +22,8 @@ enum {
     SAMPLES_PER_LIST = 16,
     SAMPLE_BYTES_MAX = 128 << 20,
     ROUNDS = 4,
+    NEAR = 16,           /* lists that are measured exactly for a row */
+    NEAR_IN_ROUNDS = 8,  /* while centroids are looked for */
     PROBES = 256,        /* rows that are searched for */
     PROBES_COUNTED = 32, /* of them, those for which a rule's cost is counted */
     PROBE_K = 64,
@@ -35,22 +37,33 @@ static const uint32_t probe_ks[PROBE_KINDS] = {1, 10, PROBE_K};
 static const float probe_losses[PROBE_KINDS] = {0.012f, 0.008f, 0.005f};
 static const float probe_losses_few[PROBE_KINDS] = {0.08f, 0.04f, 0.03f};
 
-#define NEAREST_EPSILON 1.0 /* deviations, for the nearest centroid of a row: the second nearest does nearly as well */
-#define PROBE_EPSILON   2.0f
+#define PROBE_EPSILON 2.0f
+
+/* What a part of the second residual along the first one costs, against a part across it. Of 1 and 2 neither was better on
+ * text (a million rows grown from it); 0, the second nearest list, needs a quarter more codes for the same recall. */
+#define ALONG 1.5f
 
 struct work {
     const struct codes_source *source;
     const float *mean;
-    uint32_t n_lists, padded_dim;
-    struct codes lists; /* a view of the section for codes of centroids */
+    uint32_t n_lists, copies, padded_dim;
     float *centroids;
     uint8_t *list_blocks;
     float *list_factors;
-    float *x;                /* padded_dim: the row at hand */
-    uint8_t *table;          /* of it */
-    float *estimate, *lower; /* n_lists rounded up to a block */
-    uint32_t *list_of;       /* n */
-    float *norm2;            /* n: of rows as they are */
+    float *x, *r;       /* padded_dim: the row at hand, its residual */
+    uint8_t *table;     /* of x */
+    float *sums, *more; /* n_lists: scratch */
+    uint32_t *ends;     /* n_lists: likewise */
+    uint32_t *lists_of; /* n * copies */
+    float *norm2;       /* n: of rows as they are */
+};
+
+/* Some lists that are near a row, by estimate. */
+struct near {
+    uint32_t list[NEAR];
+    float estimate[NEAR], distance[NEAR];
+    uint32_t n, worst; /* worst: where the largest estimate is */
+    float limit;       /* estimates above it do not enter */
 };
 
 static uint32_t lower_of(uint32_t a, uint32_t b)
@@ -97,30 +110,68 @@ static void code_centroids(struct work *w)
     codes_fill_last(w->list_factors, w->n_lists);
 }
 
-/* The centroid next to x, a rotated residual to the mean. */
-static uint32_t nearest(struct work *w, const float *x)
+static void add_near(struct near *near, uint32_t cap, uint32_t list, float estimate)
+{
+    uint32_t at = near->n < cap ? near->n++ : near->worst, worst = 0;
+    near->list[at] = list;
+    near->estimate[at] = estimate;
+    float most = near->estimate[0];
+    for (uint32_t i = 1; i < near->n; i++) {
+        bool is_worse = near->estimate[i] > most;
+        most = is_worse ? near->estimate[i] : most;
+        worst = is_worse ? i : worst;
+    }
+    near->worst = worst;
+    near->limit = near->n < cap ? INFINITY : most;
+}
+
+/* The lists next to x, a rotated residual to the mean: at most cap, the nearest in front, measured. */
+static void find_near(struct work *w, const float *x, uint32_t cap, struct near *near)
 {
     const struct codes_kernels *kernels = codes_kernels_at(distance_ops()->level);
     const size_t block_bytes = (size_t)w->padded_dim * 4;
-    struct codes_scan s = {0};
-    float square = distance_ops()->dot(x, x, w->padded_dim), best_estimate = INFINITY;
-    uint32_t best = 0;
+    struct codes_scan s = {0}; /* without a margin: lower bounds are estimates */
     codes_table(x, w->padded_dim, w->table, &s);
-    s.base = square;
-    s.margin = (float)(2 * NEAREST_EPSILON * sqrt((double)square));
-    for (uint32_t b = 0, n = codes_n_blocks(w->n_lists); b < n; b++)
-        (void)kernels->scan(w->list_blocks + b * block_bytes, NULL, w->list_factors + (size_t)b * CODES_BLOCK_FACTORS,
-                            &s, INFINITY, UINT32_MAX, w->estimate + (size_t)b * CODES_BLOCK_ROWS,
-                            w->lower + (size_t)b * CODES_BLOCK_ROWS);
-    for (uint32_t i = 0; i < w->n_lists; i++) {
-        if (w->estimate[i] < best_estimate) best_estimate = w->estimate[i], best = i;
+    s.base = distance_ops()->dot(x, x, w->padded_dim);
+    near->n = near->worst = 0;
+    near->limit = INFINITY;
+    for (uint32_t at = 0; at < w->n_lists; at += CODES_BLOCK_ROWS) {
+        float estimate[CODES_BLOCK_ROWS], lower[CODES_BLOCK_ROWS];
+        uint32_t left = w->n_lists - at, wanted = left < CODES_BLOCK_ROWS ? (UINT32_C(1) << left) - 1 : UINT32_MAX;
+        size_t b = at / CODES_BLOCK_ROWS;
+        uint32_t hits = kernels->scan(w->list_blocks + b * block_bytes, NULL, w->list_factors + b * CODES_BLOCK_FACTORS,
+                                      &s, near->limit, wanted, estimate, lower);
+        for (; hits != 0; hits &= hits - 1) {
+            uint32_t i = (uint32_t)__builtin_ctz(hits);
+            if (!(estimate[i] > near->limit)) add_near(near, cap, at + i, estimate[i]);
+        }
     }
-    float distance = distance_ops()->l2(x, w->centroids + (size_t)best * w->padded_dim, w->padded_dim);
-    uint32_t first = best;
-    for (uint32_t i = 0; i < w->n_lists; i++) {
-        if (!(w->lower[i] < distance) || i == first) continue;
-        float d = distance_ops()->l2(x, w->centroids + (size_t)i * w->padded_dim, w->padded_dim);
-        if (d < distance) distance = d, best = i;
+    for (uint32_t i = 0; i < near->n; i++) {
+        near->distance[i] = distance_ops()->l2(x, w->centroids + (size_t)near->list[i] * w->padded_dim, w->padded_dim);
+        if (!(near->distance[i] < near->distance[0])) continue;
+        uint32_t list = near->list[i];
+        float distance = near->distance[i];
+        near->list[i] = near->list[0];
+        near->distance[i] = near->distance[0];
+        near->list[0] = list;
+        near->distance[0] = distance;
+    }
+}
+
+/* The second list of a row. A search finds a row late if its residual r points away from the query. Another list helps if its
+ * residual r' does not point there too: the one where |r'|^2 + ALONG <r, r'>^2 / |r|^2 is least. */
+static uint32_t second_list(const struct work *w, const struct near *near)
+{
+    const float *first = w->centroids + (size_t)near->list[0] * w->padded_dim;
+    float d1 = near->distance[0], least = INFINITY;
+    uint32_t best = near->n > 1 ? near->list[1] : (near->list[0] + 1) % w->n_lists;
+    for (uint32_t i = 1; i < near->n; i++) {
+        const float *other = w->centroids + (size_t)near->list[i] * w->padded_dim;
+        float d2 = near->distance[i], along = (d1 + d2 - distance_ops()->l2(first, other, w->padded_dim)) / 2;
+        float cost = d1 > 0 ? d2 + ALONG * along * along / d1 : d2;
+        if (!(cost < least)) continue;
+        least = cost;
+        best = near->list[i];
     }
     return best;
 }
@@ -136,7 +187,9 @@ static void round_of_means(struct work *w, const float *sample, uint32_t n, floa
     code_centroids(w);
     for (uint32_t i = 0; i < n; i++) {
         const float *x = sample + (size_t)i * dims;
-        uint32_t l = nearest(w, x);
+        struct near near;
+        find_near(w, x, NEAR_IN_ROUNDS, &near);
+        uint32_t l = near.list[0];
         float *sum = sums + (size_t)l * dims;
         for (uint32_t d = 0; d < dims; d++) sum[d] += x[d];
         counts[l]++;
@@ -180,7 +233,7 @@ done:
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-/* Fills list_of, norm2 and starts. False when a length is out of range. */
+/* Fills lists_of, norm2 and starts. False when a length is out of range. */
 static bool assign(struct work *w, uint32_t *starts)
 {
     const struct codes_source *s = w->source;
@@ -197,8 +250,12 @@ static bool assign(struct work *w, uint32_t *starts)
         if (!(square <= CODES_SQUARE_MAX)) return false;
         longest = square > longest ? square : longest;
         for (uint32_t d = 0; !has_residual && d < w->padded_dim; d++) has_residual = w->x[d] != 0;
-        w->list_of[i] = nearest(w, w->x);
-        starts[w->list_of[i] + 1]++;
+        struct near near;
+        find_near(w, w->x, NEAR, &near);
+        uint32_t *lists = w->lists_of + (size_t)i * w->copies;
+        lists[0] = near.list[0];
+        if (w->copies > 1) lists[1] = second_list(w, &near);
+        for (uint32_t k = 0; k < w->copies; k++) starts[lists[k] + 1]++;
     }
     for (uint32_t l = 0; l < w->n_lists; l++) starts[l + 1] += starts[l];
     return !has_residual || longest >= CODES_SQUARE_MIN;
@@ -212,15 +269,15 @@ static bool lift_lists(struct work *w, float *lift)
     if (w->source->space != SPACE_IP) return true;
     for (uint32_t i = 0; i < w->source->n; i++) longest = w->norm2[i] > longest ? w->norm2[i] : longest;
     if (!(longest <= CODES_SQUARE_MAX)) return false;
-    memset(w->estimate, 0, w->n_lists * sizeof *w->estimate);
-    memset(w->lower, 0, w->n_lists * sizeof *w->lower); /* scratch: counts */
-    for (uint32_t i = 0; i < w->source->n; i++) {
-        w->estimate[w->list_of[i]] += sqrtf(longest - w->norm2[i]);
-        w->lower[w->list_of[i]] += 1;
+    memset(w->sums, 0, w->n_lists * sizeof *w->sums);
+    memset(w->more, 0, w->n_lists * sizeof *w->more); /* counts */
+    for (size_t i = 0; i < (size_t)w->source->n * w->copies; i++) {
+        w->sums[w->lists_of[i]] += sqrtf(longest - w->norm2[i / w->copies]);
+        w->more[w->lists_of[i]] += 1;
     }
     for (uint32_t l = 0; l < w->n_lists; l++) {
-        if (!(w->lower[l] > 0)) continue;
-        float mean = w->estimate[l] / w->lower[l];
+        if (!(w->more[l] > 0)) continue;
+        float mean = w->sums[l] / w->more[l];
         w->list_factors[(size_t)(l / CODES_BLOCK_ROWS) * CODES_BLOCK_FACTORS + l % CODES_BLOCK_ROWS] += mean * mean;
     }
     *lift = longest;
@@ -264,8 +321,8 @@ static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t a
 {
     const uint32_t dims = w->padded_dim;
     const float *centroid = w->centroids + (size_t)l * dims;
-    float *r = w->x;
-    for (uint32_t d = 0; d < dims; d++) r[d] -= centroid[d];
+    float *r = w->r;
+    for (uint32_t d = 0; d < dims; d++) r[d] = w->x[d] - centroid[d];
     struct codes_factors f = codes_measure(r, dims, CODES_LISTS_SPREAD);
     float all = signed_sum(r, centroid, dims), first = signed_sum(r, centroid, c->first_dims);
     float add = 2 * f.f * all, delta = 2 * f.f * ((float)dims / (float)c->first_dims * first - all);
@@ -281,20 +338,22 @@ static bool encode(struct work *w, const struct codes *c, uint32_t l, uint32_t a
     return true;
 }
 
-/* Puts all rows where they belong. `ends`: n_lists places of scratch. */
-static bool place_rows(struct work *w, const struct codes *c, char *p, const struct codes_layout *l, uint32_t *ends)
+/* Puts all rows where they belong. */
+static bool place_rows(struct work *w, const struct codes *c, char *p, const struct codes_layout *l)
 {
     uint32_t *order = (uint32_t *)(void *)(p + l->order);
     struct places to = {(uint8_t *)p + l->blocks, (uint8_t *)p + l->rests, (float *)(void *)(p + l->factors)};
     memset(to.blocks, 0, l->factors - l->blocks);
-    memcpy(ends, c->starts, w->n_lists * sizeof *ends);
+    memcpy(w->ends, c->starts, w->n_lists * sizeof *w->ends);
     for (uint32_t i = 0; i < w->source->n; i++) {
-        uint32_t at = ends[w->list_of[i]]++;
-        order[at] = i;
         codes_take_residual(w->source, i, w->mean, w->x);
-        if (!encode(w, c, w->list_of[i], at, &to)) return false;
+        for (uint32_t k = 0; k < w->copies; k++) {
+            uint32_t list = w->lists_of[(size_t)i * w->copies + k], at = w->ends[list]++;
+            order[at] = i;
+            if (!encode(w, c, list, at, &to)) return false;
+        }
     }
-    codes_fill_last(to.factors, w->source->n);
+    codes_fill_last(to.factors, w->source->n * w->copies);
     return true;
 }
 
@@ -322,8 +381,18 @@ static int by_value(const void *a, const void *b)
 struct probe {
     float nearest;            /* distance of the nearest list */
     float limit[PROBE_KINDS]; /* distance of the k-th neighbour */
-    float neighbour[PROBE_K]; /* of each neighbour, nearest first, the distance of its list; 0 for the nearest list */
+    float neighbour
+        [PROBE_K]; /* of each neighbour, nearest first, the distance of its nearer list; 0 for the nearest of all */
 };
+
+/* The distance of the nearer of the lists that a row is in; 0 if that is `first`. */
+static float nearer_list(const struct work *w, uint32_t row, uint32_t first, const float *all)
+{
+    const uint32_t *lists = w->lists_of + (size_t)row * w->copies;
+    float distance = INFINITY;
+    for (uint32_t k = 0; k < w->copies; k++) distance = fminf(distance, lists[k] == first ? 0 : all[lists[k]]);
+    return distance;
+}
 
 /* Searches for row i. all: distances of the lists, n_lists places, of lists without rows +infinity. */
 static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, struct codes_ranked *heap, float *all,
@@ -356,7 +425,7 @@ static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, str
     for (uint32_t j = 0; j < top.n && n < PROBE_K; j++) {
         const struct hit *h = &top.heap[j];
         if (h->row == i) continue;
-        out->neighbour[n++] = w->list_of[h->row] == first ? 0 : all[w->list_of[h->row]];
+        out->neighbour[n++] = nearer_list(w, h->row, first, all);
         for (int kind = 0; kind < PROBE_KINDS; kind++) {
             if (n == probe_ks[kind])
                 out->limit[kind] = codes_in_lists(c, p, codes_in_estimates(c->space, h->distance) + t.slack);
@@ -406,7 +475,7 @@ static enum err measure_stop(struct work *w, struct codes *c, struct codes_heade
 {
     static const float leans[] = {0.5f, 1, 1.5f, 2, 3, 4, 6};
     struct codes_ranked *heap = mem_array(w->n_lists, sizeof *heap);
-    float *all = mem_array((size_t)w->n_lists * PROBES_COUNTED, sizeof *all), *one = w->estimate;
+    float *all = mem_array((size_t)w->n_lists * PROBES_COUNTED, sizeof *all), *one = w->sums;
     float *reach = mem_array((size_t)PROBES * PROBE_K, sizeof *reach);
     struct probe *probes = mem_array(PROBES, sizeof *probes);
     uint64_t least = UINT64_MAX;
@@ -427,7 +496,7 @@ static enum err measure_stop(struct work *w, struct codes *c, struct codes_heade
         h->stop = stops.stop;
         h->stop_few = stops.few;
         h->lean = leans[i];
-        *share = (float)cost / ((float)w->n_lists * PROBES_COUNTED);
+        *share = (float)cost * (float)w->copies / ((float)w->n_lists * PROBES_COUNTED);
     }
     mem_free(heap);
     mem_free(all);
@@ -440,39 +509,56 @@ static enum err measure_stop(struct work *w, struct codes *c, struct codes_heade
 
 static bool work_init(struct work *w)
 {
-    size_t padded = (size_t)codes_n_blocks(w->n_lists) * CODES_BLOCK_ROWS;
+    const size_t n = w->source->n;
     w->x = mem_array(w->padded_dim, sizeof *w->x);
+    w->r = mem_array(w->padded_dim, sizeof *w->r);
     w->table = mem_array(w->padded_dim, 4);
-    w->estimate = mem_array(padded, sizeof *w->estimate);
-    w->lower = mem_array(padded, sizeof *w->lower);
-    w->list_of = mem_array(w->source->n, sizeof *w->list_of);
-    w->norm2 = mem_array(w->source->n, sizeof *w->norm2);
-    return w->x != NULL && w->table != NULL && w->estimate != NULL && w->lower != NULL && w->list_of != NULL &&
-           w->norm2 != NULL;
+    w->sums = mem_array(w->n_lists, sizeof *w->sums);
+    w->more = mem_array(w->n_lists, sizeof *w->more);
+    w->ends = mem_array(w->n_lists, sizeof *w->ends);
+    w->lists_of = mem_array(n * w->copies, sizeof *w->lists_of);
+    w->norm2 = mem_array(n, sizeof *w->norm2);
+    return w->x != NULL && w->r != NULL && w->table != NULL && w->sums != NULL && w->more != NULL && w->ends != NULL &&
+           w->lists_of != NULL && w->norm2 != NULL;
 }
 
 static void work_deinit(struct work *w)
 {
     mem_free(w->x);
+    mem_free(w->r);
     mem_free(w->table);
-    mem_free(w->estimate);
-    mem_free(w->lower);
-    mem_free(w->list_of);
+    mem_free(w->sums);
+    mem_free(w->more);
+    mem_free(w->ends);
+    mem_free(w->lists_of);
     mem_free(w->norm2);
 }
 
-enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, char *p,
+enum err codes_lists_write(const struct codes_source *s, const float *mean, uint32_t n_lists, uint32_t copies, char *p,
                            bool *is_in_range, float *share, struct errmsg *em)
 {
     struct codes_layout l;
     uint32_t first_dims = codes_lists_first_dims(s->padded_dim);
-    CHECK(codes_layout(s->n, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
+    CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
     memset(p, 0, l.blocks);
-    struct codes_header h = {
-        CODES_MAGIC, CODES_VERSION, s->n, s->dim, s->padded_dim, s->space, s->seed, l.size, n_lists, 0, 0, 0, 0};
+    struct codes_header h = {CODES_MAGIC,
+                             copies == 1 ? 2 : CODES_VERSION,
+                             s->n,
+                             s->dim,
+                             s->padded_dim,
+                             s->space,
+                             s->seed,
+                             l.size,
+                             n_lists,
+                             0,
+                             0,
+                             0,
+                             0,
+                             0};
     struct work w = {.source = s,
                      .mean = mean,
                      .n_lists = n_lists,
+                     .copies = copies,
                      .padded_dim = s->padded_dim,
                      .centroids = (float *)(void *)(p + l.centroids),
                      .list_blocks = (uint8_t *)p + l.list_blocks,
@@ -495,8 +581,7 @@ enum err codes_lists_write(const struct codes_source *s, const float *mean, uint
     memcpy(p, &h, sizeof h);
     e = codes_open(&c, (struct bytes){p, l.size}, s->n, s->dim, s->space, em);
     if (e != ERR_OK) goto done;
-    uint32_t *ends = (uint32_t *)(void *)w.estimate;
-    if (!place_rows(&w, &c, p, &l, ends)) goto done;
+    if (!place_rows(&w, &c, p, &l)) goto done;
     if ((e = measure_stop(&w, &c, &h, share, em)) != ERR_OK) goto done;
     memcpy(p, &h, sizeof h);
     *is_in_range = true;

@@ -18,10 +18,12 @@ static bool place(size_t *at, size_t n, size_t size, size_t *offset)
     return ck_mul(n, size, &bytes) && ck_add(*at, bytes, at);
 }
 
-bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims, struct codes_layout *l)
+bool codes_layout(uint32_t n_rows, uint32_t copies, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims,
+                  struct codes_layout *l)
 {
     size_t at = sizeof(struct codes_header), block;
-    if (first_dims > padded_dim) return false;
+    if (first_dims > padded_dim || copies == 0 || n_rows > UINT32_MAX / copies) return false;
+    const uint32_t n_places = n_rows * copies;
     const size_t factors = CODES_BLOCK_FACTORS * sizeof(float), vector = (size_t)padded_dim * sizeof(float);
     *l = (struct codes_layout){0};
     if (!ck_mul(padded_dim, 4, &block) || !place(&at, 1, vector, &l->centroid)) return false;
@@ -30,31 +32,32 @@ bool codes_layout(uint32_t n_rows, uint32_t n_lists, uint32_t padded_dim, uint32
             !place(&at, n_lists, vector, &l->centroids) ||
             !place(&at, codes_n_blocks(n_lists), block, &l->list_blocks) ||
             !place(&at, codes_n_blocks(n_lists), factors, &l->list_factors) ||
-            !place(&at, n_rows, sizeof(uint32_t), &l->order))
+            !place(&at, n_places, sizeof(uint32_t), &l->order))
             return false;
     }
-    if (!place(&at, codes_n_blocks(n_rows), (size_t)first_dims * 4, &l->blocks) ||
-        !place(&at, codes_n_blocks(n_rows), (size_t)(padded_dim - first_dims) * 4, &l->rests) ||
-        !place(&at, codes_n_blocks(n_rows), factors, &l->factors))
+    if (!place(&at, codes_n_blocks(n_places), (size_t)first_dims * 4, &l->blocks) ||
+        !place(&at, codes_n_blocks(n_places), (size_t)(padded_dim - first_dims) * 4, &l->rests) ||
+        !place(&at, codes_n_blocks(n_places), factors, &l->factors))
         return false;
     l->size = at;
     return true;
 }
 
-static bool are_starts(const uint32_t *starts, uint32_t n_lists, uint32_t n_rows)
+static bool are_starts(const uint32_t *starts, uint32_t n_lists, uint32_t n_places)
 {
-    if (starts[0] != 0 || starts[n_lists] != n_rows) return false;
+    if (starts[0] != 0 || starts[n_lists] != n_places) return false;
     for (uint32_t i = 0; i < n_lists; i++) {
         if (starts[i] > starts[i + 1]) return false;
     }
     return true;
 }
 
-/* What version 2 has more. */
-static bool open_lists(struct codes *c, const struct codes_header *h, const struct codes_layout *l)
+/* What sections with lists have more. */
+static bool open_lists(struct codes *c, const struct codes_header *h, uint32_t copies, const struct codes_layout *l)
 {
     const char *p = c->section.p;
     c->n_lists = h->n_lists;
+    c->copies = copies;
     c->stop = h->stop;
     c->lean = h->lean;
     c->stop_few = h->stop_few;
@@ -64,7 +67,7 @@ static bool open_lists(struct codes *c, const struct codes_header *h, const stru
     c->list_blocks = (const uint8_t *)p + l->list_blocks;
     c->list_factors = (const float *)(const void *)(p + l->list_factors);
     c->order = (const uint32_t *)(const void *)(p + l->order);
-    return are_starts(c->starts, h->n_lists, h->n_rows);
+    return are_starts(c->starts, h->n_lists, h->n_rows * copies);
 }
 
 enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint32_t dim, enum space space,
@@ -87,9 +90,10 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
     }
     struct codes_layout l;
     uint32_t n_lists = h.version >= 2 ? h.n_lists : 0, first_dims = h.version >= 2 ? h.first_dims : h.padded_dim;
+    uint32_t copies = h.version >= 3 ? CODES_COPIES : 1;
     if (h.n_rows != n_rows || dim < CODES_MIN_DIM || h.padded_dim != rotation_padded(dim) || n_lists > n_rows ||
-        (h.version >= 2 && n_lists == 0) || first_dims == 0 || first_dims % 64 != 0 ||
-        !codes_layout(h.n_rows, n_lists, h.padded_dim, first_dims, &l) || h.size_bytes != l.size)
+        (h.version >= 2 && n_lists < copies) || first_dims == 0 || first_dims % 64 != 0 ||
+        !codes_layout(h.n_rows, copies, n_lists, h.padded_dim, first_dims, &l) || h.size_bytes != l.size)
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u rows in %llu bytes", h.n_rows,
                           (unsigned long long)h.size_bytes);
     if ((uintptr_t)section.p % _Alignof(float) != 0) return errmsg_set(em, ERR_CORRUPT, "vector codes: not aligned");
@@ -105,7 +109,7 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
                           .blocks = (const uint8_t *)p + l.blocks,
                           .rests = (const uint8_t *)p + l.rests,
                           .factors = (const float *)(const void *)(p + l.factors)};
-    if (n_lists > 0 && !open_lists(&found, &h, &l))
+    if (n_lists > 0 && !open_lists(&found, &h, copies, &l))
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u lists are damaged", n_lists);
     *c = found;
     return ERR_OK;

@@ -39,6 +39,7 @@ struct search {
     struct codes_candidate *candidates;
     uint32_t n, cap;
     uint32_t n_settled; /* candidates in front that wait for the end */
+    uint64_t *met;      /* a bit a row: its distance is known; NULL: each row comes up once */
 };
 
 /* --- exact distances ---------------------------------------------------------------------------------------------- */
@@ -122,13 +123,23 @@ static void prune(struct search *s)
     s->n = kept;
 }
 
+/* A row that is in two lists comes up twice. */
+static bool is_met(struct search *s, uint32_t row)
+{
+    uint64_t bit = UINT64_C(1) << (row % 64);
+    if (s->met == NULL) return false;
+    bool is = (s->met[row / 64] & bit) != 0;
+    s->met[row / 64] |= bit;
+    return is;
+}
+
 /* Measures candidates a[0, n), those that can still enter. */
 static void measure_all(struct search *s, const struct codes_candidate *a, uint32_t n)
 {
     for (uint32_t i = 0; i < n && i < PREFETCH_AHEAD; i++) prefetch_row(s->rows, s->q, a[i].row);
     for (uint32_t i = 0; i < n; i++) {
         if (i + PREFETCH_AHEAD < n) prefetch_row(s->rows, s->q, a[i + PREFETCH_AHEAD].row);
-        if (a[i].lower > s->limit) continue;
+        if (a[i].lower > s->limit || is_met(s, a[i].row)) continue;
         measure(s->rows, s->q, a[i].row, s->top);
         s->limit = limit_now(s);
     }
@@ -318,6 +329,12 @@ static bool reserve(struct search *s, struct codes_prepared *p)
     while (s->cap / 4 < s->top->k + FIRST_MEASURED) s->cap *= 2; /* k is below n / 16: no overflow */
     s->candidates = s->cap == p->cap ? p->candidates : arena_alloc(s->q->arena, s->cap * sizeof *s->candidates);
     if (s->candidates == NULL) return false;
+    if (s->codes->copies > 1) {
+        size_t n_words = (size_t)s->codes->n / 64 + 1;
+        s->met = arena_array(s->q->arena, n_words, sizeof *s->met);
+        if (s->met == NULL) return false;
+        memset(s->met, 0, n_words * sizeof *s->met);
+    }
     if (p->heap_cap >= s->codes->n_lists) return true;
     p->heap = arena_array(s->q->arena, s->codes->n_lists, sizeof *p->heap);
     if (p->heap == NULL) return false;

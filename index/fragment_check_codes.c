@@ -1,6 +1,6 @@
 /* fragment_check_codes.c - are the vector codes those of the rows? See fragment_check.h.
  *
- * Every row must stand in exactly one place (lists), and its signs and its factor `scale` must be those of its own
+ * Every row must stand in as many places as it has copies (lists), each in another list, and its signs and its factor `scale` must be those of its own
  * residual.
  * They are computed again from the rotated centroid that the section has, in another order of roundings than the
  * builder's. So a sign counts only where its coordinate is clear of zero, and factors are compared with a tolerance.
@@ -66,15 +66,15 @@ static bool check_lists(struct places *s, uint8_t *seen)
     for (uint32_t list = 0; list < c->n_lists; list++) {
         for (uint32_t place = c->starts[list]; place < c->starts[list + 1]; place++) {
             uint32_t row = c->order[place];
-            if (row >= c->n || (seen[row / 8] >> (row % 8) & 1) != 0)
+            if (row >= c->n || seen[row] == c->copies)
                 return check_fail(s->c, SECTION_CODES, "place %u has no row of its own", place);
             if (place > c->starts[list] && c->order[place - 1] >= row)
                 return check_fail(s->c, SECTION_CODES, "list %u: rows do not ascend", list);
-            seen[row / 8] = (uint8_t)(seen[row / 8] | 1U << (row % 8));
+            seen[row]++;
             if (!check_place(s, place, row, list)) return false;
         }
     }
-    return true; /* as many places as rows, and none twice: all of them */
+    return true; /* as many places as copies of rows, and none has more: each has all */
 }
 
 enum err check_codes(struct check *c, struct errmsg *em)
@@ -87,7 +87,7 @@ enum err check_codes(struct check *c, struct errmsg *em)
         .source = {(const char *)f->vectors, f->n_rows, f->dim, codes->padded_dim, f->space, codes->seed},
         .x = mem_array(codes->padded_dim, sizeof(float)),
     };
-    uint8_t *seen = mem_zalloc((size_t)f->n_rows / 8 + 1);
+    uint8_t *seen = mem_zalloc((size_t)f->n_rows + 1);
     enum err e = ERR_OK;
     if (s.x == NULL || seen == NULL) {
         e = errmsg_set(em, ERR_NOMEM, "check the codes");

@@ -3,13 +3,13 @@
  * From the root of the tree:
  *   gcc -std=c11 -O2 -I. -D_GNU_SOURCE -o /tmp/bench_codes tests/bench/bench_codes.c index/codes_*.c index/rotation.c \
  *       core/distance*.c core/topk.c core/arena.c core/mem.c core/buf.c core/bitset.c core/err.c -lm -lpthread
- *   /tmp/bench_codes [-n ROWS] [-q QUERIES] [-k K] [-s l2|cosine|ip] [-m MASK_PERCENT] [-l LISTS] [FILE.f16.npy]
+ *   /tmp/bench_codes [-n ROWS] [-q QUERIES] [-k K] [-s l2|cosine|ip] [-m MASK_PERCENT] [-l LISTS] [-c COPIES] [FILE.f16.npy]
  *
  * FILE: a NumPy array of float16, rows x dim, C order. The first ROWS are searched, the last QUERIES are the queries
  * (noise: 384 dimensions). Prints rows built a second, bytes a row, the time of an exact scan, then for some ef_search
  * recall@k (of ties any counts), queries a second of one thread, and how the time splits: `prepare` is a search whose
  * limit lets nothing through, with a scan of all blocks if there are no lists; the rest is the scan of lists, and
- * measuring rows exactly. -l 0: no lists, however many rows. compare_hnswlib.py reads the lines.
+ * measuring rows exactly. -l 0: no lists, however many rows; -c 1: with -l, each row in one list. compare_hnswlib.py reads the lines.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,7 +136,8 @@ int main(int argc, char **argv)
     enum space space = SPACE_COSINE;
     unsigned percent = 100;
     long lists = -1; /* as many as the server makes */
-    for (int o; (o = getopt(argc, argv, "n:q:k:s:m:l:")) != -1;) {
+    uint32_t copies = CODES_COPIES;
+    for (int o; (o = getopt(argc, argv, "n:q:k:s:m:l:c:")) != -1;) {
         if (o == 'n')
             n = strtoul(optarg, NULL, 10);
         else if (o == 'q')
@@ -147,6 +148,8 @@ int main(int argc, char **argv)
             space = optarg[0] == 'l' ? SPACE_L2 : optarg[0] == 'i' ? SPACE_IP : SPACE_COSINE;
         else if (o == 'l')
             lists = strtol(optarg, NULL, 10);
+        else if (o == 'c')
+            copies = (uint32_t)strtoul(optarg, NULL, 10);
         else if (o == 'm')
             percent = (unsigned)strtoul(optarg, NULL, 10);
         else
@@ -168,7 +171,8 @@ int main(int argc, char **argv)
     struct buf out = {0};
     struct errmsg em = {0};
     enum err e = lists < 0 ? codes_build(rows, (uint32_t)n, (uint32_t)dim, space, 1, &out, &em)
-                           : codes_build_as(rows, (uint32_t)n, (uint32_t)dim, space, 1, (uint32_t)lists, &out, &em);
+                           : codes_build_as(rows, (uint32_t)n, (uint32_t)dim, space, 1, (uint32_t)lists,
+                                            lists > 0 ? copies : 1, &out, &em);
     if (e != ERR_OK) return 1;
     t = now() - t;
     struct bytes section = {out.p, out.n};
@@ -193,10 +197,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof efforts / sizeof efforts[0]; i++) {
         float epsilon = codes_epsilon(efforts[i], b.k);
         double us = best_of(&b, epsilon, false, &hits);
-        printf("ef_search %u (epsilon %.2f): recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us after preparing), "
-               "exact scan %.1f x\n",
-               efforts[i], epsilon, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan,
-               exact / us);
+        printf(
+            "ef_search %u (epsilon %.2f): recall@%u %.4f, %.0f queries/s, %.1f us a query (%.1f us after preparing), "
+            "exact scan %.1f x\n",
+            efforts[i], epsilon, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
     }
     arena_free(&a);
     buf_free(&out);

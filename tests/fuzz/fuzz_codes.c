@@ -10,7 +10,7 @@
 #include "core/topk.h"
 #include "index/codes_internal.h"
 
-enum { N_ROWS = 300, DIM = 70, N_LISTS = 6, SEED = 5, N_SECTIONS = 6 };
+enum { N_ROWS = 300, DIM = 70, N_LISTS = 6, SEED = 5, N_SECTIONS = 9 };
 
 static float rows[N_ROWS * DIM], norms[N_ROWS]; /* made with the first input */
 static struct buf sections[N_SECTIONS];
@@ -26,7 +26,8 @@ static void make_sections(void)
         }
     }
     for (uint32_t i = 0; i < N_SECTIONS; i++)
-        must_ok(codes_build_as(rows, N_ROWS, DIM, (enum space)(i % 3), SEED, i < 3 ? 0 : N_LISTS, &sections[i], NULL));
+        must_ok(codes_build_as(rows, N_ROWS, DIM, (enum space)(i % 3), SEED, i < 3 ? 0 : N_LISTS,
+                               i < 6 ? 1 : CODES_COPIES, &sections[i], NULL));
 }
 
 static bool is_visible(const void *ctx, uint32_t row)

@@ -387,7 +387,7 @@ START_TEST(damage_is_refused)
         size_t at;
         uint32_t value;
         enum err expected;
-    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 3, ERR_NEWER},
+    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 4, ERR_NEWER},
                   {8, 0, ERR_CORRUPT},          {8, N + 1, ERR_CORRUPT},       {8, N - 1, ERR_CORRUPT},
                   {8, UINT32_MAX, ERR_CORRUPT}, {12, DIM + 1, ERR_CORRUPT},    {16, 128, ERR_CORRUPT},
                   {16, 0, ERR_CORRUPT},         {16, UINT32_MAX, ERR_CORRUPT}, {20, SPACE_IP, ERR_CORRUPT},

@@ -29,14 +29,15 @@ struct section {
     struct codes codes;
 };
 
-static void build(struct section *s, const float *rows, enum space space)
+static void build(struct section *s, const float *rows, enum space space, uint32_t copies)
 {
     struct errmsg em;
     *s = (struct section){0};
-    ck_ok(codes_build_as(rows, N, DIM, space, SEED, LISTS, &s->out, &em));
+    ck_ok(codes_build_as(rows, N, DIM, space, SEED, LISTS, copies, &s->out, &em));
     ck_ok(codes_open(&s->codes, (struct bytes){s->out.p, s->out.n}, N, DIM, space, &em));
     ck_assert_uint_eq(s->codes.n, N);
     ck_assert_uint_eq(s->codes.n_lists, LISTS);
+    ck_assert_uint_eq(s->codes.copies, copies);
 }
 
 static float bfloat_of(uint32_t word)
@@ -48,15 +49,15 @@ static float bfloat_of(uint32_t word)
 }
 
 /* Every byte that docs/formats.md describes, worked out again from the rows. */
-START_TEST(layout)
+static void check_layout(uint32_t copies)
 {
     float *rows = clustered(1);
     struct section s;
-    build(&s, rows, SPACE_L2);
+    build(&s, rows, SPACE_L2, copies);
     const struct codes *c = &s.codes;
     const char *p = s.out.p;
-    const size_t blocks = N / 32, first = c->first_dims;
-    ck_assert_uint_eq(le32_get(p + 4), 2);
+    const size_t blocks = N * copies / 32, first = c->first_dims;
+    ck_assert_uint_eq(le32_get(p + 4), 1 + copies);
     ck_assert_uint_eq(le32_get(p + 40), LISTS);
     ck_assert_uint_eq(le32_get(p + 44), first);
     float stops[4]; /* stop, lean, lift, stop_few */
@@ -70,28 +71,31 @@ START_TEST(layout)
     ck_assert_ptr_eq(c->list_blocks, (const char *)c->centroids + LISTS * PADDED * 4);
     ck_assert_ptr_eq(c->list_factors, c->list_blocks + PADDED * 4);
     ck_assert_ptr_eq(c->order, c->list_factors + 96);
-    ck_assert_ptr_eq(c->blocks, c->order + N);
+    ck_assert_ptr_eq(c->blocks, c->order + (size_t)N * copies);
     ck_assert_ptr_eq(c->rests, c->blocks + blocks * first * 4);
     ck_assert_ptr_eq(c->factors, c->rests + blocks * (PADDED - first) * 4);
     ck_assert_ptr_eq(c->factors + blocks * 96, p + s.out.n);
 
-    bool *seen = mem_array(N, sizeof *seen);
-    ck_assert_ptr_nonnull(seen);
-    for (uint32_t l = 0, far = 0; l < LISTS; l++) {
+    uint8_t *seen = mem_zalloc(N), *is_near = mem_zalloc(N);
+    ck_assert(seen != NULL && is_near != NULL);
+    uint32_t far = 0;
+    for (uint32_t l = 0; l < LISTS; l++) {
         const float *centroid = c->centroids + (size_t)l * PADDED;
         for (uint32_t at = c->starts[l]; at < c->starts[l + 1]; at++) {
             uint32_t row = c->order[at], b = at / 32, j = at % 32;
-            ck_assert(row < N && !seen[row]);
+            ck_assert(row < N && seen[row] < copies);
             ck_assert(at == c->starts[l] || c->order[at - 1] < row);
-            seen[row] = true;
+            seen[row]++;
             float r[PADDED] = {0};
             double all = 0, part = 0, square = 0, l1 = 0;
             memcpy(r, rows + (size_t)row * DIM, DIM * sizeof *r);
             rotation_apply(r, PADDED, SEED);
             for (uint32_t d = 0; d < PADDED; d++) r[d] -= c->centroid[d];
-            for (uint32_t k = 0; k < LISTS; k++) /* rows are with their nearest centroid, but for near ties */
-                far += distance_ops()->l2(r, c->centroids + (size_t)k * PADDED, PADDED) <
-                       0.98f * distance_ops()->l2(r, centroid, PADDED);
+            bool is_nearest = true; /* but for near ties */
+            for (uint32_t k = 0; k < LISTS; k++)
+                is_nearest &= distance_ops()->l2(r, c->centroids + (size_t)k * PADDED, PADDED) >=
+                              0.98f * distance_ops()->l2(r, centroid, PADDED);
+            is_near[row] |= is_nearest;
             for (uint32_t d = 0; d < PADDED; d++) {
                 r[d] -= centroid[d];
                 const uint8_t *codes = d < first ? c->blocks + (size_t)b * first * 4 + d / 4 * 16
@@ -115,12 +119,20 @@ START_TEST(layout)
             double err = sqrt(square * left / (p2 * (PADDED - 1)));
             ck_assert_double_eq_tol((double)factors[64 + j], err, 0.01 * err);
         }
-        ck_assert_uint_le(far, N / 20);
     }
-    ck_assert_uint_eq(c->starts[LISTS], N);
+    for (uint32_t row = 0; row < N; row++) far += is_near[row] == 0;
+    ck_assert_uint_le(far, N / 20);
+    ck_assert_uint_eq(c->starts[LISTS], N * copies);
+    mem_free(is_near);
     mem_free(seen);
     buf_free(&s.out);
     mem_free(rows);
+}
+
+START_TEST(layout)
+{
+    check_layout(1); /* version 2 */
+    check_layout(CODES_COPIES);
 }
 END_TEST
 
@@ -132,7 +144,7 @@ START_TEST(bounds_hold)
     struct rng r = {22};
     for (int space = SPACE_L2; space <= SPACE_IP; space++) {
         struct section s;
-        build(&s, rows, (enum space)space);
+        build(&s, rows, (enum space)space, CODES_COPIES);
         const struct codes *c = &s.codes;
         uint32_t n = 0, n_lost = 0, n_lost_first = 0;
         for (int round = 0; round < 20; round++) {
@@ -208,7 +220,7 @@ START_TEST(lists_come_nearest_first)
         struct errmsg em;
         double distances[MANY], before = 0, least = INFINITY;
         uint32_t seen = 0, n = 0, n_within = 0, n_missed = 0;
-        ck_ok(codes_build_as(rows, N, DIM, (enum space)space, SEED, MANY, &out, &em));
+        ck_ok(codes_build_as(rows, N, DIM, (enum space)space, SEED, MANY, CODES_COPIES, &out, &em));
         ck_ok(codes_open(&c, (struct bytes){out.p, out.n}, N, DIM, (enum space)space, &em));
         query_vector_init(&q, rows, DIM, (enum space)space, &a);
         struct codes_prepared *p = codes_prepare(&c, &q);
@@ -282,7 +294,7 @@ START_TEST(damage_is_refused)
 {
     float *rows = clustered(4);
     struct section s;
-    build(&s, rows, SPACE_L2);
+    build(&s, rows, SPACE_L2, CODES_COPIES);
     struct bytes all = {s.out.p, s.out.n};
     struct codes c;
     struct errmsg em;
@@ -294,7 +306,8 @@ START_TEST(damage_is_refused)
         uint32_t value;
         enum err expected;
     } damage[] = {{4, 1, ERR_CORRUPT},
-                  {4, 3, ERR_NEWER},
+                  {4, 2, ERR_CORRUPT},
+                  {4, 4, ERR_NEWER},
                   {40, 0, ERR_CORRUPT},
                   {40, LISTS + 40, ERR_CORRUPT},
                   {40, UINT32_MAX, ERR_CORRUPT},
@@ -304,9 +317,9 @@ START_TEST(damage_is_refused)
                   {44, PADDED + 64, ERR_CORRUPT},
                   {44, UINT32_MAX - 63, ERR_CORRUPT},
                   {starts, 1, ERR_CORRUPT},
-                  {starts + 4, N + 1, ERR_CORRUPT},
+                  {starts + 4, 2 * N + 1, ERR_CORRUPT},
                   {starts + 8, 0, ERR_CORRUPT},
-                  {starts + 4 * LISTS, N - 1, ERR_CORRUPT}};
+                  {starts + 4 * LISTS, 2 * N - 1, ERR_CORRUPT}};
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
         uint32_t saved = le32_get(s.out.p + damage[i].at);
         le32_put(s.out.p + damage[i].at, damage[i].value);
@@ -325,7 +338,7 @@ START_TEST(search_survives_damage)
     float *rows = clustered(5);
     struct rng r = {55};
     struct section s;
-    build(&s, rows, SPACE_L2);
+    build(&s, rows, SPACE_L2, CODES_COPIES);
     char *good = mem_dup(s.out.p, s.out.n);
     float *norm2 = mem_array(N, sizeof *norm2);
     ck_assert(good != NULL && norm2 != NULL);
@@ -379,7 +392,7 @@ START_TEST(short_memory_is_reported)
         struct buf out = {0};
         int left = nth;
         mem_set_hook(fail_when_zero, &left);
-        enum err e = codes_build_as(rows, N, DIM, SPACE_COSINE, SEED, LISTS, &out, &em);
+        enum err e = codes_build_as(rows, N, DIM, SPACE_COSINE, SEED, LISTS, CODES_COPIES, &out, &em);
         mem_set_hook(NULL, NULL);
         ck_assert(e == ERR_OK || (e == ERR_NOMEM && out.n == 0));
         buf_free(&out);
@@ -388,7 +401,7 @@ START_TEST(short_memory_is_reported)
     }
     ck_assert_int_ge(n_failed, 15);
     struct section s;
-    build(&s, rows, SPACE_L2);
+    build(&s, rows, SPACE_L2, CODES_COPIES);
     struct codes_rows behind = {rows, NULL, all_visible, row_as_ordinal, NULL};
     n_failed = 0;
     for (int nth = 0;; nth++) {

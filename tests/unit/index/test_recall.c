@@ -93,11 +93,16 @@ static struct codes_rows rows_of(const struct world *w)
     return (struct codes_rows){w->rows, w->norm2, is_visible, ordinal, w};
 }
 
+static uint32_t copies_of(uint32_t n_lists)
+{
+    return n_lists >= CODES_COPIES ? CODES_COPIES : 1;
+}
+
 static void build(const struct world *w, enum space space, struct buf *out, struct codes *c)
 {
     struct errmsg em;
     *out = (struct buf){0};
-    ck_ok(codes_build_as(w->rows, w->n, w->dim, space, 1, w->n_lists, out, &em));
+    ck_ok(codes_build_as(w->rows, w->n, w->dim, space, 1, w->n_lists, copies_of(w->n_lists), out, &em));
     ck_ok(codes_open(c, (struct bytes){out->p, out->n}, w->n, w->dim, space, &em));
     ck_assert_uint_eq(c->n, w->n);
 }
@@ -127,6 +132,7 @@ static double recall_measured(const struct world *w, const struct codes *c, cons
             const struct hit *h = &got.heap[j];
             ck_assert(mask == NULL || bitset_get(mask, h->row));
             ck_assert(is_visible(w, h->row));
+            ck_assert(j == 0 || h->row != got.heap[j - 1].row);
             ck_assert_uint_eq(h->ordinal, ordinal(w, h->row));
             ck_assert(h->distance == distance_exact(&q, w->rows + (size_t)h->row * w->dim, w->norm2[h->row]));
             n_found += h->distance <= want.heap[want.n - 1].distance;
@@ -266,7 +272,7 @@ static void check_sections_of_one_request(uint32_t n_lists)
     struct codes c[2];
     struct errmsg em;
     build(&one, SPACE_L2, &out[0], &c[0]);
-    ck_ok(codes_build_as(two.rows, two.n, two.dim, SPACE_L2, 77, n_lists, &out[1], &em));
+    ck_ok(codes_build_as(two.rows, two.n, two.dim, SPACE_L2, 77, n_lists, copies_of(n_lists), &out[1], &em));
     ck_ok(codes_open(&c[1], (struct bytes){out[1].p, out[1].n}, two.n, two.dim, SPACE_L2, &em));
     struct codes_rows rows[2] = {rows_of(&one), rows_of(&two)};
     uint32_t n_right = 0;
@@ -359,7 +365,7 @@ static void check_extreme_scales(uint32_t n_lists)
             struct buf out = {0};
             struct codes c;
             struct errmsg em;
-            ck_ok(codes_build_as(w.rows, w.n, w.dim, (enum space)space, 1, n_lists, &out, &em));
+            ck_ok(codes_build_as(w.rows, w.n, w.dim, (enum space)space, 1, n_lists, copies_of(n_lists), &out, &em));
             ck_ok(codes_open(&c, (struct bytes){out.p, out.n}, w.n, w.dim, (enum space)space, &em));
             bool is_extreme = scales[t] < 1e-15f || scales[t] > 1e14f;
             ck_assert(space == SPACE_COSINE ? c.n > 0 : (c.n == 0) == is_extreme);
