@@ -101,9 +101,9 @@ struct connection {
     int fd;
     uint64_t deadline_ms; /* of the loop's clock: cut off then; 0: none (the server is at work) */
     bool is_cut;
-    uint64_t n_ended;       /* exchanges */
-    uint64_t seen_progress; /* n_ended and x.received_bytes when it was last looked at, gateway_turns.c */
-    uint64_t seen_taken;    /* what had been taken from the socket when that was new */
+    uint64_t n_ended;                   /* exchanges */
+    uint64_t seen_ended, seen_received; /* n_ended and x.received_bytes when gateway_turns.c last looked at it */
+    uint64_t seen_taken;                /* what had been taken from the socket when these were new */
     struct exchange x;
 };
 

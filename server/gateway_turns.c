@@ -91,9 +91,10 @@ static void look_at(struct gateway *g, struct connection *c)
     enum stage stage = c->x.stage;
     bool is_head = stage == STAGE_IDLE || stage == STAGE_HEAD, is_body = stage == STAGE_BODY || stage == STAGE_DISCARD;
     if (c->is_cut || c->held_in != NULL || !(is_head || is_body)) return;
-    uint64_t taken = socket_taken(c->fd), progress = c->n_ended + c->x.received_bytes;
-    if (progress != c->seen_progress) {
-        c->seen_progress = progress;
+    uint64_t taken = socket_taken(c->fd);
+    if (c->n_ended != c->seen_ended || c->x.received_bytes != c->seen_received) {
+        c->seen_ended = c->n_ended;
+        c->seen_received = c->x.received_bytes;
         c->seen_taken = taken;
     }
     uint64_t in_vain = taken > c->seen_taken ? taken - c->seen_taken : 0;

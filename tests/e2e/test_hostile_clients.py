@@ -473,6 +473,26 @@ def test_long_lines_wait_for_their_turn():
         assert server.stop() == 0
 
 
+def test_a_busy_connection_is_not_taken_for_a_stuck_one():
+    """Pieces of bodies on a connection that is kept, each a byte shorter than the one before, while others send long lines."""
+    with Server(None) as server:
+        slow = [dial(server) for _ in range(4)]
+        for s in slow:
+            s.sendall(b"GET /api/v2/" + b"a" * 60000)
+        s = dial(server)
+        s.settimeout(60)
+        for i in range(150):
+            body = b"{" + b" " * 7000
+            at = 6000 - i
+            s.sendall(head("/api/v2/tenants", len(body)) + body[:at])
+            time.sleep(0.008)
+            s.sendall(body[at:])
+            assert s.recv(4096).startswith(b"HTTP/1.1 4"), i
+        for other in slow:
+            other.close()
+        assert server.stop() == 0
+
+
 def test_large_bodies_take_turns(sv, probe):
     """Many at once, with and without a length, by clients that close their side and such that do not: each is answered rightly."""
     body = json.dumps({"ids": ["p7"], "include": [], "x": "y" * (5 << 20)}).encode()
