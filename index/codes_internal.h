@@ -162,6 +162,12 @@ struct codes_candidate {
     uint32_t row;
 };
 
+/* Rows of a section, plus 1, in a table with open addressing (Knuth, TAOCP 6.4): those whose distance is known. */
+struct codes_met {
+    uint32_t *rows; /* 2^(32 - shift), at most half of them and one used; 0: free. NULL: none yet */
+    uint32_t n, shift;
+};
+
 /* What a query keeps between sections: query_vector.rotated. */
 struct codes_prepared {
     struct codes_prepared *next; /* for another seed or size */
@@ -173,6 +179,7 @@ struct codes_prepared {
     uint8_t *table;                     /* scratch: its table */
     struct codes_candidate *candidates; /* scratch: the buffer as large as the last section needed it */
     struct codes_ranked *heap;          /* scratch: lists */
+    struct codes_met met;               /* scratch: of a section with copies */
     uint32_t cap, heap_cap;
 };
 

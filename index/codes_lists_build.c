@@ -7,8 +7,8 @@
  *             4. Some rows are searched for through the new section, every list of it. In which lists their neighbours
  *                lay says when a search may stop (measure_stop).
  * FAILURE     short memory is reported. Lengths out of range make the caller write an empty section.
- * INVARIANTS  every row is in as many lists as there are copies, in each once. A list may be empty. Which list a row is in may depend on the processor in
- *             the case of near ties; any distribution is a valid section.
+ * INVARIANTS  every row is in as many lists as there are copies, in each once. A list may be empty. Which lists a row
+ *             is in may depend on the processor in the case of near ties; any distribution is a valid section.
  */
 #include "index/codes_internal.h"
 
@@ -381,8 +381,7 @@ static int by_value(const void *a, const void *b)
 struct probe {
     float nearest;            /* distance of the nearest list */
     float limit[PROBE_KINDS]; /* distance of the k-th neighbour */
-    float neighbour
-        [PROBE_K]; /* of each neighbour, nearest first, the distance of its nearer list; 0 for the nearest of all */
+    float neighbour[PROBE_K]; /* of each neighbour, nearest first, the distance of its nearer list; of the nearest: 0 */
 };
 
 /* The distance of the nearer of the lists that a row is in; 0 if that is `first`. */

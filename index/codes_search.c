@@ -20,6 +20,8 @@ enum {
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,
     AHEAD = 2, /* blocks */
+    MET_MIN_BITS = 9,
+    MET_MIN = 1 << MET_MIN_BITS, /* doubled when it is first needed */
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
@@ -39,7 +41,8 @@ struct search {
     struct codes_candidate *candidates;
     uint32_t n, cap;
     uint32_t n_settled; /* candidates in front that wait for the end */
-    uint64_t *met;      /* a bit a row: its distance is known; NULL: each row comes up once */
+    bool is_short;      /* of memory: what was found is not to be used */
+    struct codes_met *met;
 };
 
 /* --- exact distances ---------------------------------------------------------------------------------------------- */
@@ -123,14 +126,41 @@ static void prune(struct search *s)
     s->n = kept;
 }
 
-/* A row that is in two lists comes up twice. */
+/* Where row is, or is to go, in a table that has room. */
+static uint32_t *find_met(const struct codes_met *m, uint32_t row)
+{
+    uint32_t at = (row * UINT32_C(2654435769)) >> m->shift;
+    while (m->rows[at] != 0 && m->rows[at] != row + 1) at = (at + 1) & (UINT32_MAX >> m->shift);
+    return &m->rows[at];
+}
+
+static bool grow_met(struct codes_met *m, struct arena *a)
+{
+    const struct codes_met old = *m;
+    uint32_t cap = old.rows == NULL ? MET_MIN : (UINT32_MAX >> old.shift) + 1;
+    if (cap > UINT32_MAX / 4) return false;
+    uint32_t *rows = arena_array(a, 2 * (size_t)cap, sizeof *rows);
+    if (rows == NULL) return false;
+    *m = (struct codes_met){rows, old.n, old.rows == NULL ? 32 - MET_MIN_BITS - 1 : old.shift - 1};
+    for (uint32_t i = 0; old.rows != NULL && i < cap; i++) {
+        if (old.rows[i] != 0) *find_met(m, old.rows[i] - 1) = old.rows[i];
+    }
+    return true;
+}
+
+/* A row that is in two lists comes up twice: is this the second time? */
 static bool is_met(struct search *s, uint32_t row)
 {
-    uint64_t bit = UINT64_C(1) << (row % 64);
-    if (s->met == NULL) return false;
-    bool is = (s->met[row / 64] & bit) != 0;
-    s->met[row / 64] |= bit;
-    return is;
+    struct codes_met *m = s->met;
+    if (s->codes->copies < 2) return false;
+    bool is_full = m->rows == NULL || m->n > UINT32_MAX >> m->shift >> 1;
+    if (is_full && !grow_met(m, s->q->arena)) s->is_short = true;
+    if (s->is_short) return true;
+    uint32_t *at = find_met(m, row);
+    if (*at != 0) return true;
+    *at = row + 1;
+    m->n++;
+    return false;
 }
 
 /* Measures candidates a[0, n), those that can still enter. */
@@ -329,12 +359,9 @@ static bool reserve(struct search *s, struct codes_prepared *p)
     while (s->cap / 4 < s->top->k + FIRST_MEASURED) s->cap *= 2; /* k is below n / 16: no overflow */
     s->candidates = s->cap == p->cap ? p->candidates : arena_alloc(s->q->arena, s->cap * sizeof *s->candidates);
     if (s->candidates == NULL) return false;
-    if (s->codes->copies > 1) {
-        size_t n_words = (size_t)s->codes->n / 64 + 1;
-        s->met = arena_array(s->q->arena, n_words, sizeof *s->met);
-        if (s->met == NULL) return false;
-        memset(s->met, 0, n_words * sizeof *s->met);
-    }
+    s->met = &p->met;
+    if (p->met.n > 0) memset(p->met.rows, 0, ((size_t)(UINT32_MAX >> p->met.shift) + 1) * sizeof *p->met.rows);
+    p->met.n = 0;
     if (p->heap_cap >= s->codes->n_lists) return true;
     p->heap = arena_array(s->q->arena, s->codes->n_lists, sizeof *p->heap);
     if (p->heap == NULL) return false;
@@ -373,7 +400,7 @@ enum err codes_search(const struct codes *c, const struct codes_rows *rows, stru
     bool is_done = c->n_lists > 0 ? scan_lists(&s, p) : scan_places(&s, 0, c->n) && drain(&s, true);
     p->candidates = s.candidates;
     p->cap = s.cap;
-    if (is_done) return ERR_OK;
+    if (is_done && !s.is_short) return ERR_OK;
 no_memory:
     return errmsg_set(em, ERR_NOMEM, "search by vector codes");
 }

@@ -1,7 +1,7 @@
 /* fragment_check_codes.c - are the vector codes those of the rows? See fragment_check.h.
  *
- * Every row must stand in as many places as it has copies (lists), each in another list, and its signs and its factor `scale` must be those of its own
- * residual.
+ * Every row must stand in as many places as it has copies (lists), each in another list, and its signs and its factor
+ * `scale` must be those of its own residual.
  * They are computed again from the rotated centroid that the section has, in another order of roundings than the
  * builder's. So a sign counts only where its coordinate is clear of zero, and factors are compared with a tolerance.
  */
