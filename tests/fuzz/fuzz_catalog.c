@@ -188,7 +188,8 @@ static enum err count_usage(void *ctx, const struct catalog_usage *row, struct e
 static bool is_allowed(enum err e)
 {
     return e == ERR_OK || e == ERR_CORRUPT || e == ERR_IO || e == ERR_NOMEM || e == ERR_NOT_FOUND || e == ERR_EXISTS ||
-           e == ERR_INVALID || e == ERR_NO_SPACE || e == ERR_LOCKED;
+           e == ERR_INVALID || e == ERR_NO_SPACE || e == ERR_LOCKED ||
+           e == ERR_READ_ONLY; /* byte 18 of the file says that only a newer SQLite may write it */
 }
 
 static void use(struct catalog *c)
