@@ -164,8 +164,8 @@ struct codes_candidate {
 
 /* Rows of a section, plus 1, in a table with open addressing (Knuth, TAOCP 6.4): those whose distance is known. */
 struct codes_met {
-    uint32_t *rows; /* 2^(32 - shift), at most half of them and one used; 0: free. NULL: none yet */
-    uint32_t n, shift;
+    uint32_t *rows; /* 2^bits, at most half of them used; 0: free. NULL: none yet */
+    uint32_t n, bits;
 };
 
 /* What a query keeps between sections: query_vector.rotated. */

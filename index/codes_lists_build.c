@@ -146,6 +146,7 @@ static void find_near(struct work *w, const float *x, uint32_t cap, struct near 
             if (!(estimate[i] > near->limit)) add_near(near, cap, at + i, estimate[i]);
         }
     }
+    CHECK(near->n > 0 && "there are lists");
     for (uint32_t i = 0; i < near->n; i++) {
         near->distance[i] = distance_ops()->l2(x, w->centroids + (size_t)near->list[i] * w->padded_dim, w->padded_dim);
         if (!(near->distance[i] < near->distance[0])) continue;
@@ -164,7 +165,8 @@ static uint32_t second_list(const struct work *w, const struct near *near)
 {
     const float *first = w->centroids + (size_t)near->list[0] * w->padded_dim;
     float d1 = near->distance[0], least = INFINITY;
-    uint32_t best = near->n > 1 ? near->list[1] : (near->list[0] + 1) % w->n_lists;
+    CHECK(near->n > 1 && "a row has two lists only where there are two");
+    uint32_t best = near->list[1];
     for (uint32_t i = 1; i < near->n; i++) {
         const float *other = w->centroids + (size_t)near->list[i] * w->padded_dim;
         float d2 = near->distance[i], along = (d1 + d2 - distance_ops()->l2(first, other, w->padded_dim)) / 2;

@@ -20,8 +20,8 @@ enum {
     PREFETCH_LINES = 24, /* of a row, at most */
     FRESH_PREFETCHED = 8,
     AHEAD = 2, /* blocks */
-    MET_MIN_BITS = 9,
-    MET_MIN = 1 << MET_MIN_BITS, /* doubled when it is first needed */
+    MET_BITS_MIN = 10,
+    MET_BITS_MAX = 31,
 };
 
 /* Lists whose centroid is within so many limits are looked at whatever the rule says: where the limit lies beyond the
@@ -126,23 +126,27 @@ static void prune(struct search *s)
     s->n = kept;
 }
 
+static uint32_t met_size(const struct codes_met *m)
+{
+    return m->rows != NULL ? UINT32_C(1) << m->bits : 0;
+}
+
 /* Where row is, or is to go, in a table that has room. */
 static uint32_t *find_met(const struct codes_met *m, uint32_t row)
 {
-    uint32_t at = (row * UINT32_C(2654435769)) >> m->shift;
-    while (m->rows[at] != 0 && m->rows[at] != row + 1) at = (at + 1) & (UINT32_MAX >> m->shift);
+    uint32_t at = (row * UINT32_C(2654435769)) >> (32 - m->bits);
+    while (m->rows[at] != 0 && m->rows[at] != row + 1) at = (at + 1) & (met_size(m) - 1);
     return &m->rows[at];
 }
 
 static bool grow_met(struct codes_met *m, struct arena *a)
 {
     const struct codes_met old = *m;
-    uint32_t cap = old.rows == NULL ? MET_MIN : (UINT32_MAX >> old.shift) + 1;
-    if (cap > UINT32_MAX / 4) return false;
-    uint32_t *rows = arena_array(a, 2 * (size_t)cap, sizeof *rows);
+    uint32_t bits = old.rows != NULL ? old.bits + 1 : MET_BITS_MIN;
+    uint32_t *rows = bits <= MET_BITS_MAX ? arena_array(a, (size_t)1 << bits, sizeof *rows) : NULL;
     if (rows == NULL) return false;
-    *m = (struct codes_met){rows, old.n, old.rows == NULL ? 32 - MET_MIN_BITS - 1 : old.shift - 1};
-    for (uint32_t i = 0; old.rows != NULL && i < cap; i++) {
+    *m = (struct codes_met){rows, old.n, bits};
+    for (uint32_t i = 0; i < met_size(&old); i++) {
         if (old.rows[i] != 0) *find_met(m, old.rows[i] - 1) = old.rows[i];
     }
     return true;
@@ -153,8 +157,7 @@ static bool is_met(struct search *s, uint32_t row)
 {
     struct codes_met *m = s->met;
     if (s->codes->copies < 2) return false;
-    bool is_full = m->rows == NULL || m->n > UINT32_MAX >> m->shift >> 1;
-    if (is_full && !grow_met(m, s->q->arena)) s->is_short = true;
+    if (m->n >= met_size(m) / 2 && !grow_met(m, s->q->arena)) s->is_short = true;
     if (s->is_short) return true;
     uint32_t *at = find_met(m, row);
     if (*at != 0) return true;
@@ -360,7 +363,7 @@ static bool reserve(struct search *s, struct codes_prepared *p)
     s->candidates = s->cap == p->cap ? p->candidates : arena_alloc(s->q->arena, s->cap * sizeof *s->candidates);
     if (s->candidates == NULL) return false;
     s->met = &p->met;
-    if (p->met.n > 0) memset(p->met.rows, 0, ((size_t)(UINT32_MAX >> p->met.shift) + 1) * sizeof *p->met.rows);
+    if (p->met.n > 0) memset(p->met.rows, 0, met_size(&p->met) * sizeof *p->met.rows);
     p->met.n = 0;
     if (p->heap_cap >= s->codes->n_lists) return true;
     p->heap = arena_array(s->q->arena, s->codes->n_lists, sizeof *p->heap);

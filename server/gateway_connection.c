@@ -22,11 +22,11 @@
 
 #include <limits.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/logger.h"
 #include "core/mem.h"
+#include "server/taken.h"
 
 enum { SLOWEST_BYTES_PER_S = 64 << 10, HEADERS_MAX_S = 30, POLL_BATCH = 64 };
 
@@ -100,9 +100,7 @@ static void cut_hopeless(struct connection *const *batch, struct pollfd *fds, nf
 {
     if (n == 0 || poll(fds, n, 0) < 0) return;
     for (nfds_t i = 0; i < n; i++) {
-        int unread = 0;
-        if ((fds[i].revents & POLLRDHUP) == 0 || ioctl(fds[i].fd, FIONREAD, &unread) != 0) continue;
-        if (unread == 0) connection_cut(batch[i]);
+        if ((fds[i].revents & POLLRDHUP) != 0 && socket_unread(fds[i].fd) == 0) connection_cut(batch[i]);
     }
 }
 

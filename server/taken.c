@@ -7,10 +7,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-uint64_t socket_unread(int fd)
+int socket_unread(int fd)
 {
     int n = 0;
-    return ioctl(fd, FIONREAD, &n) == 0 && n > 0 ? (uint64_t)n : 0;
+    return ioctl(fd, FIONREAD, &n) == 0 ? n : -1;
 }
 
 uint64_t socket_taken(int fd)
@@ -18,6 +18,7 @@ uint64_t socket_taken(int fd)
     struct tcp_info info = {0};
     socklen_t n = sizeof info;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0) return 0;
-    uint64_t unread = socket_unread(fd);
+    int n_unread = socket_unread(fd);
+    uint64_t unread = n_unread > 0 ? (uint64_t)n_unread : 0;
     return info.tcpi_bytes_received > unread ? info.tcpi_bytes_received - unread : 0;
 }

@@ -8,8 +8,8 @@
 
 #include <stdint.h>
 
-/* Bytes that lie in the socket's buffer, to be read; 0 when it cannot be told. */
-uint64_t socket_unread(int fd);
+/* Bytes that lie in the socket's buffer, to be read; -1 when it cannot be told. */
+int socket_unread(int fd);
 
 /* Bytes that were read from a TCP socket since it was connected; 0 when it cannot be told. */
 uint64_t socket_taken(int fd);

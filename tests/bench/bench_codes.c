@@ -172,7 +172,7 @@ int main(int argc, char **argv)
     struct errmsg em = {0};
     enum err e = lists < 0 ? codes_build(rows, (uint32_t)n, (uint32_t)dim, space, 1, &out, &em)
                            : codes_build_as(rows, (uint32_t)n, (uint32_t)dim, space, 1, (uint32_t)lists,
-                                            lists > 0 ? copies : 1, &out, &em);
+                                            lists >= (long)copies ? copies : 1, &out, &em);
     if (e != ERR_OK) return 1;
     t = now() - t;
     struct bytes section = {out.p, out.n};
