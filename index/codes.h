@@ -33,7 +33,7 @@ enum { CODES_MIN_DIM = 32, CODES_LISTS_MIN_ROWS = 1 << 17 };
 
 /* EFFORT  One number, epsilon, says how sure a search has to be: the margin below estimates in deviations, and with it how
  *         soon the search of lists stops. The default is 2.2; ten times the effort are 0.5 more. At 1.7 (EFFORT_MIN)
- *         searches lose about 0.005 of the neighbours to the margin and 0.04 to lists, at 2.2 0.001 and 0.004, and beyond
+ *         searches lose about 0.005 of the neighbours to the margin and 0.04 to lists, at 2.2 0.001 and at most 0.008, and beyond
  *         ever less. Lists lose more because they are where the time goes. */
 #define CODES_EPSILON     2.2F
 #define CODES_EPSILON_FEW 1.7F
