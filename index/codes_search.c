@@ -90,28 +90,37 @@ static float limit_now(const struct search *s)
     return codes_in_estimates(s->codes->space, topk_bound(s->top)) + s->target.slack;
 }
 
-/* Reorders so that the m with the smallest estimates come first (Hoare's selection). No estimate is NaN. */
+/* Moves the candidates of a[from, to) whose estimate is below the pivot (or_equal: not above it) to the front; the first place
+ * behind them. Without a branch on an estimate: that would be guessed wrong every other time. */
+static uint32_t partition(struct codes_candidate *a, uint32_t from, uint32_t to, float pivot, bool or_equal)
+{
+    uint32_t end = from;
+    for (uint32_t i = from; i < to; i++) {
+        struct codes_candidate t = a[i];
+        a[i] = a[end];
+        a[end] = t;
+        end += (t.estimate < pivot) | (or_equal & (t.estimate == pivot));
+    }
+    return end;
+}
+
+/* Reorders so that the m with the smallest estimates come first (Hoare's FIND, Comm. ACM 4, 1961). No estimate is NaN. */
 static void select_best(struct codes_candidate *a, uint32_t n, uint32_t m)
 {
-    if (m >= n) return;
-    int64_t low = 0, high = (int64_t)n - 1, wanted = (int64_t)m - 1;
-    while (low < high) {
-        float pivot = a[low + (high - low) / 2].estimate;
-        int64_t i = low - 1, j = high + 1;
-        for (;;) {
-            do i++;
-            while (a[i].estimate < pivot);
-            do j--;
-            while (a[j].estimate > pivot);
-            if (i >= j) break;
-            struct codes_candidate t = a[i];
-            a[i] = a[j];
-            a[j] = t;
-        }
-        if (wanted <= j)
-            high = j;
+    uint32_t low = 0, high = n; /* the m-th is among a[low, high) */
+    while (low < m && m < high) {
+        uint32_t last = high - 1, middle = low + (high - low) / 2;
+        struct codes_candidate t = a[middle];
+        a[middle] = a[last];
+        a[last] = t;
+        uint32_t end = partition(a, low, last, t.estimate, false);
+        a[last] = a[end];
+        a[end] = t;
+        bool is_lopsided = end - low < (high - low) / 16; /* as where many rows are alike */
+        if (m <= end)
+            high = end;
         else
-            low = j + 1;
+            low = is_lopsided ? partition(a, end + 1, high, t.estimate, true) : end + 1;
     }
 }
 
