@@ -11,6 +11,10 @@
  *          twice the distance (cosine), twice the distance minus 2 (ip: -2 <x, q>). Its error is close to normal with
  *          deviation 2 err |q - c|, so estimate - 2 epsilon err |q - c| bounds it from below; rounding of the table of
  *          <s, P(q - c)> is counted in.
+ * LOOKS    without lists a search first sums up some dimensions of all rows. The rows that these show nearest are measured
+ *          exactly, which makes the limit tight; then only rows whose bound, by these dimensions, is within it get the
+ *          next dimensions added, and so on. So that a look costs little, the bound is compared in 16-bit integers, with three
+ *          whole numbers a row (codes_looks.c), rounded so that a row is not ruled out by rounding.
  * LISTS    from CODES_LISTS_MIN_ROWS rows on the section is in lists: k-means finds centroids c_l, a row is coded against
  *          the nearest one (c = c_l above) and once more against another near one, chosen so that where the first
  *          residual points away from a query the second does not (SOAR: Sun, Simcha, Dopson, Guo, Kumar, arXiv 2404.00774),
@@ -56,10 +60,15 @@ struct codes {
     enum space space;
     uint64_t seed;
     const float *centroid; /* P c, padded_dim floats */
-    uint32_t first_dims;   /* those that blocks hold: without lists all */
+    uint32_t first_dims;   /* those that blocks hold */
     const uint8_t *blocks; /* ceil(n / 32) blocks of first_dims * 4 bytes */
     const uint8_t *rests;  /* the other dimensions of each block */
     const float *factors;  /* per block: add[32], scale[32], err[32] */
+
+    /* looks; NULL where there are none: in lists, beyond CODES_LOOKS_MAX_DIM, and in sections of before 2026-11-26 */
+    const int16_t *looks;      /* per block: u[32], v[32], e[32] */
+    const float *look_units;   /* what u, v and e count: 3 */
+    const uint32_t *unlimited; /* per block: a bit for each row that looks do not rule out */
 
     /* lists; n_lists is 0 when there are none, and then rows lie in their order */
     uint32_t n_lists;

@@ -17,6 +17,7 @@ struct builder {
     float *x;    /* padded_dim: the row at hand, then its residual */
     float *mean; /* padded_dim: c as it is, zero beyond dim */
     double *sum; /* padded_dim */
+    uint32_t first_dims;
 };
 
 static void find_mean(struct builder *b)
@@ -30,7 +31,7 @@ static void find_mean(struct builder *b)
 }
 
 /* Row i encoded in its place. False when a length is out of range. */
-static bool encode_row(struct builder *b, uint32_t i, uint8_t *blocks, float *factors, float *longest,
+static bool encode_row(struct builder *b, uint32_t i, uint8_t *blocks, uint8_t *rests, float *factors, float *longest,
                        bool *has_residual)
 {
     const struct codes_source *s = &b->source;
@@ -45,9 +46,19 @@ static bool encode_row(struct builder *b, uint32_t i, uint8_t *blocks, float *fa
     if (!(f.square <= CODES_SQUARE_MAX) || !(fabsf(add) <= CODES_SQUARE_MAX)) return false;
     *longest = f.square > *longest ? f.square : *longest;
     *has_residual |= f.has_residual;
-    codes_pack_signs(b->x, s->padded_dim, blocks + (size_t)block * s->padded_dim * 4, j);
+    uint32_t rest_dims = s->padded_dim - b->first_dims;
+    codes_pack_signs(b->x, b->first_dims, blocks + (size_t)block * b->first_dims * 4, j);
+    codes_pack_signs(b->x + b->first_dims, rest_dims, rests + (size_t)block * rest_dims * 4, j);
     codes_put_factors(factors + (size_t)block * CODES_BLOCK_FACTORS, j, add, -2 * f.f, f.err);
     return true;
+}
+
+/* Where the parts of a section without lists lie. Beyond some dimensions there are no looks, and version 1. */
+static bool flat_layout(const struct codes_source *s, struct codes_layout *l, uint32_t *first_dims)
+{
+    bool has_looks = s->padded_dim <= CODES_LOOKS_MAX_DIM;
+    *first_dims = has_looks ? codes_looks_first_dims(s->padded_dim) : s->padded_dim;
+    return codes_layout(s->n, 1, 0, s->padded_dim, *first_dims, has_looks, l);
 }
 
 /* A section without lists. False when a length is out of range. */
@@ -57,15 +68,21 @@ static bool write_flat(struct builder *b, char *p, const struct codes_layout *l)
     struct codes_header h = {CODES_MAGIC, 1, s->n, s->dim, s->padded_dim, s->space, s->seed, l->size, 0, 0, 0, 0, 0, 0};
     float longest = 0; /* squared */
     bool has_residual = false;
+    if (l->looks != 0) {
+        h.version = CODES_VERSION;
+        h.first_dims = b->first_dims;
+    }
+    memset(p, 0, l->size);
     memcpy(p, &h, sizeof h);
-    memset(p + l->blocks, 0, l->factors - l->blocks);
     float *centroid = (float *)(void *)(p + l->centroid), *factors = (float *)(void *)(p + l->factors);
     memcpy(centroid, b->mean, s->padded_dim * sizeof(float));
     rotation_apply(centroid, s->padded_dim, s->seed);
     for (uint32_t i = 0; i < s->n; i++) {
-        if (!encode_row(b, i, (uint8_t *)p + l->blocks, factors, &longest, &has_residual)) return false;
+        if (!encode_row(b, i, (uint8_t *)p + l->blocks, (uint8_t *)p + l->rests, factors, &longest, &has_residual))
+            return false;
     }
     codes_fill_last(factors, s->n);
+    if (l->looks != 0) codes_looks_write(p, l, s->n);
     return !has_residual || longest >= CODES_SQUARE_MIN;
 }
 
@@ -75,8 +92,8 @@ static bool write_flat(struct builder *b, char *p, const struct codes_layout *l)
 
 /* Writes a section to p, where there is room for one with n_lists lists (0: none), and sets *size: less than that if
  * lists are not wanted at any price and not worth it, or if the section has to be empty. */
-static enum err write_section(struct builder *b, char *p, uint32_t n_lists, uint32_t copies, bool is_any_price,
-                              size_t *size, struct errmsg *em)
+static enum err write_section(struct builder *b, char *p, size_t room, uint32_t n_lists, uint32_t copies,
+                              bool is_any_price, size_t *size, struct errmsg *em)
 {
     const struct codes_source *s = &b->source;
     struct codes_layout l = {0};
@@ -88,10 +105,13 @@ static enum err write_section(struct builder *b, char *p, uint32_t n_lists, uint
         if (n_lists > 0) e = codes_lists_write(s, b->mean, n_lists, copies, p, &is_in_range, &share, em);
         if (e != ERR_OK) return e;
         if (n_lists > 0 && is_in_range && share > LISTS_SHARE_MAX && !is_any_price) n_lists = 0;
-        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s->padded_dim) : s->padded_dim;
-        if (n_lists == 0) copies = 1;
-        CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
-        if (n_lists == 0) is_in_range = write_flat(b, p, &l);
+        if (n_lists > 0) {
+            uint32_t first_dims = codes_lists_first_dims(s->padded_dim);
+            CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, false, &l) && "as when room was made");
+        } else {
+            CHECK(flat_layout(s, &l, &b->first_dims) && l.size <= room && "the caller has made room");
+            is_in_range = write_flat(b, p, &l);
+        }
     }
     *size = l.size;
     if (!is_in_range) {
@@ -113,9 +133,10 @@ static enum err build(const float *rows, struct codes_source s, uint32_t n_lists
     if (s.dim < CODES_MIN_DIM) b.source.n = 0;
     if (b.source.n > 0) {
         size_t floats;
-        uint32_t first_dims = n_lists > 0 ? codes_lists_first_dims(s.padded_dim) : s.padded_dim;
-        if (s.padded_dim == 0 || !codes_layout(s.n, copies, n_lists, s.padded_dim, first_dims, &l) ||
-            !ck_mul(s.padded_dim, 2, &floats))
+        uint32_t first_dims = codes_lists_first_dims(s.padded_dim);
+        bool fits = n_lists > 0 ? codes_layout(s.n, copies, n_lists, s.padded_dim, first_dims, false, &l)
+                                : flat_layout(&s, &l, &first_dims);
+        if (s.padded_dim == 0 || !fits || !ck_mul(s.padded_dim, 2, &floats))
             return errmsg_set(em, ERR_TOO_LARGE, "vector codes of %u rows of %u dimensions", s.n, s.dim);
         b.x = mem_array(floats, sizeof(float));
         b.sum = mem_array(s.padded_dim, sizeof(double));
@@ -131,7 +152,7 @@ static enum err build(const float *rows, struct codes_source s, uint32_t n_lists
         e = errmsg_set(em, out->err, "vector codes of %u rows: %s", s.n, err_text(out->err));
         goto done;
     }
-    e = write_section(&b, p, n_lists, copies, is_any_price, &size, em);
+    e = write_section(&b, p, l.size, n_lists, copies, is_any_price, &size, em);
     if (e == ERR_OK) out->n += size;
 done:
     if (e != ERR_OK) out->n = n_before;

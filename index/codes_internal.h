@@ -8,14 +8,20 @@
 
 enum {
     CODES_MAGIC = 0x31444343, /* "CCD1" */
-    CODES_VERSION = 3,        /* lists, and each row in two of them; 2: in one; 1: without lists */
-    CODES_COPIES = 2,         /* of a row, where there are lists */
+    CODES_VERSION = 4, /* without lists, with looks; 3: lists, and each row in two of them; 2: in one; 1: neither */
+    CODES_VERSION_LISTS = 3,
+    CODES_COPIES = 2, /* of a row, where there are lists */
     CODES_BLOCK_ROWS = 32,
     CODES_GROUP_BYTES = 16, /* of one group of 4 dimensions in a block */
     CODES_BLOCK_FACTORS = 3 * CODES_BLOCK_ROWS,
-    CODES_ENTRY_MAX = 63,     /* largest entry of a query's table: four of them add up in a byte */
-    CODES_CHUNK_GROUPS = 1024 /* groups whose entries add up in 16 bits */
+    CODES_ENTRY_MAX = 63,      /* largest entry of a query's table: four of them add up in a byte */
+    CODES_CHUNK_GROUPS = 1024, /* groups whose entries add up in 16 bits */
+    CODES_BLOCK_LOOKS = 3 * CODES_BLOCK_ROWS,
+    CODES_LOOKS_MAX_DIM = 2048, /* padded: sums of whole rows have to fit 16 bits with a sign */
+    CODES_LOOKS_MAX = 5,        /* after 2^i first_dims dimensions, and after all */
+    CODES_STRETCH_BLOCKS = 2048 /* whose sums a search with looks keeps at a time: 128 KiB */
 };
+_Static_assert(CODES_ENTRY_MAX *CODES_LOOKS_MAX_DIM / 4 <= INT16_MAX, "sums of a row fit 16 bits with a sign");
 _Static_assert(CODES_ENTRY_MAX *CODES_CHUNK_GROUPS <= UINT16_MAX, "sums of a chunk fit 16 bits");
 
 struct codes_header {
@@ -46,12 +52,13 @@ static inline uint32_t codes_n_blocks(uint32_t n_places)
 
 /* Where the parts of a section with rows lie, and its size. */
 struct codes_layout {
-    size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, rests, factors, size;
+    size_t centroid, starts, centroids, list_blocks, list_factors, order, blocks, rests, factors;
+    size_t look_units, unlimited, looks, size;
 };
 
-/* n_lists 0: without lists, copies is 1 and first_dims padded_dim. False when it does not fit. */
+/* n_lists 0: without lists, copies is 1. has_looks: only without lists. False when it does not fit. */
 bool codes_layout(uint32_t n_rows, uint32_t copies, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims,
-                  struct codes_layout *l);
+                  bool has_looks, struct codes_layout *l);
 
 /* Squared lengths that the arithmetic of estimates can hold, with room for products. Zero is fine as well. */
 #define CODES_SQUARE_MIN 1e-25f
@@ -72,6 +79,23 @@ struct codes_scan {
     float step_1, shift_1, margin_1;
 };
 
+/* A look: after n_groups groups a row whose sum is below (u U >> 16) + (v V >> 16) - (e E >> 16) + k is ruled out, where U, V, E
+ * are its looks in the section. Additions saturate, shifts round down. u and e are not negative. */
+struct codes_look {
+    uint32_t n_groups;
+    int16_t u, v, e, k;
+};
+
+/* Blocks of a section with looks that are scanned together, and what is known of each. */
+struct codes_stretch {
+    const uint8_t *blocks, *rests;
+    const int16_t *looks;
+    const uint32_t *unlimited;
+    const float *factors;
+    uint16_t *sums;   /* per block: of the groups so far, 32 rows */
+    uint32_t *wanted; /* per block: rows that are not ruled out */
+};
+
 /* The kernels of one level. All levels give the same bits: sums are integers, and the float arithmetic is the same
  * single operations in the same order. */
 struct codes_kernels {
@@ -83,7 +107,35 @@ struct codes_kernels {
      * others, not read if there are none. */
     uint32_t (*scan)(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
                      float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
+
+    /* --- with looks --- */
+
+    /* Sums of the first n_first groups of blocks at .. at + n - 1. hits[i]: a bit for each row of block at + i that `l`, whose
+     * e counts as 0, does not rule out. */
+    void (*first)(const struct codes_stretch *t, uint32_t at, uint32_t n, const struct codes_scan *s,
+                  const struct codes_look *l, uint32_t *hits);
+
+    /* Takes rows that `l` rules out from what is wanted of n blocks. Those blocks of which any is left go to `left`, which may be
+     * `blocks`; their number is returned. */
+    uint32_t (*look)(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_look *l,
+                     uint32_t *left);
+
+    /* Adds groups from .. to - 1 (not of the first; multiples of 16) to the sums of n blocks. */
+    void (*add)(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
+                uint32_t from, uint32_t to);
+
+    /* As `scan`, from the sums of all groups of one block. */
+    uint32_t (*finish)(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s, float limit,
+                       float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS]);
 };
+
+/* Blocks that are added to are not next to each other: the processor does not read ahead by itself. */
+enum { CODES_ADD_AHEAD = 4 };
+
+static inline void codes_prefetch_bytes(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
 
 /* NULL where distance_ops_at(level) is. */
 const struct codes_kernels *codes_kernels_at(enum simd_level level);
@@ -180,7 +232,17 @@ struct codes_prepared {
     struct codes_candidate *candidates; /* scratch: the buffer as large as the last section needed it */
     struct codes_ranked *heap;          /* scratch: lists */
     struct codes_met met;               /* scratch: of a section with copies */
-    uint32_t cap, heap_cap;
+    struct codes_stretch stretch;       /* scratch: of a section with looks, sums and wanted */
+    uint32_t *places;                   /* scratch: likewise, blocks */
+    uint32_t cap, heap_cap, stretch_cap;
+};
+
+/* A look at any limit. */
+struct codes_prospect {
+    uint32_t n_groups;
+    double unit;   /* what a sum of one stands for in an inner product of all dimensions */
+    double shift;  /* in sums */
+    double margin; /* as codes_scan's */
 };
 
 /* The query rotated; NULL when memory is short. */
@@ -193,7 +255,9 @@ struct codes_target {
     double square;          /* |w|^2, of w = P(q - c) */
     double rounded;         /* what rounding of the table adds to the squares of deviations */
     double epsilon, rounding, with_centroid;
-    float slack; /* what rounding may do to an estimate */
+    float slack;                                      /* what rounding may do to an estimate */
+    struct codes_prospect prospects[CODES_LOOKS_MAX]; /* with looks */
+    uint32_t n_looks;
 };
 
 /* Makes the table. False when the query is too far away for estimates. */
@@ -201,6 +265,23 @@ bool codes_target_init(struct codes_target *t, const struct codes *c, struct cod
 
 /* Turns to one list. list_square: |w - c_l|^2. */
 void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list, float list_square);
+
+/* --- looks (codes_looks.c) ---------------------------------------------------------------------------------------- */
+
+/* How many dimensions a section without lists keeps in its blocks: those of the first look. */
+uint32_t codes_looks_first_dims(uint32_t padded_dim);
+
+/* Fills look_units, unlimited and looks of a section at p, whose factors are there, and all else zero. */
+void codes_looks_write(char *p, const struct codes_layout *l, uint32_t n_rows);
+
+/* The looks of place j of a block with these factors: u, v, e. False when the row is one that looks do not rule out. */
+bool codes_looks_of(const float *factors, uint32_t j, const float units[3], int16_t looks[3]);
+
+/* Makes the prospects of a query. After codes_table. */
+void codes_looks_init(struct codes_target *t, const struct codes *c);
+
+/* Look i at a limit. */
+struct codes_look codes_look_at(const struct codes_target *t, const struct codes *c, uint32_t i, float limit);
 
 /* A distance as the API answers it in the unit of estimates. */
 static inline float codes_in_estimates(enum space space, float distance)

@@ -540,10 +540,10 @@ enum err codes_lists_write(const struct codes_source *s, const float *mean, uint
 {
     struct codes_layout l;
     uint32_t first_dims = codes_lists_first_dims(s->padded_dim);
-    CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, &l) && "the caller has made room");
+    CHECK(codes_layout(s->n, copies, n_lists, s->padded_dim, first_dims, false, &l) && "the caller has made room");
     memset(p, 0, l.blocks);
     struct codes_header h = {CODES_MAGIC,
-                             copies == 1 ? 2 : CODES_VERSION,
+                             copies == 1 ? 2 : CODES_VERSION_LISTS,
                              s->n,
                              s->dim,
                              s->padded_dim,

@@ -19,7 +19,7 @@ static bool place(size_t *at, size_t n, size_t size, size_t *offset)
 }
 
 bool codes_layout(uint32_t n_rows, uint32_t copies, uint32_t n_lists, uint32_t padded_dim, uint32_t first_dims,
-                  struct codes_layout *l)
+                  bool has_looks, struct codes_layout *l)
 {
     size_t at = sizeof(struct codes_header), block;
     if (first_dims > padded_dim || copies == 0 || n_rows > UINT32_MAX / copies) return false;
@@ -38,6 +38,10 @@ bool codes_layout(uint32_t n_rows, uint32_t copies, uint32_t n_lists, uint32_t p
     if (!place(&at, codes_n_blocks(n_places), (size_t)first_dims * 4, &l->blocks) ||
         !place(&at, codes_n_blocks(n_places), (size_t)(padded_dim - first_dims) * 4, &l->rests) ||
         !place(&at, codes_n_blocks(n_places), factors, &l->factors))
+        return false;
+    if (has_looks && (!place(&at, 3, sizeof(float), &l->look_units) ||
+                      !place(&at, codes_n_blocks(n_places), sizeof(uint32_t), &l->unlimited) ||
+                      !place(&at, codes_n_blocks(n_places), CODES_BLOCK_LOOKS * sizeof(int16_t), &l->looks)))
         return false;
     l->size = at;
     return true;
@@ -89,11 +93,13 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
         return ERR_OK;
     }
     struct codes_layout l;
-    uint32_t n_lists = h.version >= 2 ? h.n_lists : 0, first_dims = h.version >= 2 ? h.first_dims : h.padded_dim;
-    uint32_t copies = h.version >= 3 ? CODES_COPIES : 1;
+    const bool has_lists = h.version == CODES_VERSION_LISTS || h.version == 2, has_looks = h.version == CODES_VERSION;
+    uint32_t n_lists = has_lists ? h.n_lists : 0, first_dims = h.version >= 2 ? h.first_dims : h.padded_dim;
+    uint32_t copies = h.version == CODES_VERSION_LISTS ? CODES_COPIES : 1;
     if (h.n_rows != n_rows || dim < CODES_MIN_DIM || h.padded_dim != rotation_padded(dim) || n_lists > n_rows ||
-        (h.version >= 2 && n_lists < copies) || first_dims == 0 || first_dims % 64 != 0 ||
-        !codes_layout(h.n_rows, copies, n_lists, h.padded_dim, first_dims, &l) || h.size_bytes != l.size)
+        (has_lists && n_lists < copies) || (has_looks && h.padded_dim > CODES_LOOKS_MAX_DIM) || first_dims == 0 ||
+        first_dims % 64 != 0 || !codes_layout(h.n_rows, copies, n_lists, h.padded_dim, first_dims, has_looks, &l) ||
+        h.size_bytes != l.size)
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u rows in %llu bytes", h.n_rows,
                           (unsigned long long)h.size_bytes);
     if ((uintptr_t)section.p % _Alignof(float) != 0) return errmsg_set(em, ERR_CORRUPT, "vector codes: not aligned");
@@ -109,6 +115,11 @@ enum err codes_open(struct codes *c, struct bytes section, uint32_t n_rows, uint
                           .blocks = (const uint8_t *)p + l.blocks,
                           .rests = (const uint8_t *)p + l.rests,
                           .factors = (const float *)(const void *)(p + l.factors)};
+    if (has_looks) {
+        found.looks = (const int16_t *)(const void *)(p + l.looks);
+        found.look_units = (const float *)(const void *)(p + l.look_units);
+        found.unlimited = (const uint32_t *)(const void *)(p + l.unlimited);
+    }
     if (n_lists > 0 && !open_lists(&found, &h, copies, &l))
         return errmsg_set(em, ERR_CORRUPT, "vector codes: %u lists are damaged", n_lists);
     *c = found;

@@ -78,6 +78,7 @@ bool codes_target_init(struct codes_target *t, const struct codes *c, struct cod
     if (c->space != SPACE_L2) slack += 0x1p-20; /* 1 - x rounds to units of 2^-24 however small it is */
     t->scan.base = (float)base;
     t->slack = (float)slack;
+    if (c->looks != NULL) codes_looks_init(t, c);
     if (c->n_lists > 0) codes_first_look(p->w, c->padded_dim, c->first_dims, &t->scan);
     return true;
 }

@@ -43,28 +43,113 @@ static uint32_t first_look(const uint32_t *sums, const float *factors, const str
     return hits;
 }
 
-static uint32_t scan_portable(const uint8_t *block, const uint8_t *rest, const float *factors,
-                              const struct codes_scan *s, float limit, uint32_t wanted,
-                              float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+/* Estimates and lower bounds; a bit for each row whose lower bound is not above the limit. */
+static uint32_t finish(const uint32_t *sums, const float *factors, const struct codes_scan *s, float limit,
+                       float *estimate, float *lower)
 {
     const float *add = factors, *scale = factors + CODES_BLOCK_ROWS, *err = factors + 2 * CODES_BLOCK_ROWS;
-    uint32_t sums[CODES_BLOCK_ROWS] = {0}, hits = 0;
-    add_groups(block, s->table, s->n_first, sums);
-    if (s->n_first < s->n_groups) {
-        wanted &= first_look(sums, factors, s, limit);
-        if (wanted == 0) return 0;
-        add_groups(rest, s->table + (size_t)s->n_first * 16, s->n_groups - s->n_first, sums);
-    }
+    uint32_t hits = 0;
     for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) {
         float product = (float)sums[i] * s->step - s->shift;
         estimate[i] = (s->base + add[i]) + scale[i] * product;
         lower[i] = estimate[i] - s->margin * err[i];
         hits |= (uint32_t) !(lower[i] > limit) << i;
     }
-    return hits & wanted;
+    return hits;
 }
 
-const struct codes_kernels codes_kernels_portable = {sums_portable, scan_portable};
+static uint32_t scan_portable(const uint8_t *block, const uint8_t *rest, const float *factors,
+                              const struct codes_scan *s, float limit, uint32_t wanted,
+                              float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    uint32_t sums[CODES_BLOCK_ROWS] = {0};
+    add_groups(block, s->table, s->n_first, sums);
+    if (s->n_first < s->n_groups) {
+        wanted &= first_look(sums, factors, s, limit);
+        if (wanted == 0) return 0;
+        add_groups(rest, s->table + (size_t)s->n_first * 16, s->n_groups - s->n_first, sums);
+    }
+    return finish(sums, factors, s, limit, estimate, lower) & wanted;
+}
+
+/* --- with looks --- */
+
+/* x * y >> 16, rounded down. */
+static int32_t high(int16_t x, int16_t y)
+{
+    return ((int32_t)x * y) >> 16;
+}
+
+static int32_t saturated(int32_t v)
+{
+    return v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : v;
+}
+
+/* A bit for each row of a block that the look does not rule out. */
+static uint32_t seen(const uint16_t *sums, const int16_t *looks, const struct codes_look *l, int16_t e)
+{
+    const int16_t *us = looks, *vs = looks + CODES_BLOCK_ROWS, *es = looks + (size_t)2 * CODES_BLOCK_ROWS;
+    uint32_t hits = 0;
+    for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) {
+        int32_t least = saturated(high(l->u, us[i]) + high(l->v, vs[i]));
+        least = saturated(saturated(least - high(e, es[i])) + l->k);
+        hits |= (uint32_t)((int16_t)sums[i] >= least) << i;
+    }
+    return hits;
+}
+
+static void add_sums(const uint8_t *block, const uint8_t *table, uint32_t n, uint16_t *sums)
+{
+    uint32_t more[CODES_BLOCK_ROWS] = {0};
+    add_groups(block, table, n, more);
+    for (unsigned i = 0; i < CODES_BLOCK_ROWS; i++) sums[i] = (uint16_t)(sums[i] + more[i]);
+}
+
+static void first_portable(const struct codes_stretch *t, uint32_t at, uint32_t n, const struct codes_scan *s,
+                           const struct codes_look *l, uint32_t *hits)
+{
+    for (size_t i = at; i < (size_t)at + n; i++) {
+        uint16_t *sums = t->sums + i * CODES_BLOCK_ROWS;
+        memset(sums, 0, CODES_BLOCK_ROWS * sizeof *sums);
+        add_sums(t->blocks + i * s->n_first * CODES_GROUP_BYTES, s->table, s->n_first, sums);
+        *hits++ = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, l, 0);
+    }
+}
+
+static uint32_t look_portable(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
+                              const struct codes_look *l, uint32_t *left)
+{
+    uint32_t n_left = 0;
+    for (uint32_t x = 0; x < n; x++) {
+        size_t i = blocks[x];
+        t->wanted[i] &=
+            seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e) | t->unlimited[i];
+        left[n_left] = (uint32_t)i;
+        n_left += t->wanted[i] != 0;
+    }
+    return n_left;
+}
+
+static void add_portable(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
+                         uint32_t from, uint32_t to)
+{
+    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
+    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
+    for (uint32_t x = 0; x < n; x++)
+        add_sums(rests + blocks[x] * stride, s->table + (size_t)from * 16, to - from,
+                 t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS);
+}
+
+static uint32_t finish_portable(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s, float limit,
+                                float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    uint32_t sums[CODES_BLOCK_ROWS];
+    for (size_t i = 0; i < CODES_BLOCK_ROWS; i++) sums[i] = t->sums[(size_t)block * CODES_BLOCK_ROWS + i];
+    return finish(sums, t->factors + (size_t)block * CODES_BLOCK_FACTORS, s, limit, estimate, lower) & t->wanted[block];
+}
+
+const struct codes_kernels codes_kernels_portable = {sums_portable, scan_portable, first_portable,
+                                                     look_portable, add_portable,  finish_portable};
 
 const struct codes_kernels *codes_kernels_at(enum simd_level level)
 {

@@ -183,6 +183,103 @@ TARGET static uint32_t scan_avx2(const uint8_t *block, const uint8_t *rest, cons
     return finish(widen(sums), factors, s, limit, estimate, lower) & wanted;
 }
 
-const struct codes_kernels codes_kernels_avx2 = {sums_avx2, scan_avx2};
+/* --- with looks --- */
+
+INNER __m256i load16(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
+INNER struct sums16 sums_of(const struct codes_stretch *t, size_t block)
+{
+    const uint16_t *sums = t->sums + block * CODES_BLOCK_ROWS;
+    return (struct sums16){load16(sums), load16(sums + 16)};
+}
+
+INNER void put_sums(const struct codes_stretch *t, size_t block, struct sums16 s)
+{
+    uint16_t *sums = t->sums + block * CODES_BLOCK_ROWS;
+    _mm256_storeu_si256((__m256i *)(void *)sums, s.rows_0);
+    _mm256_storeu_si256((__m256i *)(void *)(sums + 16), s.rows_16);
+}
+
+struct look {
+    __m256i u, v, e, k;
+};
+
+INNER struct look look_of(const struct codes_look *l)
+{
+    return (struct look){_mm256_set1_epi16(l->u), _mm256_set1_epi16(l->v), _mm256_set1_epi16(l->e),
+                         _mm256_set1_epi16(l->k)};
+}
+
+/* All ones for each of 16 rows that is ruled out. */
+INNER __m256i unseen_16(__m256i sums, const int16_t *looks, const struct look *l, bool has_e)
+{
+    __m256i least = _mm256_adds_epi16(_mm256_mulhi_epi16(l->u, load16(looks)),
+                                      _mm256_mulhi_epi16(l->v, load16(looks + CODES_BLOCK_ROWS)));
+    if (has_e) least = _mm256_subs_epi16(least, _mm256_mulhi_epi16(l->e, load16(looks + (size_t)2 * CODES_BLOCK_ROWS)));
+    return _mm256_cmpgt_epi16(_mm256_adds_epi16(least, l->k), sums);
+}
+
+/* A bit for each of 32 rows that is not ruled out. */
+INNER uint32_t seen(struct sums16 s, const int16_t *looks, const struct look *l, bool has_e)
+{
+    __m256i low = unseen_16(s.rows_0, looks, l, has_e), high = unseen_16(s.rows_16, looks + 16, l, has_e);
+    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8); /* packing goes by lanes */
+    return ~(uint32_t)_mm256_movemask_epi8(bytes);
+}
+
+TARGET static void first_avx2(const struct codes_stretch *t, uint32_t at, uint32_t n, const struct codes_scan *s,
+                              const struct codes_look *l, uint32_t *hits)
+{
+    const size_t n_bytes = (size_t)s->n_first * CODES_GROUP_BYTES;
+    const struct look look = look_of(l);
+    for (size_t i = at; i < (size_t)at + n; i++) {
+        struct sums16 sums = chunk_sums(t->blocks + i * n_bytes, s->table, n_bytes);
+        put_sums(t, i, sums);
+        *hits++ = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, &look, false);
+    }
+}
+
+TARGET static uint32_t look_avx2(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
+                                 const struct codes_look *l, uint32_t *left)
+{
+    const struct look look = look_of(l);
+    uint32_t n_left = 0;
+    for (uint32_t x = 0; x < n; x++) {
+        size_t i = blocks[x];
+        uint32_t wanted = seen(sums_of(t, i), t->looks + i * CODES_BLOCK_LOOKS, &look, true) | t->unlimited[i];
+        t->wanted[i] = wanted &= t->wanted[i];
+        left[n_left] = (uint32_t)i;
+        n_left += wanted != 0;
+    }
+    return n_left;
+}
+
+TARGET static void add_avx2(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
+                            const struct codes_scan *s, uint32_t from, uint32_t to)
+{
+    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
+    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
+    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
+    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
+    for (uint32_t x = 0; x < n; x++) {
+        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
+        struct sums16 sums = sums_of(t, blocks[x]), more = chunk_sums(rests + blocks[x] * stride, table, n_bytes);
+        sums.rows_0 = _mm256_add_epi16(sums.rows_0, more.rows_0);
+        sums.rows_16 = _mm256_add_epi16(sums.rows_16, more.rows_16);
+        put_sums(t, blocks[x], sums);
+    }
+}
+
+TARGET static uint32_t finish_avx2(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s,
+                                   float limit, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    const float *factors = t->factors + (size_t)block * CODES_BLOCK_FACTORS;
+    return finish(widen(sums_of(t, block)), factors, s, limit, estimate, lower) & t->wanted[block];
+}
+
+const struct codes_kernels codes_kernels_avx2 = {sums_avx2, scan_avx2, first_avx2, look_avx2, add_avx2, finish_avx2};
 
 #endif

@@ -86,20 +86,12 @@ TARGET static inline uint32_t first_look(__m512i sums, const float *factors, con
     return (uint32_t)_mm512_cmp_ps_mask(l, limit, _CMP_NGT_UQ);
 }
 
-TARGET static uint32_t scan_avx512(const uint8_t *block, const uint8_t *rest, const float *factors,
-                                   const struct codes_scan *s, float limit, uint32_t wanted,
-                                   float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+/* Estimates and lower bounds of 32 rows; a bit for each whose lower bound is not above the limit. */
+TARGET static inline uint32_t finish(const __m512i sums[2], const float *factors, const struct codes_scan *s,
+                                     float limit, float *estimate, float *lower)
 {
     const __m512 step = _mm512_set1_ps(s->step), shift = _mm512_set1_ps(s->shift), base = _mm512_set1_ps(s->base);
     const __m512 margin = _mm512_set1_ps(s->margin), bound = _mm512_set1_ps(limit);
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
-    __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    add_range(block, s->table, first, sums);
-    if (first < n_bytes) {
-        wanted &= first_look(sums[0], factors, s, bound) | first_look(sums[1], factors + 16, s, bound) << 16;
-        if (wanted == 0) return 0;
-        add_range(rest, s->table + first, n_bytes - first, sums);
-    }
     uint32_t hits = 0;
     for (size_t i = 0; i < 2; i++) {
         const float *f = factors + 16 * i;
@@ -111,9 +103,110 @@ TARGET static uint32_t scan_avx512(const uint8_t *block, const uint8_t *rest, co
         _mm512_storeu_ps(lower + 16 * i, l);
         hits |= (uint32_t)_mm512_cmp_ps_mask(l, bound, _CMP_NGT_UQ) << (16 * i);
     }
-    return hits & wanted;
+    return hits;
 }
 
-const struct codes_kernels codes_kernels_avx512 = {sums_avx512, scan_avx512};
+TARGET static uint32_t scan_avx512(const uint8_t *block, const uint8_t *rest, const float *factors,
+                                   const struct codes_scan *s, float limit, uint32_t wanted,
+                                   float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    add_range(block, s->table, first, sums);
+    if (first < n_bytes) {
+        const __m512 bound = _mm512_set1_ps(limit);
+        wanted &= first_look(sums[0], factors, s, bound) | first_look(sums[1], factors + 16, s, bound) << 16;
+        if (wanted == 0) return 0;
+        add_range(rest, s->table + first, n_bytes - first, sums);
+    }
+    return finish(sums, factors, s, limit, estimate, lower) & wanted;
+}
+
+/* --- with looks --- */
+
+/* 16-bit sums of 32 rows, at most a chunk of groups. */
+TARGET static inline __m512i sums_32(const uint8_t *block, const uint8_t *table, size_t n_bytes)
+{
+    __m256i rows_0, rows_16;
+    chunk_sums(block, table, n_bytes, &rows_0, &rows_16);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(rows_0), rows_16, 1);
+}
+
+struct look {
+    __m512i u, v, e, k;
+};
+
+TARGET static inline struct look look_of(const struct codes_look *l)
+{
+    return (struct look){_mm512_set1_epi16(l->u), _mm512_set1_epi16(l->v), _mm512_set1_epi16(l->e),
+                         _mm512_set1_epi16(l->k)};
+}
+
+/* A bit for each of 32 rows that is not ruled out. */
+TARGET static inline uint32_t seen(__m512i sums, const int16_t *looks, const struct look *l, bool has_e)
+{
+    __m512i least = _mm512_adds_epi16(_mm512_mulhi_epi16(l->u, _mm512_loadu_si512(looks)),
+                                      _mm512_mulhi_epi16(l->v, _mm512_loadu_si512(looks + CODES_BLOCK_ROWS)));
+    if (has_e)
+        least = _mm512_subs_epi16(least,
+                                  _mm512_mulhi_epi16(l->e, _mm512_loadu_si512(looks + (size_t)2 * CODES_BLOCK_ROWS)));
+    return (uint32_t)_mm512_cmple_epi16_mask(_mm512_adds_epi16(least, l->k), sums);
+}
+
+TARGET static void first_avx512(const struct codes_stretch *t, uint32_t at, uint32_t n, const struct codes_scan *s,
+                                const struct codes_look *l, uint32_t *hits)
+{
+    const size_t n_bytes = (size_t)s->n_first * CODES_GROUP_BYTES;
+    const struct look look = look_of(l);
+    for (size_t i = at; i < (size_t)at + n; i++) {
+        __m512i sums = sums_32(t->blocks + i * n_bytes, s->table, n_bytes);
+        _mm512_storeu_si512(t->sums + i * CODES_BLOCK_ROWS, sums);
+        *hits++ = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, &look, false);
+    }
+}
+
+TARGET static uint32_t look_avx512(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
+                                   const struct codes_look *l, uint32_t *left)
+{
+    const struct look look = look_of(l);
+    uint32_t n_left = 0;
+    for (uint32_t x = 0; x < n; x++) {
+        size_t i = blocks[x];
+        __m512i sums = _mm512_loadu_si512(t->sums + i * CODES_BLOCK_ROWS);
+        uint32_t wanted = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, &look, true) | t->unlimited[i];
+        t->wanted[i] = wanted &= t->wanted[i];
+        left[n_left] = (uint32_t)i;
+        n_left += wanted != 0;
+    }
+    return n_left;
+}
+
+TARGET static void add_avx512(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
+                              const struct codes_scan *s, uint32_t from, uint32_t to)
+{
+    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
+    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
+    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
+    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
+    for (uint32_t x = 0; x < n; x++) {
+        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
+        uint16_t *sums = t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS;
+        __m512i more = sums_32(rests + blocks[x] * stride, table, n_bytes);
+        _mm512_storeu_si512(sums, _mm512_add_epi16(_mm512_loadu_si512(sums), more));
+    }
+}
+
+TARGET static uint32_t finish_avx512(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s,
+                                     float limit, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    const uint16_t *sums = t->sums + (size_t)block * CODES_BLOCK_ROWS;
+    const __m512i wide[2] = {_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)sums)),
+                             _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(sums + 16)))};
+    const float *factors = t->factors + (size_t)block * CODES_BLOCK_FACTORS;
+    return finish(wide, factors, s, limit, estimate, lower) & t->wanted[block];
+}
+
+const struct codes_kernels codes_kernels_avx512 = {sums_avx512, scan_avx512, first_avx512,
+                                                   look_avx512, add_avx512,  finish_avx512};
 
 #endif

@@ -68,21 +68,13 @@ static uint32_t first_look(const uint32x4_t v[8], const float *factors, const st
     return ~above;
 }
 
-static uint32_t scan_neon(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
-                          float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+/* Estimates and lower bounds; a bit for each row whose lower bound is not above the limit. */
+static uint32_t finish(const uint32x4_t v[8], const float *factors, const struct codes_scan *s, float limit,
+                       float *estimate, float *lower)
 {
     const float32x4_t step = vdupq_n_f32(s->step), shift = vdupq_n_f32(s->shift), base = vdupq_n_f32(s->base);
     const float32x4_t margin = vdupq_n_f32(s->margin), bound = vdupq_n_f32(limit);
     const uint32x4_t bits = {1, 2, 4, 8};
-    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
-    uint32x4_t v[8];
-    for (int i = 0; i < 8; i++) v[i] = vdupq_n_u32(0);
-    add_range(block, s->table, first, v);
-    if (first < n_bytes) {
-        wanted &= first_look(v, factors, s, bound);
-        if (wanted == 0) return 0;
-        add_range(rest, s->table + first, n_bytes - first, v);
-    }
     uint32_t above = 0;
     for (int i = 0; i < 8; i++) {
         const float *f = factors + 4 * i;
@@ -93,9 +85,101 @@ static uint32_t scan_neon(const uint8_t *block, const uint8_t *rest, const float
         vst1q_f32(lower + 4 * i, l);
         above |= vaddvq_u32(vandq_u32(vcgtq_f32(l, bound), bits)) << (4 * i);
     }
-    return ~above & wanted;
+    return ~above;
 }
 
-const struct codes_kernels codes_kernels_neon = {sums_neon, scan_neon};
+static uint32_t scan_neon(const uint8_t *block, const uint8_t *rest, const float *factors, const struct codes_scan *s,
+                          float limit, uint32_t wanted, float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    size_t n_bytes = (size_t)s->n_groups * CODES_GROUP_BYTES, first = (size_t)s->n_first * CODES_GROUP_BYTES;
+    uint32x4_t v[8];
+    for (int i = 0; i < 8; i++) v[i] = vdupq_n_u32(0);
+    add_range(block, s->table, first, v);
+    if (first < n_bytes) {
+        wanted &= first_look(v, factors, s, vdupq_n_f32(limit));
+        if (wanted == 0) return 0;
+        add_range(rest, s->table + first, n_bytes - first, v);
+    }
+    return finish(v, factors, s, limit, estimate, lower) & wanted;
+}
+
+/* --- with looks --- */
+
+/* x * y >> 16, rounded down. */
+static inline int16x8_t high(int16x8_t x, int16x8_t y)
+{
+    return vcombine_s16(vshrn_n_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), 16),
+                        vshrn_n_s32(vmull_high_s16(x, y), 16));
+}
+
+/* A bit for each of 32 rows that is not ruled out; e: as in `l`, or 0. */
+static uint32_t seen(const uint16_t *sums, const int16_t *looks, const struct codes_look *l, int16_t e)
+{
+    const uint16x8_t bits = {1, 2, 4, 8, 16, 32, 64, 128};
+    uint32_t hits = 0;
+    for (size_t i = 0; i < CODES_BLOCK_ROWS; i += 8) {
+        int16x8_t least = vqaddq_s16(high(vdupq_n_s16(l->u), vld1q_s16(looks + i)),
+                                     high(vdupq_n_s16(l->v), vld1q_s16(looks + CODES_BLOCK_ROWS + i)));
+        least = vqsubq_s16(least, high(vdupq_n_s16(e), vld1q_s16(looks + (size_t)2 * CODES_BLOCK_ROWS + i)));
+        least = vqaddq_s16(least, vdupq_n_s16(l->k));
+        uint16x8_t is_seen = vcgeq_s16(vreinterpretq_s16_u16(vld1q_u16(sums + i)), least);
+        hits |= (uint32_t)vaddvq_u16(vandq_u16(is_seen, bits)) << i;
+    }
+    return hits;
+}
+
+static void first_neon(const struct codes_stretch *t, uint32_t at, uint32_t n, const struct codes_scan *s,
+                       const struct codes_look *l, uint32_t *hits)
+{
+    const size_t n_bytes = (size_t)s->n_first * CODES_GROUP_BYTES;
+    for (size_t i = at; i < (size_t)at + n; i++) {
+        uint16_t *sums = t->sums + i * CODES_BLOCK_ROWS;
+        uint16x8_t r[4];
+        chunk_sums(t->blocks + i * n_bytes, s->table, n_bytes, r);
+        for (size_t j = 0; j < 4; j++) vst1q_u16(sums + 8 * j, r[j]);
+        *hits++ = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, l, 0);
+    }
+}
+
+static uint32_t look_neon(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_look *l,
+                          uint32_t *left)
+{
+    uint32_t n_left = 0;
+    for (uint32_t x = 0; x < n; x++) {
+        size_t i = blocks[x];
+        t->wanted[i] &=
+            seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e) | t->unlimited[i];
+        left[n_left] = (uint32_t)i;
+        n_left += t->wanted[i] != 0;
+    }
+    return n_left;
+}
+
+static void add_neon(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
+                     uint32_t from, uint32_t to)
+{
+    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
+    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
+    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
+    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
+    for (uint32_t x = 0; x < n; x++) {
+        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
+        uint16_t *sums = t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS;
+        uint16x8_t r[4];
+        chunk_sums(rests + blocks[x] * stride, table, n_bytes, r);
+        for (size_t j = 0; j < 4; j++) vst1q_u16(sums + 8 * j, vaddq_u16(vld1q_u16(sums + 8 * j), r[j]));
+    }
+}
+
+static uint32_t finish_neon(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s, float limit,
+                            float estimate[CODES_BLOCK_ROWS], float lower[CODES_BLOCK_ROWS])
+{
+    const uint16_t *sums = t->sums + (size_t)block * CODES_BLOCK_ROWS;
+    uint32x4_t v[8];
+    for (size_t i = 0; i < 8; i++) v[i] = vmovl_u16(vld1_u16(sums + 4 * i));
+    return finish(v, t->factors + (size_t)block * CODES_BLOCK_FACTORS, s, limit, estimate, lower) & t->wanted[block];
+}
+
+const struct codes_kernels codes_kernels_neon = {sums_neon, scan_neon, first_neon, look_neon, add_neon, finish_neon};
 
 #endif

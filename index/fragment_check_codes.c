@@ -34,6 +34,21 @@ static bool sign_at(const struct codes *c, uint32_t place, uint32_t d)
     return (*p >> (at % 4 + j / 16 * 4) & 1) != 0;
 }
 
+/* They come from the factors by the same arithmetic as when they were written. */
+static bool check_looks(struct places *s, uint32_t place, uint32_t row)
+{
+    const struct codes *c = s->codes;
+    const size_t block = place / CODES_BLOCK_ROWS;
+    const uint32_t j = place % CODES_BLOCK_ROWS;
+    const int16_t *looks = c->looks + block * CODES_BLOCK_LOOKS;
+    int16_t of[3];
+    bool is_limited = codes_looks_of(c->factors + block * CODES_BLOCK_FACTORS, j, c->look_units, of);
+    if (is_limited == ((c->unlimited[block] >> j & 1) == 0) && looks[j] == of[0] &&
+        looks[CODES_BLOCK_ROWS + j] == of[1] && looks[(size_t)2 * CODES_BLOCK_ROWS + j] == of[2])
+        return true;
+    return check_fail(s->c, SECTION_CODES, "the looks of row %u are not those of its factors", row);
+}
+
 static bool check_place(struct places *s, uint32_t place, uint32_t row, uint32_t list)
 {
     const struct codes *c = s->codes;
@@ -57,7 +72,7 @@ static bool check_place(struct places *s, uint32_t place, uint32_t row, uint32_t
     double scale = (double)factors[CODES_BLOCK_ROWS + place % CODES_BLOCK_ROWS];
     if (!(fabs(scale + 2 * (double)f.f) <= 1e-2 * fabs(2 * (double)f.f) + clear * (double)c->padded_dim))
         return check_fail(s->c, SECTION_CODES, "the factors of row %u are not those of its vector", row);
-    return true;
+    return c->looks == NULL || check_looks(s, place, row);
 }
 
 static bool check_lists(struct places *s, uint8_t *seen)

@@ -8,8 +8,8 @@
  * FILE: a NumPy array of float16, rows x dim, C order. The first ROWS are searched, the last QUERIES are the queries
  * (noise: 384 dimensions). Prints rows built a second, bytes a row, the time of an exact scan, then for some ef_search
  * recall@k (of ties any counts), queries a second of one thread, and how the time splits: `prepare` is a search whose
- * limit lets nothing through, with a scan of all blocks if there are no lists; the rest is the scan of lists, and
- * measuring rows exactly. -l 0: no lists, however many rows; -c 1: with -l, each row in one list. compare_hnswlib.py reads the lines.
+ * limit lets nothing through, with the first look at all rows if there are no lists; the rest is further looks or the scan of
+ * lists, and measuring rows exactly. -l 0: no lists, however many rows; -c 1: with -l, each row in one list. compare_hnswlib.py reads the lines.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -100,7 +100,7 @@ START_TEST(format_is_fixed)
     const struct {
         enum space space;
         uint32_t n, dim, crc;
-    } golden[] = {{SPACE_L2, 70, 100, 0xf288f229}, {SPACE_COSINE, 33, 384, 0x56a256dc}, {SPACE_IP, 64, 33, 0xdb23c01}};
+    } golden[] = {{SPACE_L2, 70, 100, 0xb6d6f9c}, {SPACE_COSINE, 33, 384, 0xa7b6bc9c}, {SPACE_IP, 64, 33, 0x32a9a180}};
     for (size_t i = 0; i < 3; i++) {
         float *rows = whole_numbers((size_t)golden[i].n * golden[i].dim, 99);
         struct section s;
@@ -122,10 +122,14 @@ START_TEST(layout)
     const struct codes *c = &s.codes;
     ck_assert_uint_eq(c->n, N);
     ck_assert_uint_eq(c->padded_dim, 128);
-    ck_assert_uint_eq(s.out.n, 64 + 128 * 4 + 3 * (128 * 4 + 3 * 32 * 4));
+    ck_assert_uint_eq(c->first_dims, 128); /* half of so few say too little */
+    ck_assert_uint_eq(s.out.n, 64 + 128 * 4 + 3 * (128 * 4 + 3 * 32 * 4) + 64 + 64 + 3 * 3 * 32 * 2);
     ck_assert_ptr_eq(c->centroid, s.out.p + 64);
     ck_assert_ptr_eq(c->blocks, s.out.p + 64 + 512);
     ck_assert_ptr_eq(c->factors, s.out.p + 64 + 512 + 3 * 512);
+    ck_assert_ptr_eq(c->look_units, c->factors + 3 * 96);
+    ck_assert_ptr_eq(c->unlimited, c->look_units + 16);
+    ck_assert_ptr_eq(c->looks, c->unlimited + 16);
     for (uint32_t i = 0; i < N; i++) {
         float r[128] = {0}, mean[128] = {0};
         for (uint32_t d = 0; d < DIM; d++) {
@@ -306,10 +310,14 @@ START_TEST(errors_are_unit_normal)
         double base = codes_dot(w, w, 256);
         s.base = (float)base;
         s.margin = (float)(2 * sqrt(base));
+        const size_t first = (size_t)sec.codes.first_dims * 4;
         for (uint32_t b = 0; b < N / 32; b++) {
+            uint8_t block[256 * 4];
             float estimate[32], lower[32];
-            codes_kernels_portable.scan(sec.codes.blocks + (size_t)b * 1024, NULL, sec.codes.factors + (size_t)b * 96,
-                                        &s, INFINITY, UINT32_MAX, estimate, lower);
+            memcpy(block, sec.codes.blocks + b * first, first);
+            memcpy(block + first, sec.codes.rests + b * (sizeof block - first), sizeof block - first);
+            codes_kernels_portable.scan(block, NULL, sec.codes.factors + (size_t)b * 96, &s, INFINITY, UINT32_MAX,
+                                        estimate, lower);
             for (uint32_t i = 0; i < 32; i++) {
                 double exact = (double)distance_ops()->l2(q, rows + (size_t)(b * 32 + i) * DIM, DIM);
                 double error = ((double)estimate[i] - exact) / (double)(estimate[i] - lower[i]);
@@ -387,11 +395,13 @@ START_TEST(damage_is_refused)
         size_t at;
         uint32_t value;
         enum err expected;
-    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 4, ERR_NEWER},
+    } damage[] = {{0, 1, ERR_CORRUPT},          {4, 0, ERR_CORRUPT},           {4, 5, ERR_NEWER},
                   {8, 0, ERR_CORRUPT},          {8, N + 1, ERR_CORRUPT},       {8, N - 1, ERR_CORRUPT},
                   {8, UINT32_MAX, ERR_CORRUPT}, {12, DIM + 1, ERR_CORRUPT},    {16, 128, ERR_CORRUPT},
                   {16, 0, ERR_CORRUPT},         {16, UINT32_MAX, ERR_CORRUPT}, {20, SPACE_IP, ERR_CORRUPT},
-                  {32, 64, ERR_CORRUPT},        {36, 1, ERR_CORRUPT}};
+                  {32, 64, ERR_CORRUPT},        {36, 1, ERR_CORRUPT},          {4, 1, ERR_CORRUPT},
+                  {4, 2, ERR_CORRUPT},          {4, 3, ERR_CORRUPT},           {44, 0, ERR_CORRUPT},
+                  {44, 128, ERR_CORRUPT},       {44, UINT32_MAX, ERR_CORRUPT}};
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
         uint32_t saved = le32_get(s.out.p + damage[i].at);
         le32_put(s.out.p + damage[i].at, damage[i].value);

@@ -307,7 +307,8 @@ START_TEST(damage_is_refused)
         enum err expected;
     } damage[] = {{4, 1, ERR_CORRUPT},
                   {4, 2, ERR_CORRUPT},
-                  {4, 4, ERR_NEWER},
+                  {4, 4, ERR_CORRUPT},
+                  {4, 5, ERR_NEWER},
                   {40, 0, ERR_CORRUPT},
                   {40, LISTS + 40, ERR_CORRUPT},
                   {40, UINT32_MAX, ERR_CORRUPT},
