@@ -31,33 +31,41 @@ static inline bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Eight ASCII digits at once (little-endian word): true and their value, or false. */
-static inline bool eight_digits(const char *p, uint64_t *v)
+/* How many of eight characters (little-endian word) come before the first that is no digit. That one may make a later one, but no
+ * earlier one, look like no digit. */
+static inline unsigned count_digits(uint64_t w)
 {
-    uint64_t w = le64_get(p);
     uint64_t is_wrong =
         ((w + UINT64_C(0x4646464646464646)) | (w - UINT64_C(0x3030303030303030))) & UINT64_C(0x8080808080808080);
-    if (is_wrong != 0) return false;
-    w -= UINT64_C(0x3030303030303030);
+    return is_wrong != 0 ? (unsigned)__builtin_ctzll(is_wrong) / 8 : 8;
+}
+
+/* The number whose eight digits are the bytes of w, the first in the lowest. */
+static inline uint64_t eight_digits(uint64_t w)
+{
     w = w * 10 + (w >> 8); /* pairs in bytes 0, 2, 4, 6 */
     const uint64_t mask = UINT64_C(0x000000FF000000FF);
-    *v = (((w & mask) * UINT64_C(0x000F424000000064)) + (((w >> 16) & mask) * UINT64_C(0x0000271000000001))) >> 32;
-    return true;
+    return (((w & mask) * UINT64_C(0x000F424000000064)) + (((w >> 16) & mask) * UINT64_C(0x0000271000000001))) >> 32;
 }
 
 /* Reads digits at p into l->m; *n_digits counts significant ones. Digits that do not fit are counted in *n_left. */
 static inline const char *gather(const char *p, const char *end, struct literal *l, int *n_digits, int *n_left)
 {
-    uint64_t v;
-    while (*n_digits <= DIGITS_MAX - 8 && end - p >= 8 && eight_digits(p, &v)) {
-        l->m = l->m * UINT64_C(100000000) + v;
+    static const uint64_t powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    while (end - p >= 8) {
+        uint64_t w = le64_get(p);
+        unsigned n = count_digits(w);
+        if (n == 0) return p;
+        if (*n_digits > DIGITS_MAX - (int)n) break;
+        w = (w - UINT64_C(0x3030303030303030)) << (64 - 8 * n); /* what is no digit leaves; zeros come in front */
+        l->m = l->m * powers[n] + eight_digits(w);
         /* zeros in front of the first significant digit do not count */
-        if (*n_digits > 0 || *p != '0') {
-            *n_digits += 8;
-        } else {
-            for (uint64_t rest = v; rest != 0; rest /= 10) ++*n_digits;
-        }
-        p += 8;
+        if (*n_digits > 0)
+            *n_digits += (int)n;
+        else if (w != 0)
+            *n_digits = 8 - __builtin_ctzll(w) / 8;
+        p += n;
+        if (n < 8) return p;
     }
     for (; p < end && is_digit(*p); p++) {
         if (*n_digits < DIGITS_MAX) {
@@ -76,10 +84,8 @@ static inline bool scan(const char *p, const char *end, struct literal *l)
 {
     int n_digits = 0, n_left = 0, exponent = 0;
     *l = (struct literal){.start = p, .is_integer = true};
-    if (p < end && *p == '-') {
-        l->is_negative = true;
-        p++;
-    }
+    l->is_negative = p < end && *p == '-'; /* of embeddings every other one, at random: no branch */
+    p += l->is_negative;
     if (p == end || !is_digit(*p)) goto broken;
     if (*p == '0') {
         p++;
