@@ -24,7 +24,7 @@ enum {
 #define FIRST_VARIANCE 0.0045
 
 /* Margin of looks before the last in deviations: they should lose less than it does. */
-#define LOOK_EPSILON 2.6
+#define LOOK_EPSILON 2.4
 
 uint32_t codes_looks_first_dims(uint32_t padded_dim)
 {

@@ -127,7 +127,7 @@ static bool scan_lists(struct search *s, const struct codes_prepared *p)
 
 /* Where a limit is loose at first, rows beyond the margin are measured as well. With looks it never is, so that the margin alone
  * decides; this much more of it finds as many neighbours. */
-#define LOOKS_EPSILON_MORE 0.1F
+#define LOOKS_EPSILON_MORE 0.05F
 
 /* An exact distance costs some 50 to 100 times the estimate of a row, and a scan by codes measures some k anyway. */
 static bool is_exact_cheaper(uint32_t n, uint32_t n_wanted, uint32_t k)

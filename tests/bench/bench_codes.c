@@ -175,7 +175,10 @@ int main(int argc, char **argv)
                                             lists >= (long)copies ? copies : 1, &out, &em);
     if (e != ERR_OK) return 1;
     t = now() - t;
-    struct bytes section = {out.p, out.n};
+    void *aligned = aligned_alloc(4096, (out.n + 4095) / 4096 * 4096); /* as it is mapped */
+    if (aligned == NULL) return 1;
+    memcpy(aligned, out.p, out.n);
+    struct bytes section = {aligned, out.n};
     if (codes_open(&b.codes, section, (uint32_t)n, (uint32_t)dim, space, &em) != ERR_OK || b.codes.n == 0) return 1;
     printf("level %d, space %d, %zu rows x %zu, k %u, mask %u %%, %u lists: built %.0f rows/s (%.2f us a row), "
            "%.1f bytes a row\n",
@@ -203,6 +206,7 @@ int main(int argc, char **argv)
             efforts[i], epsilon, b.k, (double)hits / (double)(b.n_queries * b.k), 1e6 / us, us, us - scan, exact / us);
     }
     arena_free(&a);
+    free(aligned);
     buf_free(&out);
     mem_free(b.truth);
     mem_free(norm2);
