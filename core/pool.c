@@ -1,6 +1,6 @@
 /* pool.c - see pool.h.
  *
- * A semaphore counts the jobs, and a mutex guards their list. A condition variable would take the mutex back in a way that
+ * A semaphore counts the jobs, and a mutex guards their queues. A condition variable would take the mutex back in a way that
  * makes every release of it a call of the system, one more a request.
  *
  * RELIEF  Where a job waits and every thread is busy, after a push or after the last thread took another job, one relief
@@ -30,14 +30,19 @@ struct pool_thread {
     uint64_t since_ns; /* when it took its job; 0: it has none. Guarded by pool->mu */
 };
 
+struct queue {
+    struct pool_job *head, **tail;
+};
+
 struct pool {
     pthread_mutex_t mu;
-    sem_t ready; /* jobs in the list that no thread has been woken for; one more a thread when it stops */
-    struct pool_job *head, **tail; /* guarded by mu */
-    unsigned n_waiting;            /* guarded by mu */
-    unsigned n_busy;               /* guarded by mu */
-    bool is_stopping;              /* guarded by mu */
-    unsigned queue_max;            /* immutable */
+    sem_t ready; /* jobs in the queues that no thread has been woken for; one more a thread when it stops */
+    struct queue urgent, patient; /* guarded by mu */
+    unsigned n_ahead;             /* guarded by mu: jobs taken since a patient one was, while one waited */
+    unsigned n_waiting;           /* guarded by mu: in both queues */
+    unsigned n_busy;              /* guarded by mu */
+    bool is_stopping;             /* guarded by mu */
+    unsigned queue_max;           /* immutable */
     unsigned n_threads;
     char name[12];
 
@@ -54,14 +59,39 @@ static void wait_for(sem_t *sem)
     while (sem_wait(sem) != 0) CHECK(errno == EINTR && "a semaphore only fails to wait for a signal");
 }
 
-/* The first job, or NULL. The caller has taken one off `ready`, and holds mu. */
+static void queue_add(struct queue *q, struct pool_job *job)
+{
+    job->next = NULL;
+    *q->tail = job;
+    q->tail = &job->next;
+}
+
+static struct pool_job *queue_take(struct queue *q)
+{
+    struct pool_job *job = q->head;
+    if (job == NULL) return NULL;
+    q->head = job->next;
+    if (q->head == NULL) q->tail = &q->head;
+    return job;
+}
+
+/* mu is held. */
+static struct pool_job *take_next(struct pool *p)
+{
+    bool is_patients_turn = p->urgent.head == NULL || p->n_ahead >= POOL_PATIENT_TURN - 1;
+    if (p->patient.head == NULL || is_patients_turn)
+        p->n_ahead = 0;
+    else
+        p->n_ahead++;
+    return p->patient.head != NULL && is_patients_turn ? queue_take(&p->patient) : queue_take(&p->urgent);
+}
+
+/* The next job, or NULL. The caller has taken one off `ready`, and holds mu. */
 static struct pool_job *take_job(struct pool_thread *t, uint64_t now_ns)
 {
     struct pool *p = t->pool;
-    struct pool_job *job = p->head;
+    struct pool_job *job = take_next(p);
     if (job == NULL) return NULL;
-    p->head = job->next;
-    if (p->head == NULL) p->tail = &p->head;
     p->n_waiting--;
     p->n_busy++;
     t->since_ns = now_ns;
@@ -221,7 +251,8 @@ enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsig
     (void)pthread_mutex_init(&p->mu, NULL);
     (void)sem_init(&p->ready, 0, 0);
     (void)sem_init(&p->watch, 0, 0);
-    p->tail = &p->head;
+    p->urgent.tail = &p->urgent.head;
+    p->patient.tail = &p->patient.head;
     p->queue_max = queue_max;
     (void)snprintf(p->name, sizeof p->name, "%s", name);
     for (; p->n_threads < n_threads; p->n_threads++) {
@@ -240,9 +271,7 @@ enum err pool_push(struct pool *p, struct pool_job *job)
     (void)pthread_mutex_lock(&p->mu);
     bool is_full = p->is_stopping || p->n_waiting >= p->queue_max;
     if (!is_full) {
-        job->next = NULL;
-        *p->tail = job;
-        p->tail = &job->next;
+        queue_add(job->can_wait ? &p->patient : &p->urgent, job);
         p->n_waiting++;
         watch_if_all_are_busy(p);
     }

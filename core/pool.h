@@ -1,10 +1,13 @@
 /* pool.h - a fixed set of threads that run jobs in the order they came: the query executors.
  *
+ * Jobs that can wait are run when no other waits, and then and now before: one of POOL_PATIENT_TURN jobs, if some wait.
  * The queue is bounded: when it is full pool_push refuses, and the caller answers "too busy" instead of piling up work.
  * THREADS  pool_push: any. pool_new, pool_free: the thread that owns the pool.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
+
+#include <stdbool.h>
 
 #include "core/err.h"
 
@@ -20,7 +23,9 @@ enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em);
 struct pool_job {
     struct pool_job *next;
     void (*run)(struct pool_job *job);
+    bool can_wait;
 };
+enum { POOL_PATIENT_TURN = 8 };
 
 /* Starts n_threads threads named "<name>-<i>". queue_max bounds the jobs that wait. */
 enum err pool_new(struct pool **p, const char *name, unsigned n_threads, unsigned queue_max, struct errmsg *em);

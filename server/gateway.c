@@ -60,10 +60,11 @@ void gateway_pump(struct gateway *g)
     bool goes_on;
     int budget = PUMP_BUDGET, n_vain = 0;
     g->has_met_limit = false;
-    gateway_next_body(g);
+    gateway_next_held(g);
     do {
         uint64_t begun_ns = uv_hrtime();
         g->has_called = false;
+        g->n_runs++;
         (void)MHD_run(g->mhd);
         gateway_after_run(g, uv_hrtime() - begun_ns);
         has_timeout = MHD_get_timeout(g->mhd, &ms);

@@ -33,6 +33,8 @@ void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
     struct exchange *x = &c->x;
     CHECK(x->stage == STAGE_IDLE && x->uri == NULL && "one exchange at a time");
     *x = (struct exchange){.connection = c};
+    /* Nothing can have come since: it was sent before the answer to the one before. Whoever does so waits for others. */
+    x->job.can_wait = c->n_ended > 0 && c->ended_in_run == c->gateway->n_runs;
     x->stage = STAGE_HEAD; /* the deadline stays that of the headers */
     if (uri == NULL) uri = "";
     x->uri = mem_dup(uri, strlen(uri) + 1);
@@ -334,7 +336,7 @@ enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *ur
         return taken;
     }
     CHECK(x->stage != STAGE_WORK && "a suspended connection is left alone");
-    if (x->stage == STAGE_READY) return hand_over(x);
+    if (x->stage == STAGE_READY) return exchange_lets_others_pass(x) ? MHD_YES : hand_over(x);
     return x->stage == STAGE_ANSWER ? exchange_answer(x) : exchange_whole(x);
 }
 
@@ -359,6 +361,7 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
     exchange_leave_turns(x);
     exchange_release(x);
     x->connection->n_ended++;
+    x->connection->ended_in_run = g->n_runs;
     if (x->is_counted) g->n_requests--;
     x->is_counted = false;
     connection_expect(x->connection, STAGE_IDLE, 0);

@@ -75,6 +75,7 @@ struct exchange {
     bool is_done;    /* it has answered there */
     bool is_chunked, expects_continue, closes;
     bool is_large;                 /* its body is; counted in n_large */
+    bool has_waited;               /* for others to pass, once */
     const struct refusal *refusal; /* if not NULL, the answer */
     char *uri;                     /* a copy: libmicrohttpd cuts up its own */
     char *body;
@@ -102,6 +103,7 @@ struct connection {
     uint64_t deadline_ms; /* of the loop's clock: cut off then; 0: none (the server is at work) */
     bool is_cut;
     uint64_t n_ended;                   /* exchanges */
+    uint64_t ended_in_run;              /* the run of the daemon in which the last of them ended */
     uint64_t seen_ended, seen_received; /* n_ended and x.received_bytes when gateway_turns.c last looked at it */
     uint64_t seen_taken;                /* what had been taken from the socket when these were new */
     struct exchange x;
@@ -125,9 +127,11 @@ struct gateway {
     unsigned n_connections, n_requests, n_in_flight;
     bool is_pausing;                 /* until the timer: no descriptor was left, and the daemon is not polled */
     bool has_met_limit;              /* while the daemon runs: no descriptor was left for a connection */
+    uint64_t n_runs;                 /* of the daemon */
     bool has_called;                 /* while the daemon runs: it called one of the functions below */
     uint64_t vain_ns, vain_since_ns; /* of runs in which it called none, in the window that began then */
-    struct held held_lines, held_bodies;
+    struct held held_lines, held_bodies, held_pipelines;
+    unsigned n_passed;            /* pumps in which no pipeline went on though one was held */
     struct connection *looked_at; /* the next to be looked at for a long line; NULL: the first */
     unsigned n_large;             /* bodies that are large and not complete */
     struct connection *turned;    /* of held_lines, the one that goes on in the next run */
@@ -153,12 +157,13 @@ void gateway_sweep(struct gateway *g);
 
 /* gateway_turns.c: who costs much takes turns */
 void gateway_after_run(struct gateway *g, uint64_t run_ns); /* of the daemon */
-void gateway_next_body(struct gateway *g);
+void gateway_next_held(struct gateway *g);
 void gateway_release_held(struct gateway *g);
 void on_turn(uv_timer_t *t);
-void connection_go_on(struct connection *c);   /* if it is held */
-void exchange_take_turns(struct exchange *x);  /* after a piece of its body, within libmicrohttpd's call */
-void exchange_leave_turns(struct exchange *x); /* its body is complete, or of no interest any more */
+void connection_go_on(struct connection *c);        /* if it is held */
+void exchange_take_turns(struct exchange *x);       /* after a piece of its body, within libmicrohttpd's call */
+bool exchange_lets_others_pass(struct exchange *x); /* of STAGE_READY; true: it is held */
+void exchange_leave_turns(struct exchange *x);      /* its body is complete, or of no interest any more */
 
 /* gateway_exchange.c: a request, from its line to its answer */
 void *on_request_line(void *cls, const char *uri, struct MHD_Connection *c);

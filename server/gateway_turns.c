@@ -7,9 +7,12 @@
  *              suspended, and let go on one at a time, once in TURN_MS; beyond LINE_MAX_BYTES it is refused. In a
  *              body (the extension of a chunk, a trailer) nobody means it: the connection is cut off.
  * LARGE BODIES while several are on their way, each is held after each piece of it, and one goes on at each pump.
+ * PIPELINES    a request that was sent before the answer to the one before it waits while others are at work, and one of them goes on when
+ *              fewer than PIPELINED_BESIDE are, or at every PIPELINED_TURN-th pump. Clients that send without reading would
+ *              else fill every run with answers.
  * MEASURE      what a connection has sent that came to nothing is what was taken from its socket since the last sight of
  *              progress. (Under TLS that counts records, which is near enough.)
- * INVARIANTS   only connections that owe us something are held, never those of STAGE_WORK, which are suspended as well. A
+ * INVARIANTS   only connections that owe us something are held, and those of STAGE_READY, never those of STAGE_WORK, which are suspended as well. A
  *              connection that is cut, and every one while draining, goes on, so that libmicrohttpd sees its end. That
  *              it would not with a full buffer in a body, once it was held: then it neither reads nor polls. So
  *              nobody is held for a line there, and connection_cut has a time-out as well. A connection is read
@@ -30,6 +33,8 @@ enum {
     LARGE_BODY_BYTES = 1 << 20,
     LOOK_NS = 1000, /* what looking at one connection takes, about */
     TURN_MS = 5,
+    PIPELINED_BESIDE = 2,
+    PIPELINED_TURN = 8,
 };
 
 static void append(struct held *h, struct connection *c)
@@ -156,13 +161,33 @@ void exchange_leave_turns(struct exchange *x)
     x->connection->gateway->n_large--;
 }
 
-void gateway_next_body(struct gateway *g)
+bool exchange_lets_others_pass(struct exchange *x)
+{
+    struct connection *c = x->connection;
+    struct gateway *g = c->gateway;
+    bool waits = x->job.can_wait && !x->has_waited && g->n_in_flight > 0 && !g->is_draining && !c->is_cut;
+    if (!waits) return false;
+    x->has_waited = true;
+    hold(&g->held_pipelines, c);
+    return true;
+}
+
+static bool may_pipeline_go_on(struct gateway *g)
+{
+    return g->held_pipelines.first != NULL && (g->n_in_flight < PIPELINED_BESIDE || ++g->n_passed >= PIPELINED_TURN);
+}
+
+void gateway_next_held(struct gateway *g)
 {
     if (g->held_bodies.first != NULL) connection_go_on(g->held_bodies.first);
+    if (!may_pipeline_go_on(g)) return;
+    g->n_passed = 0;
+    connection_go_on(g->held_pipelines.first);
 }
 
 void gateway_release_held(struct gateway *g)
 {
     while (g->held_bodies.first != NULL) connection_go_on(g->held_bodies.first);
     while (g->held_lines.first != NULL) connection_go_on(g->held_lines.first);
+    while (g->held_pipelines.first != NULL) connection_go_on(g->held_pipelines.first);
 }

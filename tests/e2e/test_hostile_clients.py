@@ -295,6 +295,25 @@ def test_idle_connections(patient):
             s.close()
 
 
+def test_pipelining_with_reading(sv, probe):
+    """Many clients that send all they want to ask at once: each gets all its answers, in its order, also those that end their stream
+    then; so does another that asks one by one meanwhile."""
+    n_asked = 40
+
+    def ask_all(half_closes):
+        with Connection(sv.port_now) as c:
+            for i in range(n_asked):
+                body = json.dumps({"ids": [f"p{i}"]}).encode()
+                c.send(head(probe.col + "/get", len(body)) + body)
+            if half_closes:
+                c.socket.shutdown(socket.SHUT_WR)
+            for i in range(n_asked):
+                answer = c.read()
+                assert answer.status == 200 and answer.json()["ids"] == [f"p{i}"], (i, answer)
+
+    probe.during([lambda i=i: [ask_all(i % 2 == 0) for _ in range(int(5 * SCALE))] for i in range(12)], "pipelining")
+
+
 @pytest.mark.own_memory
 def test_pipelining_without_reading(sv, probe):
     """Requests without end by clients that never read: the server stops reading from them, and holds one answer each."""
@@ -582,7 +601,7 @@ def test_deep_and_huge(sv, probe):
         attack.append(asks(sv, probe.col + "/query", query, (200, 400, 422)))
         attack.append(asks(sv, probe.col + "/get", b'{"limit":%s,"offset":%s,"where":{"n":%s}}' % (number, number, number),
                            (200, 400, 422)))
-    probe.during([lambda: [f() for f in attack]], "deep and huge")
+    probe.during([lambda: [f() for f in attack * int(5 * SCALE)]], "deep and huge")  # so often that the probe has its turn
 
 
 def test_filters_of_100000_terms(sv, probe, big):
@@ -593,14 +612,15 @@ def test_filters_of_100000_terms(sv, probe, big):
               {"where_document": {"$or": [{"$contains": f"nothing{i}"} for i in range(100000)]}, "limit": 1},
               {"ids": [f"x{i}" for i in range(100000)], "limit": 1}]
     bodies = [json.dumps(b).encode() for b in bodies]
-    probe.during([lambda: [asks(sv, big + "/get", b, (200, 400, 422, 503, 504))() for b in bodies]], "filters of 100,000 terms")
+    probe.during([lambda: [asks(sv, big + "/get", b, (200, 400, 422, 503, 504))() for b in bodies * int(SCALE)]],
+                 "filters of 100,000 terms")
 
 
 def test_exploding_regular_expressions(sv, probe, big):
     patterns = ["(a*)*b{1000}", "(((((a{1,100}){1,100}){1,100}){1,100}){1,100})", "(w|wo|wor|word)*x", "(.*){200}z", "(.*.*.*.*.*)*=", "(?:(?:(?:w+)+)+)+$x",
                 "[" + "a-z" * 5000 + "]", "(" * 5000 + ")" * 5000, "w{4294967295}", "|".join(["word"] * 20000)]
     bodies = [json.dumps({"where_document": {"$regex": p}, "limit": 1, "include": []}).encode() for p in patterns]
-    probe.during([lambda: [asks(sv, big + "/get", b, (200, 400))() for b in bodies]], "regular expressions")
+    probe.during([lambda: [asks(sv, big + "/get", b, (200, 400))() for b in bodies * int(2 * SCALE)]], "regular expressions")
 
 
 @pytest.mark.own_memory

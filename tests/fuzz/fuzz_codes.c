@@ -10,7 +10,7 @@
 #include "core/topk.h"
 #include "index/codes_internal.h"
 
-enum { N_ROWS = 300, DIM = 70, N_LISTS = 6, SEED = 5, N_SECTIONS = 9 };
+enum { N_ROWS = 300, DIM = 200, N_LISTS = 6, SEED = 5, N_SECTIONS = 9 };
 
 static float rows[N_ROWS * DIM], norms[N_ROWS]; /* made with the first input */
 static struct buf sections[N_SECTIONS];

@@ -77,6 +77,34 @@ static void gate_open(struct gate *g)
     (void)pthread_mutex_unlock(&g->mu);
 }
 
+/* The first 60 jobs, of which every other can wait. */
+START_TEST(patient_jobs_wait_but_not_for_ever)
+{
+    enum { N = 60 };
+    struct pool *p;
+    struct errmsg em;
+    struct gate g;
+    reset_jobs();
+    ck_ok(pool_new(&p, "test", 1, N + 1, &em));
+    gate_close(&g, p);
+    for (int i = 0; i < N; i++) {
+        jobs[i].job.can_wait = i % 2 == 0;
+        ck_ok(pool_push(p, &jobs[i].job));
+    }
+    gate_open(&g);
+    pool_free(p);
+    for (int i = 0; i < N; i++) {
+        ck_assert_uint_eq(atomic_load(&jobs[i].n_runs), 1);
+        if (i >= 2) ck_assert_uint_gt(jobs[i].order, jobs[i - 2].order); /* each kind in its order */
+    }
+    /* Seven others, then one that can wait, and so on, while there are both. */
+    for (unsigned k = 0; k < 4; k++) ck_assert_uint_eq(jobs[2 * k].order, 8 * (k + 1));
+    ck_assert_uint_eq(jobs[1].order, 1);
+    ck_assert_uint_eq(jobs[N - 1].order, N / 2 + 4); /* the last of them, after four that can wait */
+    for (int i = 0; i < N; i++) jobs[i].job.can_wait = false;
+}
+END_TEST
+
 START_TEST(one_thread_keeps_the_order)
 {
     struct pool *p = NULL;
@@ -226,5 +254,6 @@ START_TEST(an_idle_pool_ends)
 }
 END_TEST
 
-TESTS(pool, one_thread_keeps_the_order, a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
-      a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, an_idle_pool_ends)
+TESTS(pool, patient_jobs_wait_but_not_for_ever, one_thread_keeps_the_order, a_full_queue_refuses,
+      many_threads_run_each_job_once, short_jobs_pass_long_ones, a_job_pushed_with_long_ones_is_relieved,
+      relief_runs_each_job_once, an_idle_pool_ends)
