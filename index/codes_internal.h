@@ -96,6 +96,34 @@ struct codes_stretch {
     uint32_t *wanted; /* per block: rows that are not ruled out */
 };
 
+/* Some groups of every block: block i has n_bytes of them at codes + i * stride. */
+struct codes_part {
+    const uint8_t *codes;
+    size_t stride;
+    const uint8_t *table;
+    size_t n_bytes;
+};
+
+/* Groups from .. to - 1, not of the first; multiples of 16. */
+static inline struct codes_part codes_part(const struct codes_stretch *t, const struct codes_scan *s, uint32_t from,
+                                           uint32_t to)
+{
+    return (struct codes_part){t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES,
+                               (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES,
+                               s->table + (size_t)from * CODES_GROUP_BYTES, (size_t)(to - from) * CODES_GROUP_BYTES};
+}
+
+/* Takes what a look has not seen from what is wanted of a block, and puts the block behind n_left others if any row is left. The
+ * new n_left. Without a branch on that. */
+static inline uint32_t codes_leave(const struct codes_stretch *t, uint32_t block, uint32_t seen, uint32_t *left,
+                                   uint32_t n_left)
+{
+    uint32_t wanted = t->wanted[block] & (seen | t->unlimited[block]);
+    t->wanted[block] = wanted;
+    left[n_left] = block;
+    return n_left + (wanted != 0);
+}
+
 /* The kernels of one level. All levels give the same bits: sums are integers, and the float arithmetic is the same
  * single operations in the same order. */
 struct codes_kernels {
@@ -120,9 +148,8 @@ struct codes_kernels {
     uint32_t (*look)(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_look *l,
                      uint32_t *left);
 
-    /* Adds groups from .. to - 1 (not of the first; multiples of 16) to the sums of n blocks. */
-    void (*add)(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
-                uint32_t from, uint32_t to);
+    /* Adds a part to the sums of n blocks. */
+    void (*add)(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_part *p);
 
     /* As `scan`, from the sums of all groups of one block. */
     uint32_t (*finish)(const struct codes_stretch *t, uint32_t block, const struct codes_scan *s, float limit,
@@ -263,6 +290,11 @@ struct codes_target {
 /* Makes the table. False when the query is too far away for estimates. */
 bool codes_target_init(struct codes_target *t, const struct codes *c, struct codes_prepared *p, float epsilon);
 
+/* What the estimate by `some` of `all` dimensions deviates by, in that by all of them. With signs of r on random axes the
+ * variance is (pi/2 D/d - 1)/D of |r|^2 |w|^2 where r and w are in no relation, (pi/2 - 1)/D for d = D; where they are
+ * alike both are smaller. */
+double codes_deviation(uint32_t all, uint32_t some);
+
 /* Turns to one list. list_square: |w - c_l|^2. */
 void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t list, float list_square);
 
@@ -309,6 +341,10 @@ static inline float codes_in_lists(const struct codes *c, const struct codes_pre
  * version 2, or CODES_COPIES with at least two lists). For tests. */
 enum err codes_build_as(const float *rows, uint32_t n, uint32_t dim, enum space space, uint64_t seed, uint32_t n_lists,
                         uint32_t copies, struct buf *out, struct errmsg *em);
+
+/* For struct codes_rows: none is dead, and ordinals are the rows' numbers. Of probes and tests. */
+bool codes_all_visible(const void *ctx, uint32_t row);
+uint64_t codes_row_as_ordinal(const void *ctx, uint32_t row);
 
 /* How many lists n rows get; 0: none. */
 uint32_t codes_lists_wanted(uint32_t n_rows, uint32_t padded_dim);

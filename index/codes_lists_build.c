@@ -361,13 +361,13 @@ static bool place_rows(struct work *w, const struct codes *c, char *p, const str
 
 /* --- when to stop ------------------------------------------------------------------------------------------------- */
 
-static bool all_visible(const void *ctx, uint32_t row)
+bool codes_all_visible(const void *ctx, uint32_t row)
 {
     (void)ctx, (void)row;
     return true;
 }
 
-static uint64_t row_as_ordinal(const void *ctx, uint32_t row)
+uint64_t codes_row_as_ordinal(const void *ctx, uint32_t row)
 {
     (void)ctx;
     return row;
@@ -402,7 +402,7 @@ static enum err probe_row(struct work *w, const struct codes *c, uint32_t i, str
     struct arena a = {0};
     struct query_vector q;
     struct topk top;
-    struct codes_rows rows = {(const void *)w->source->rows, w->norm2, all_visible, row_as_ordinal, NULL};
+    struct codes_rows rows = {(const void *)w->source->rows, w->norm2, codes_all_visible, codes_row_as_ordinal, NULL};
     struct codes_lists_iter it;
     struct codes_target t;
     enum err e = ERR_NOMEM;

@@ -87,13 +87,6 @@ void codes_looks_write(char *p, const struct codes_layout *l, uint32_t n_rows)
 
 /* --- of a query --------------------------------------------------------------------------------------------------- */
 
-/* Deviation of the estimate by the first d of D dimensions, in that by all of them; see codes_query.c. */
-static double deviation(double all, double some)
-{
-    const double half_pi = 1.5707963267948966;
-    return sqrt((half_pi * all / some - 1) / (half_pi - 1));
-}
-
 void codes_looks_init(struct codes_target *t, const struct codes *c)
 {
     const float *w = t->prepared->w;
@@ -104,7 +97,7 @@ void codes_looks_init(struct codes_target *t, const struct codes *c)
     for (uint32_t to = c->first_dims; d < c->padded_dim; to *= 2) {
         if (to > c->padded_dim || t->n_looks == CODES_LOOKS_MAX - 1) to = c->padded_dim;
         for (; d < to; d++) l1 += (double)fabsf(w[d]);
-        double part = (double)c->padded_dim / to, dev = deviation(c->padded_dim, to);
+        double part = (double)c->padded_dim / to, dev = codes_deviation(c->padded_dim, to);
         double epsilon = to < c->padded_dim ? fmax(LOOK_EPSILON, t->epsilon) : t->epsilon;
         t->prospects[t->n_looks++] = (struct codes_prospect){
             .n_groups = to / 4,

@@ -42,13 +42,10 @@ struct codes_prepared *codes_prepare(const struct codes *c, struct query_vector 
     return prepared_new(c, q);
 }
 
-/* Deviation of the estimate of <r, w> by the first d of D dimensions, in that by all of them. With signs of r on random
- * axes the variance is (pi/2 D/d - 1)/D of |r|^2 |w|^2 where r and w are in no relation, (pi/2 - 1)/D for d = D; where
- * they are alike both are smaller. */
-static double first_deviation(const struct codes *c)
+double codes_deviation(uint32_t all, uint32_t some)
 {
     const double half_pi = 1.5707963267948966;
-    return sqrt((half_pi * c->padded_dim / c->first_dims - 1) / (half_pi - 1));
+    return sqrt((half_pi * all / some - 1) / (half_pi - 1));
 }
 
 bool codes_target_init(struct codes_target *t, const struct codes *c, struct codes_prepared *p, float epsilon)
@@ -97,7 +94,7 @@ void codes_target_list(struct codes_target *t, const struct codes *c, uint32_t l
 
     /* delta is rounded to 2^-9 of itself, and it is about as large as 3 err |c_l|. */
     double rough = 3 * 0x1p-8 * (sqrt(t->square) + sqrt(square));
-    double deviation = first_deviation(c);
+    double deviation = codes_deviation(c->padded_dim, c->first_dims);
     t->scan.margin_1 =
         (float)(2 * (FIRST_EPSILON * sqrt(deviation * deviation * square + parts * t->rounded) + t->rounding + rough));
 }

@@ -122,21 +122,16 @@ static uint32_t look_portable(const struct codes_stretch *t, const uint32_t *blo
     uint32_t n_left = 0;
     for (uint32_t x = 0; x < n; x++) {
         size_t i = blocks[x];
-        t->wanted[i] &=
-            seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e) | t->unlimited[i];
-        left[n_left] = (uint32_t)i;
-        n_left += t->wanted[i] != 0;
+        uint32_t rows = seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e);
+        n_left = codes_leave(t, blocks[x], rows, left, n_left);
     }
     return n_left;
 }
 
-static void add_portable(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
-                         uint32_t from, uint32_t to)
+static void add_portable(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_part *p)
 {
-    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
-    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
     for (uint32_t x = 0; x < n; x++)
-        add_sums(rests + blocks[x] * stride, s->table + (size_t)from * 16, to - from,
+        add_sums(p->codes + blocks[x] * p->stride, p->table, (uint32_t)(p->n_bytes / CODES_GROUP_BYTES),
                  t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS);
 }
 

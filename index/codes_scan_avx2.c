@@ -249,24 +249,20 @@ TARGET static uint32_t look_avx2(const struct codes_stretch *t, const uint32_t *
     uint32_t n_left = 0;
     for (uint32_t x = 0; x < n; x++) {
         size_t i = blocks[x];
-        uint32_t wanted = seen(sums_of(t, i), t->looks + i * CODES_BLOCK_LOOKS, &look, true) | t->unlimited[i];
-        t->wanted[i] = wanted &= t->wanted[i];
-        left[n_left] = (uint32_t)i;
-        n_left += wanted != 0;
+        n_left =
+            codes_leave(t, blocks[x], seen(sums_of(t, i), t->looks + i * CODES_BLOCK_LOOKS, &look, true), left, n_left);
     }
     return n_left;
 }
 
 TARGET static void add_avx2(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
-                            const struct codes_scan *s, uint32_t from, uint32_t to)
+                            const struct codes_part *p)
 {
-    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
-    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
-    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
-    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
     for (uint32_t x = 0; x < n; x++) {
-        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
-        struct sums16 sums = sums_of(t, blocks[x]), more = chunk_sums(rests + blocks[x] * stride, table, n_bytes);
+        if (x + CODES_ADD_AHEAD < n)
+            codes_prefetch_bytes(p->codes + blocks[x + CODES_ADD_AHEAD] * p->stride, p->n_bytes);
+        struct sums16 sums = sums_of(t, blocks[x]),
+                      more = chunk_sums(p->codes + blocks[x] * p->stride, p->table, p->n_bytes);
         sums.rows_0 = _mm256_add_epi16(sums.rows_0, more.rows_0);
         sums.rows_16 = _mm256_add_epi16(sums.rows_16, more.rows_16);
         put_sums(t, blocks[x], sums);

@@ -173,25 +173,19 @@ TARGET static uint32_t look_avx512(const struct codes_stretch *t, const uint32_t
     for (uint32_t x = 0; x < n; x++) {
         size_t i = blocks[x];
         __m512i sums = _mm512_loadu_si512(t->sums + i * CODES_BLOCK_ROWS);
-        uint32_t wanted = seen(sums, t->looks + i * CODES_BLOCK_LOOKS, &look, true) | t->unlimited[i];
-        t->wanted[i] = wanted &= t->wanted[i];
-        left[n_left] = (uint32_t)i;
-        n_left += wanted != 0;
+        n_left = codes_leave(t, blocks[x], seen(sums, t->looks + i * CODES_BLOCK_LOOKS, &look, true), left, n_left);
     }
     return n_left;
 }
 
 TARGET static void add_avx512(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n,
-                              const struct codes_scan *s, uint32_t from, uint32_t to)
+                              const struct codes_part *p)
 {
-    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
-    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
-    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
-    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
     for (uint32_t x = 0; x < n; x++) {
-        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
+        if (x + CODES_ADD_AHEAD < n)
+            codes_prefetch_bytes(p->codes + blocks[x + CODES_ADD_AHEAD] * p->stride, p->n_bytes);
         uint16_t *sums = t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS;
-        __m512i more = sums_32(rests + blocks[x] * stride, table, n_bytes);
+        __m512i more = sums_32(p->codes + blocks[x] * p->stride, p->table, p->n_bytes);
         _mm512_storeu_si512(sums, _mm512_add_epi16(_mm512_loadu_si512(sums), more));
     }
 }

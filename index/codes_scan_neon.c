@@ -147,26 +147,20 @@ static uint32_t look_neon(const struct codes_stretch *t, const uint32_t *blocks,
     uint32_t n_left = 0;
     for (uint32_t x = 0; x < n; x++) {
         size_t i = blocks[x];
-        t->wanted[i] &=
-            seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e) | t->unlimited[i];
-        left[n_left] = (uint32_t)i;
-        n_left += t->wanted[i] != 0;
+        uint32_t rows = seen(t->sums + i * CODES_BLOCK_ROWS, t->looks + i * CODES_BLOCK_LOOKS, l, l->e);
+        n_left = codes_leave(t, blocks[x], rows, left, n_left);
     }
     return n_left;
 }
 
-static void add_neon(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_scan *s,
-                     uint32_t from, uint32_t to)
+static void add_neon(const struct codes_stretch *t, const uint32_t *blocks, uint32_t n, const struct codes_part *p)
 {
-    const size_t stride = (size_t)(s->n_groups - s->n_first) * CODES_GROUP_BYTES;
-    const size_t n_bytes = (size_t)(to - from) * CODES_GROUP_BYTES;
-    const uint8_t *rests = t->rests + (size_t)(from - s->n_first) * CODES_GROUP_BYTES;
-    const uint8_t *table = s->table + (size_t)from * CODES_GROUP_BYTES;
     for (uint32_t x = 0; x < n; x++) {
-        if (x + CODES_ADD_AHEAD < n) codes_prefetch_bytes(rests + blocks[x + CODES_ADD_AHEAD] * stride, n_bytes);
+        if (x + CODES_ADD_AHEAD < n)
+            codes_prefetch_bytes(p->codes + blocks[x + CODES_ADD_AHEAD] * p->stride, p->n_bytes);
         uint16_t *sums = t->sums + (size_t)blocks[x] * CODES_BLOCK_ROWS;
         uint16x8_t r[4];
-        chunk_sums(rests + blocks[x] * stride, table, n_bytes, r);
+        chunk_sums(p->codes + blocks[x] * p->stride, p->table, p->n_bytes, r);
         for (size_t j = 0; j < 4; j++) vst1q_u16(sums + 8 * j, vaddq_u16(vld1q_u16(sums + 8 * j), r[j]));
     }
 }

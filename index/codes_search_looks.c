@@ -139,7 +139,11 @@ static bool look_at(struct search *s, const struct codes_stretch *t, uint32_t *b
 {
     for (uint32_t i = 0; i < s->target.n_looks; i++) {
         struct codes_look look = codes_look_at(&s->target, s->codes, i, s->limit);
-        if (i > 0) s->kernels->add(t, blocks, n, &s->target.scan, s->target.prospects[i - 1].n_groups, look.n_groups);
+        if (i > 0) {
+            uint32_t n_before = s->target.prospects[i - 1].n_groups;
+            struct codes_part more = codes_part(t, &s->target.scan, n_before, look.n_groups);
+            s->kernels->add(t, blocks, n, &more);
+        }
         n = s->kernels->look(t, blocks, n, &look, blocks);
     }
     for (uint32_t i = 0; i < n; i++) {

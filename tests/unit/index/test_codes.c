@@ -21,18 +21,6 @@ static float *whole_numbers(size_t n, uint64_t seed)
     return v;
 }
 
-static bool all_visible(const void *ctx, uint32_t row)
-{
-    (void)ctx, (void)row;
-    return true;
-}
-
-static uint64_t row_as_ordinal(const void *ctx, uint32_t row)
-{
-    (void)ctx;
-    return row;
-}
-
 struct section {
     struct buf out;
     struct codes codes;
@@ -348,7 +336,7 @@ START_TEST(every_dimension_finds_what_is_there)
             struct section s;
             build(&s, rows, N, dim, (enum space)space);
             ck_assert_uint_eq(s.codes.n, dim < CODES_MIN_DIM ? 0 : N);
-            struct codes_rows behind = {rows, norm2, all_visible, row_as_ordinal, NULL};
+            struct codes_rows behind = {rows, norm2, codes_all_visible, codes_row_as_ordinal, NULL};
             for (uint32_t i = 0; i < N && s.codes.n > 0; i += 16) {
                 struct arena a = {0};
                 struct query_vector q;
@@ -430,7 +418,7 @@ START_TEST(search_survives_damaged_content)
     struct section s;
     build(&s, rows, N, DIM, SPACE_L2);
     struct rng r = {66};
-    struct codes_rows behind = {rows, NULL, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {rows, NULL, codes_all_visible, codes_row_as_ordinal, NULL};
     for (int round = 0; round < 100; round++) {
         for (int i = 0; i < 500; i++) s.out.p[64 + rng_below(&r, (uint32_t)s.out.n - 64)] = (char)rng_next(&r);
         struct arena a = {0};
@@ -462,7 +450,7 @@ START_TEST(short_memory_is_reported)
     float *rows = whole_numbers(N * DIM, 7);
     struct section s;
     build(&s, rows, N, DIM, SPACE_L2);
-    struct codes_rows behind = {rows, NULL, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {rows, NULL, codes_all_visible, codes_row_as_ordinal, NULL};
     struct errmsg em;
     int n_failed = 0;
     for (int nth = 0;; nth++) {

@@ -278,18 +278,6 @@ END_TEST
 
 /* --- damage and short memory -------------------------------------------------------------------------------------- */
 
-static bool all_visible(const void *ctx, uint32_t row)
-{
-    (void)ctx, (void)row;
-    return true;
-}
-
-static uint64_t row_as_ordinal(const void *ctx, uint32_t row)
-{
-    (void)ctx;
-    return row;
-}
-
 START_TEST(damage_is_refused)
 {
     float *rows = clustered(4);
@@ -343,7 +331,7 @@ START_TEST(search_survives_damage)
     char *good = mem_dup(s.out.p, s.out.n);
     float *norm2 = mem_array(N, sizeof *norm2);
     ck_assert(good != NULL && norm2 != NULL);
-    struct codes_rows behind = {rows, norm2, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {rows, norm2, codes_all_visible, codes_row_as_ordinal, NULL};
     uint32_t n_opened = 0;
     for (int round = 0; round < 300; round++) {
         memcpy(s.out.p, good, s.out.n);
@@ -403,7 +391,7 @@ START_TEST(short_memory_is_reported)
     ck_assert_int_ge(n_failed, 15);
     struct section s;
     build(&s, rows, SPACE_L2, CODES_COPIES);
-    struct codes_rows behind = {rows, NULL, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {rows, NULL, codes_all_visible, codes_row_as_ordinal, NULL};
     n_failed = 0;
     for (int nth = 0;; nth++) {
         struct arena a = {0};

@@ -9,18 +9,6 @@
 static const enum simd_level levels[] = {SIMD_PORTABLE, SIMD_AVX2, SIMD_AVX512, SIMD_NEON};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
-static bool all_visible(const void *ctx, uint32_t row)
-{
-    (void)ctx, (void)row;
-    return true;
-}
-
-static uint64_t row_as_ordinal(const void *ctx, uint32_t row)
-{
-    (void)ctx;
-    return row;
-}
-
 /* --- levels ------------------------------------------------------------------------------------------------------- */
 
 enum { BLOCKS = 21 };
@@ -62,7 +50,8 @@ static void run_kernels(const struct codes_kernels *k, struct room *r, const str
     k->first(&t, 5, BLOCKS - 5, s, first, r->hits + 5);
     for (uint32_t i = 0; i < BLOCKS; i++) r->places[i] = i;
     r->n = k->look(&t, r->places, BLOCKS, first, r->places);
-    if (s->n_first < s->n_groups) k->add(&t, r->places, r->n, s, s->n_first, s->n_groups);
+    struct codes_part rest = codes_part(&t, s, s->n_first, s->n_groups);
+    if (rest.n_bytes > 0) k->add(&t, r->places, r->n, &rest);
     r->n = k->look(&t, r->places, r->n, second, r->places);
     if (r->n > 0) r->hits[0] ^= k->finish(&t, r->places[r->n - 1], s, 0.5f, r->estimate, r->lower);
 }
@@ -282,7 +271,7 @@ START_TEST(stretches_find_what_is_there)
     struct rng r = {20};
     struct world w;
     make(&w, N, DIM, SPACE_L2, &r);
-    struct codes_rows behind = {w.rows, NULL, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {w.rows, NULL, codes_all_visible, codes_row_as_ordinal, NULL};
     uint32_t n_found = 0, n_wanted = 0;
     for (int round = 0; round < 24; round++) {
         struct arena a = {0};
@@ -326,7 +315,7 @@ START_TEST(many_neighbours)
     struct rng r = {21};
     struct world w;
     make(&w, N, DIM, SPACE_COSINE, &r);
-    struct codes_rows behind = {w.rows, NULL, all_visible, row_as_ordinal, NULL};
+    struct codes_rows behind = {w.rows, NULL, codes_all_visible, codes_row_as_ordinal, NULL};
     const uint32_t ks[] = {1, 2, 3, 100, 126, 127, 250, 500};
     for (size_t t = 0; t < sizeof ks / sizeof ks[0]; t++) {
         struct arena a = {0};
