@@ -34,8 +34,8 @@ void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
     CHECK(x->stage == STAGE_IDLE && x->uri == NULL && "one exchange at a time");
     *x = (struct exchange){.connection = c};
     /* Nothing can have come since: it was sent before the answer to the one before. Whoever does so waits for others. */
-    x->job.can_wait = c->n_ended > 0 && c->ended_in_run == c->gateway->n_runs;
-    x->stage = STAGE_HEAD; /* the deadline stays that of the headers */
+    x->job.can_wait = c->ended_in_run == c->gateway->n_runs; /* runs are counted from 1 */
+    x->stage = STAGE_HEAD;                                   /* the deadline stays that of the headers */
     if (uri == NULL) uri = "";
     x->uri = mem_dup(uri, strlen(uri) + 1);
     return x;

@@ -12,7 +12,8 @@
  *              else fill every run with answers.
  * MEASURE      what a connection has sent that came to nothing is what was taken from its socket since the last sight of
  *              progress. (Under TLS that counts records, which is near enough.)
- * INVARIANTS   only connections that owe us something are held, and those of STAGE_READY, never those of STAGE_WORK, which are suspended as well. A
+ * INVARIANTS   only connections that owe us something are held, and those of STAGE_READY, never those of STAGE_WORK, which are
+ *              suspended as well. A
  *              connection that is cut, and every one while draining, goes on, so that libmicrohttpd sees its end. That
  *              it would not with a full buffer in a body, once it was held: then it neither reads nor polls. So
  *              nobody is held for a line there, and connection_cut has a time-out as well. A connection is read
@@ -172,15 +173,11 @@ bool exchange_lets_others_pass(struct exchange *x)
     return true;
 }
 
-static bool may_pipeline_go_on(struct gateway *g)
-{
-    return g->held_pipelines.first != NULL && (g->n_in_flight < PIPELINED_BESIDE || ++g->n_passed >= PIPELINED_TURN);
-}
-
 void gateway_next_held(struct gateway *g)
 {
     if (g->held_bodies.first != NULL) connection_go_on(g->held_bodies.first);
-    if (!may_pipeline_go_on(g)) return;
+    if (g->held_pipelines.first == NULL) return;
+    if (g->n_in_flight >= PIPELINED_BESIDE && ++g->n_passed < PIPELINED_TURN) return;
     g->n_passed = 0;
     connection_go_on(g->held_pipelines.first);
 }
