@@ -329,14 +329,19 @@ START_TEST(a_torn_batch_is_not_completed_by_later_records)
 }
 END_TEST
 
+/* A file nothing was written to has no bytes to point at. */
+static bool bytes_hold(const void *bytes, size_t n, const char *text)
+{
+    return n > 0 && memmem(bytes, n, text, strlen(text)) != NULL;
+}
+
 static bool disk_holds(struct disk *d, const char *text)
 {
     bool found = false;
     (void)pthread_mutex_lock(&d->mu);
     for (int i = 0; i < d->now.n; i++) {
         const struct disk_inode *inode = d->now.list[i].inode;
-        found |= memmem(inode->now, inode->n_now, text, strlen(text)) != NULL ||
-                 memmem(inode->disk, inode->n_disk, text, strlen(text)) != NULL;
+        found |= bytes_hold(inode->now, inode->n_now, text) || bytes_hold(inode->disk, inode->n_disk, text);
     }
     (void)pthread_mutex_unlock(&d->mu);
     return found;
