@@ -1,14 +1,14 @@
 /* pool.c - see pool.h.
  *
- * A semaphore counts the jobs, and a mutex guards their queues. A condition variable would take the mutex back in a way that
- * makes every release of it a call of the system, one more a request.
+ * A thread without a job lies on a stack, and a job goes to the one that was put there last: its arena and its code are still
+ * in the caches of its processor. It is woken by a semaphore of its own; a condition variable would take the mutex back
+ * in a way that makes every release of it a call of the system, one more a request.
  *
- * RELIEF  Where a job waits and every thread is busy, after a push or after the last thread took another job, one relief
- *         thread is woken, the watcher, if there is none. It looks every
- *         few milliseconds while jobs wait; when fewer than n_threads of the running jobs are short so far, it takes a
- *         job and wakes the next watcher. Whoever takes a job has taken one off `ready`, relief or not.
- * INVARIANT  at most one watcher (is_watched); jobs wait without a watcher only while a thread is about to take them
- *            or all relief threads run.
+ * RELIEF  Where a job has to wait, one relief thread is woken, the watcher, if there is none. It looks every few milliseconds
+ *         while jobs wait; when fewer than n_threads of the running jobs are short so far, it takes a job and wakes
+ *         the next watcher.
+ * INVARIANT  jobs wait only while no thread is idle; at most one watcher (is_watched); jobs wait without a watcher
+ *            only while all relief threads run.
  */
 #include "core/pool.h"
 
@@ -27,7 +27,10 @@ enum { WATCH_MS = 5 };
 struct pool_thread {
     struct pool *pool;
     pthread_t id;
-    uint64_t since_ns; /* when it took its job; 0: it has none. Guarded by pool->mu */
+    sem_t woken;              /* has a job, or the end has come; not of a relief thread */
+    struct pool_job *job;     /* guarded by pool->mu while the thread is idle, its own after */
+    struct pool_thread *next; /* guarded by pool->mu: on the stack of the idle */
+    uint64_t since_ns;        /* guarded by pool->mu: when it was given its job; 0: it has none */
 };
 
 struct queue {
@@ -36,7 +39,7 @@ struct queue {
 
 struct pool {
     pthread_mutex_t mu;
-    sem_t ready; /* jobs in the queues that no thread has been woken for; one more a thread when it stops */
+    struct pool_thread *idle;     /* guarded by mu: a stack */
     struct queue urgent, patient; /* guarded by mu */
     unsigned n_ahead;             /* guarded by mu: jobs taken since a patient one was, while one waited */
     unsigned n_waiting;           /* guarded by mu: in both queues */
@@ -86,16 +89,28 @@ static struct pool_job *take_next(struct pool *p)
     return p->patient.head != NULL && is_patients_turn ? queue_take(&p->patient) : queue_take(&p->urgent);
 }
 
-/* The next job, or NULL. The caller has taken one off `ready`, and holds mu. */
-static struct pool_job *take_job(struct pool_thread *t, uint64_t now_ns)
+/* mu is held. `job` is t's now. */
+static void give(struct pool_thread *t, struct pool_job *job, uint64_t now_ns)
 {
-    struct pool *p = t->pool;
-    struct pool_job *job = take_next(p);
-    if (job == NULL) return NULL;
-    p->n_waiting--;
-    p->n_busy++;
+    t->pool->n_busy++;
+    t->job = job;
     t->since_ns = now_ns;
-    return job;
+}
+
+/* mu is held. A job that waited is t's now; false: none waits. */
+static bool give_waiting(struct pool_thread *t, uint64_t now_ns)
+{
+    struct pool_job *job = take_next(t->pool);
+    if (job == NULL) return false;
+    t->pool->n_waiting--;
+    give(t, job, now_ns);
+    return true;
+}
+
+/* For since_ns; without relief nobody looks at it. */
+static uint64_t now(const struct pool *p)
+{
+    return p->n_relief > 0 ? clock_monotonic_ns() : 1;
 }
 
 /* mu is held. Sees to it that somebody watches, if somebody can. */
@@ -108,40 +123,57 @@ static void watch_on(struct pool *p)
 }
 
 /* mu is held. */
-static void watch_if_all_are_busy(struct pool *p)
+static void watch_if_jobs_wait(struct pool *p)
 {
-    if (p->n_waiting > 0 && p->n_busy >= p->n_threads && !p->is_watched) watch_on(p);
+    if (p->n_waiting > 0 && !p->is_watched) watch_on(p);
 }
 
-/* Waits for a job and takes it off the list; NULL: the pool stops, and nothing is left. */
-static struct pool_job *next_job(struct pool_thread *t)
+/* mu is held. */
+static void lay_down(struct pool_thread *t)
 {
-    struct pool *p = t->pool;
-    wait_for(&p->ready);
-    uint64_t now_ns = p->n_relief > 0 ? clock_monotonic_ns() : 1; /* nobody looks at it */
-    (void)pthread_mutex_lock(&p->mu);
-    struct pool_job *job = take_job(t, now_ns);
-    CHECK((job != NULL || p->is_stopping) && "a thread is woken for a job or the end");
-    watch_if_all_are_busy(p);
-    (void)pthread_mutex_unlock(&p->mu);
-    return job;
+    t->job = NULL;
+    t->next = t->pool->idle;
+    t->pool->idle = t;
+    if (t->pool->is_stopping) (void)sem_post(&t->woken);
 }
 
-static void run_job(struct pool_thread *t, struct pool_job *job)
+static void run_job(struct pool_thread *t)
 {
-    struct pool *p = t->pool;
-    job->run(job);
-    (void)pthread_mutex_lock(&p->mu);
-    p->n_busy--;
+    t->job->run(t->job);
+    (void)pthread_mutex_lock(&t->pool->mu);
+    t->pool->n_busy--;
     t->since_ns = 0;
-    (void)pthread_mutex_unlock(&p->mu);
+    (void)pthread_mutex_unlock(&t->pool->mu);
+}
+
+/* Runs its job and those that wait then. */
+static void run_jobs(struct pool_thread *t)
+{
+    struct pool *p = t->pool;
+    bool has_job = true;
+    while (has_job) {
+        t->job->run(t->job);
+        uint64_t now_ns = now(p);
+        (void)pthread_mutex_lock(&p->mu);
+        p->n_busy--;
+        t->since_ns = 0;
+        has_job = give_waiting(t, now_ns);
+        if (has_job)
+            watch_if_jobs_wait(p);
+        else
+            lay_down(t);
+        (void)pthread_mutex_unlock(&p->mu);
+    }
 }
 
 static void *pool_main(void *arg)
 {
     struct pool_thread *t = arg;
-    for (struct pool_job *job; (job = next_job(t)) != NULL;) run_job(t, job);
-    return NULL;
+    for (;;) {
+        wait_for(&t->woken);
+        if (t->job == NULL) return NULL; /* the end */
+        run_jobs(t);
+    }
 }
 
 /* --- relief ------------------------------------------------------------------------------------------------------- */
@@ -153,29 +185,26 @@ static unsigned count_short(const struct pool_thread *threads, unsigned n, uint6
     return n_short;
 }
 
-/* The watcher's look: a job to run, or NULL; *goes_on: jobs wait, look again. Another watches when it returns a job, and
- * nobody when none waits. */
-static struct pool_job *look(struct pool_thread *t, bool *goes_on)
+/* The watcher's look: whether it has a job now; *goes_on: jobs wait, look again. Another watches when it has a job, and nobody
+ * when none waits. */
+static bool look(struct pool_thread *t, bool *goes_on)
 {
     struct pool *p = t->pool;
-    struct pool_job *job = NULL;
     uint64_t now_ns = clock_monotonic_ns(), long_ns = (uint64_t)POOL_LONG_MS * 1000000;
     uint64_t long_before_ns = now_ns > long_ns ? now_ns - long_ns : 0;
     (void)pthread_mutex_lock(&p->mu);
     unsigned n_short =
         count_short(p->threads, p->n_threads, long_before_ns) + count_short(p->relief, p->n_relief, long_before_ns);
-    /* That a job waits is not enough: a thread may have been woken for it. */
-    if (p->n_waiting > 0 && n_short < p->n_threads && p->n_busy >= p->n_threads && sem_trywait(&p->ready) == 0)
-        job = take_job(t, now_ns);
-    *goes_on = job == NULL && p->n_waiting > 0;
-    if (job != NULL) {
+    bool has_job = n_short < p->n_threads && give_waiting(t, now_ns);
+    *goes_on = !has_job && p->n_waiting > 0;
+    if (has_job) {
         watch_on(p);
     } else if (!*goes_on) {
         p->is_watched = false;
         p->n_relief_idle++;
     }
     (void)pthread_mutex_unlock(&p->mu);
-    return job;
+    return has_job;
 }
 
 /* After a job: back to sleep, or on the watch if nobody is. True: on the watch. */
@@ -209,9 +238,8 @@ static void *relief_main(void *arg)
         bool watches = true;
         while (watches) {
             (void)nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL);
-            struct pool_job *job = look(t, &watches);
-            if (job == NULL) continue;
-            run_job(t, job);
+            if (!look(t, &watches)) continue;
+            run_job(t);
             watches = takes_watch(p);
         }
     }
@@ -249,18 +277,21 @@ enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsig
     struct pool *p = mem_zalloc(sizeof *p + n_threads * sizeof p->threads[0]);
     if (p == NULL) return errmsg_set(em, ERR_NOMEM, "start %s threads", name);
     (void)pthread_mutex_init(&p->mu, NULL);
-    (void)sem_init(&p->ready, 0, 0);
     (void)sem_init(&p->watch, 0, 0);
     p->urgent.tail = &p->urgent.head;
     p->patient.tail = &p->patient.head;
     p->queue_max = queue_max;
     (void)snprintf(p->name, sizeof p->name, "%s", name);
     for (; p->n_threads < n_threads; p->n_threads++) {
-        enum err e = start_thread(&p->threads[p->n_threads], p, pool_main, "-", p->n_threads, em);
+        struct pool_thread *t = &p->threads[p->n_threads];
+        (void)sem_init(&t->woken, 0, 0);
+        enum err e = start_thread(t, p, pool_main, "-", p->n_threads, em);
         if (e != ERR_OK) {
+            (void)sem_destroy(&t->woken);
             pool_free(p);
             return e;
         }
+        lay_down(t); /* nobody else knows the pool yet */
     }
     *out = p;
     return ERR_OK;
@@ -268,16 +299,21 @@ enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsig
 
 enum err pool_push(struct pool *p, struct pool_job *job)
 {
+    uint64_t now_ns = now(p);
     (void)pthread_mutex_lock(&p->mu);
-    bool is_full = p->is_stopping || p->n_waiting >= p->queue_max;
-    if (!is_full) {
+    struct pool_thread *t = p->is_stopping ? NULL : p->idle;
+    bool waits = t == NULL && !p->is_stopping && p->n_waiting < p->queue_max;
+    if (t != NULL) {
+        p->idle = t->next;
+        give(t, job, now_ns);
+    } else if (waits) {
         queue_add(job->can_wait ? &p->patient : &p->urgent, job);
         p->n_waiting++;
-        watch_if_all_are_busy(p);
+        watch_if_jobs_wait(p);
     }
     (void)pthread_mutex_unlock(&p->mu);
-    if (!is_full) (void)sem_post(&p->ready); /* not under the mutex: the thread would wake up to wait for it */
-    return is_full ? ERR_BUSY : ERR_OK;
+    if (t != NULL) (void)sem_post(&t->woken); /* not under the mutex: the thread would wake up to wait for it */
+    return t != NULL || waits ? ERR_OK : ERR_BUSY;
 }
 
 unsigned pool_waiting(struct pool *p)
@@ -300,14 +336,16 @@ void pool_free(struct pool *p)
     if (p == NULL) return;
     (void)pthread_mutex_lock(&p->mu);
     p->is_stopping = true;
+    for (struct pool_thread *t = p->idle; t != NULL; t = t->next) (void)sem_post(&t->woken);
     (void)pthread_mutex_unlock(&p->mu);
-    for (unsigned i = 0; i < p->n_threads; i++) (void)sem_post(&p->ready);
-    for (unsigned i = 0; i < p->n_threads; i++) (void)pthread_join(p->threads[i].id, NULL);
+    for (unsigned i = 0; i < p->n_threads; i++) {
+        (void)pthread_join(p->threads[i].id, NULL);
+        (void)sem_destroy(&p->threads[i].woken);
+    }
     for (unsigned i = 0; i < p->n_relief; i++) (void)sem_post(&p->watch); /* nothing waits any more */
     for (unsigned i = 0; i < p->n_relief; i++) (void)pthread_join(p->relief[i].id, NULL);
     mem_free(p->relief);
     (void)pthread_mutex_destroy(&p->mu);
-    (void)sem_destroy(&p->ready);
     (void)sem_destroy(&p->watch);
     mem_free(p);
 }

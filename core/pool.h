@@ -1,5 +1,6 @@
 /* pool.h - a fixed set of threads that run jobs in the order they came: the query executors.
  *
+ * Of idle threads the one that worked last takes the next job: what it needs is still in the caches of its processor.
  * Jobs that can wait are run when no other waits, and then and now before: one of POOL_PATIENT_TURN jobs, if some wait.
  * The queue is bounded: when it is full pool_push refuses, and the caller answers "too busy" instead of piling up work.
  * THREADS  pool_push: any. pool_new, pool_free: the thread that owns the pool.

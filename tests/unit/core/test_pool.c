@@ -242,6 +242,40 @@ START_TEST(relief_runs_each_job_once)
 }
 END_TEST
 
+struct noted {
+    struct pool_job job; /* first */
+    pthread_t by;
+};
+
+static void note_thread(struct pool_job *job)
+{
+    ((struct noted *)job)->by = pthread_self();
+}
+
+static void wait_until_idle(struct pool *p)
+{
+    struct pool_stats s;
+    do {
+        (void)usleep(100);
+        pool_stats(p, &s);
+    } while (s.n_busy > 0);
+}
+
+START_TEST(the_thread_that_worked_last_works_next)
+{
+    struct pool *p = NULL;
+    struct noted first = {.job.run = note_thread}, next = first;
+    ck_ok(pool_new(&p, "test", THREADS, 1, NULL));
+    for (int round = 0; round < 50; round++) {
+        struct noted *n = round == 0 ? &first : &next;
+        ck_ok(pool_push(p, &n->job));
+        wait_until_idle(p);
+        if (round > 0) ck_assert(pthread_equal(next.by, first.by));
+    }
+    pool_free(p);
+}
+END_TEST
+
 START_TEST(an_idle_pool_ends)
 {
     struct pool *p = NULL;
@@ -254,6 +288,6 @@ START_TEST(an_idle_pool_ends)
 }
 END_TEST
 
-TESTS(pool, patient_jobs_wait_but_not_for_ever, one_thread_keeps_the_order, a_full_queue_refuses,
-      many_threads_run_each_job_once, short_jobs_pass_long_ones, a_job_pushed_with_long_ones_is_relieved,
-      relief_runs_each_job_once, an_idle_pool_ends)
+TESTS(pool, patient_jobs_wait_but_not_for_ever, the_thread_that_worked_last_works_next, one_thread_keeps_the_order,
+      a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
+      a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, an_idle_pool_ends)
