@@ -90,27 +90,29 @@ static struct pool_job *take_next(struct pool *p)
 }
 
 /* mu is held. `job` is t's now. */
-static void give(struct pool_thread *t, struct pool_job *job, uint64_t now_ns)
+static void give(struct pool_thread *t, struct pool_job *job)
 {
     t->pool->n_busy++;
     t->job = job;
-    t->since_ns = now_ns;
+    t->since_ns = t->pool->n_relief > 0 ? clock_monotonic_ns() : 1; /* without relief nobody looks at it */
 }
 
 /* mu is held. A job that waited is t's now; false: none waits. */
-static bool give_waiting(struct pool_thread *t, uint64_t now_ns)
+static bool give_waiting(struct pool_thread *t)
 {
     struct pool_job *job = take_next(t->pool);
     if (job == NULL) return false;
     t->pool->n_waiting--;
-    give(t, job, now_ns);
+    give(t, job);
     return true;
 }
 
-/* For since_ns; without relief nobody looks at it. */
-static uint64_t now(const struct pool *p)
+/* mu is held. t has run its job. */
+static void take_back(struct pool_thread *t)
 {
-    return p->n_relief > 0 ? clock_monotonic_ns() : 1;
+    t->pool->n_busy--;
+    t->job = NULL;
+    t->since_ns = 0;
 }
 
 /* mu is held. Sees to it that somebody watches, if somebody can. */
@@ -123,27 +125,11 @@ static void watch_on(struct pool *p)
 }
 
 /* mu is held. */
-static void watch_if_jobs_wait(struct pool *p)
-{
-    if (p->n_waiting > 0 && !p->is_watched) watch_on(p);
-}
-
-/* mu is held. */
 static void lay_down(struct pool_thread *t)
 {
-    t->job = NULL;
     t->next = t->pool->idle;
     t->pool->idle = t;
     if (t->pool->is_stopping) (void)sem_post(&t->woken);
-}
-
-static void run_job(struct pool_thread *t)
-{
-    t->job->run(t->job);
-    (void)pthread_mutex_lock(&t->pool->mu);
-    t->pool->n_busy--;
-    t->since_ns = 0;
-    (void)pthread_mutex_unlock(&t->pool->mu);
 }
 
 /* Runs its job and those that wait then. */
@@ -153,15 +139,10 @@ static void run_jobs(struct pool_thread *t)
     bool has_job = true;
     while (has_job) {
         t->job->run(t->job);
-        uint64_t now_ns = now(p);
         (void)pthread_mutex_lock(&p->mu);
-        p->n_busy--;
-        t->since_ns = 0;
-        has_job = give_waiting(t, now_ns);
-        if (has_job)
-            watch_if_jobs_wait(p);
-        else
-            lay_down(t);
+        take_back(t);
+        has_job = give_waiting(t);
+        if (!has_job) lay_down(t);
         (void)pthread_mutex_unlock(&p->mu);
     }
 }
@@ -195,7 +176,7 @@ static bool look(struct pool_thread *t, bool *goes_on)
     (void)pthread_mutex_lock(&p->mu);
     unsigned n_short =
         count_short(p->threads, p->n_threads, long_before_ns) + count_short(p->relief, p->n_relief, long_before_ns);
-    bool has_job = n_short < p->n_threads && give_waiting(t, now_ns);
+    bool has_job = n_short < p->n_threads && give_waiting(t);
     *goes_on = !has_job && p->n_waiting > 0;
     if (has_job) {
         watch_on(p);
@@ -207,10 +188,13 @@ static bool look(struct pool_thread *t, bool *goes_on)
     return has_job;
 }
 
-/* After a job: back to sleep, or on the watch if nobody is. True: on the watch. */
-static bool takes_watch(struct pool *p)
+/* Runs its job, then goes back to sleep, or on the watch if nobody is. True: on the watch. */
+static bool run_then_watch(struct pool_thread *t)
 {
+    struct pool *p = t->pool;
+    t->job->run(t->job);
     (void)pthread_mutex_lock(&p->mu);
+    take_back(t);
     bool watches = p->n_waiting > 0 && !p->is_watched;
     if (watches)
         p->is_watched = true;
@@ -238,9 +222,7 @@ static void *relief_main(void *arg)
         bool watches = true;
         while (watches) {
             (void)nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL);
-            if (!look(t, &watches)) continue;
-            run_job(t);
-            watches = takes_watch(p);
+            if (look(t, &watches)) watches = run_then_watch(t);
         }
     }
 }
@@ -299,21 +281,20 @@ enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsig
 
 enum err pool_push(struct pool *p, struct pool_job *job)
 {
-    uint64_t now_ns = now(p);
     (void)pthread_mutex_lock(&p->mu);
-    struct pool_thread *t = p->is_stopping ? NULL : p->idle;
-    bool waits = t == NULL && !p->is_stopping && p->n_waiting < p->queue_max;
+    bool has_room = !p->is_stopping && (p->idle != NULL || p->n_waiting < p->queue_max);
+    struct pool_thread *t = has_room ? p->idle : NULL;
     if (t != NULL) {
         p->idle = t->next;
-        give(t, job, now_ns);
-    } else if (waits) {
+        give(t, job);
+    } else if (has_room) {
         queue_add(job->can_wait ? &p->patient : &p->urgent, job);
         p->n_waiting++;
-        watch_if_jobs_wait(p);
+        if (!p->is_watched) watch_on(p);
     }
     (void)pthread_mutex_unlock(&p->mu);
     if (t != NULL) (void)sem_post(&t->woken); /* not under the mutex: the thread would wake up to wait for it */
-    return t != NULL || waits ? ERR_OK : ERR_BUSY;
+    return has_room ? ERR_OK : ERR_BUSY;
 }
 
 unsigned pool_waiting(struct pool *p)
