@@ -41,9 +41,9 @@ class Server:
                 self.base = f"{found.group(1).decode()}://127.0.0.1:{self.port_now}"
                 return self
             if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output().decode()}")
+                raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output().decode(errors='replace')}")
             time.sleep(0.01)
-        raise RuntimeError("the server does not come up:\n" + self.output().decode())
+        raise RuntimeError("the server does not come up:\n" + self.output().decode(errors="replace"))
 
     def output(self, begin=0):
         with open(self.log.name, "rb") as f:
