@@ -17,16 +17,6 @@
 #include "core/utf8.h"
 #include "core/value.h"
 
-/* Names come from a file that may be damaged, and lines go to a terminal: nothing but text, and no control characters. */
-static void make_plain(char *text)
-{
-    bool is_utf8 = utf8_is_valid(str_from_c(text));
-    for (char *p = text; *p != '\0'; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c < ' ' || c == 0x7f || (c >= 0x80 && !is_utf8)) *p = '?';
-    }
-}
-
 void migrate_tell(struct mover *m, enum migrate_line kind, const char *fmt, ...)
 {
     char text[2048];
@@ -34,7 +24,7 @@ void migrate_tell(struct mover *m, enum migrate_line kind, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    make_plain(text);
+    utf8_make_plain(text, strlen(text)); /* names come from a file that may be damaged */
     if (kind == MIGRATE_PROBLEM) m->counts.n_problems++;
     if (m->o->tell != NULL) m->o->tell(m->o->ctx, kind, text);
 }

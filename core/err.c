@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 struct err_row {
     const char *name, *text;
     unsigned status;
@@ -72,6 +74,12 @@ void errmsg_wrap(struct errmsg *em, const char *fmt, ...)
     va_end(ap);
     if (n < 0) n = 0;
     if ((size_t)n < sizeof em->text) (void)snprintf(em->text + n, sizeof em->text - (size_t)n, ": %.*s", 480, inner);
+}
+
+const char *errmsg_plain(struct errmsg *em)
+{
+    utf8_make_plain(em->text, strlen(em->text));
+    return em->text;
 }
 
 _Noreturn void panic_at(const char *file, int line, const char *fmt, ...)

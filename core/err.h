@@ -67,6 +67,9 @@ enum err errmsg_errno(struct errmsg *em, int err_no, const char *fmt, ...) PRINT
 /* Puts "<fmt>: " in front of what is there. `em` may be NULL. */
 void errmsg_wrap(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Its text as a line for people: a damaged file, or a client, may have put anything into it (utf8_make_plain). */
+const char *errmsg_plain(struct errmsg *em);
+
 /* Something was short that others may give back: what failed left no doubt about the state of a file, and may be tried again. */
 static inline bool err_is_shortage(enum err e)
 {

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/utf8.h"
+
 static _Atomic int logger_level = LOG_INFO; /* relaxed: a stale level costs one line too many or too few */
 
 void logger_set_level(enum log_level level)
@@ -33,8 +35,7 @@ void logger_write(enum log_level level, const char *fmt, ...)
     int body = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
     va_end(ap);
     if (body > 0) n += (size_t)body < sizeof line - n - 1 ? (size_t)body : sizeof line - n - 2;
-    for (size_t i = 0; i < n; i++)
-        if (line[i] == '\n' || line[i] == '\r') line[i] = ' '; /* what users sent cannot forge a second line */
+    utf8_make_plain(line, n); /* what users sent, or a damaged file held, cannot forge a second line */
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) return; /* nowhere left to report to */
 }

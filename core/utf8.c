@@ -55,3 +55,13 @@ bool utf8_is_valid(struct str s)
     }
     return true;
 }
+
+void utf8_make_plain(char *text, size_t n)
+{
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp;
+        len = utf8_decode(text + i, n - i, &cp);
+        bool is_control = cp < ' ' || (cp >= 0x7f && cp < 0xa0), is_none = len == 1 && cp == 0xfffd;
+        if (is_control || is_none) memset(text + i, '?', len);
+    }
+}

@@ -16,4 +16,8 @@ size_t utf8_decode(const char *p, size_t n, uint32_t *cp);
 size_t utf8_encode(uint32_t cp, char out[4]); /* its length */
 bool utf8_is_valid(struct str s);
 
+/* Makes a text fit for a terminal or a line of a log, whatever it was made of: bytes that belong to no character, and those of control
+ * characters, become '?'. */
+void utf8_make_plain(char *text, size_t n);
+
 #endif

@@ -37,9 +37,9 @@ static const char usage_restore[] =
     "\n"
     "Exit status 0: done; 1: not done, DIR is as it was.\n";
 
-static int failed(const char *what, const struct errmsg *em)
+static int failed(const char *what, struct errmsg *em)
 {
-    (void)fprintf(stderr, "chroma: %s: %s\n", what, em->text);
+    (void)fprintf(stderr, "chroma: %s: %s\n", what, errmsg_plain(em));
     return 1;
 }
 

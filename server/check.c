@@ -129,7 +129,7 @@ static int run_check(const struct arguments *a)
     if (e == ERR_OK) e = store_check(s, &a->o, print_result, &p, &em);
     store_close(s);
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "chroma: %s\n", em.text);
+        (void)fprintf(stderr, "chroma: %s\n", errmsg_plain(&em));
         return 1;
     }
     printf("%u collections, %u of them bad\n", p.n, p.n_bad);

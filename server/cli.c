@@ -166,7 +166,7 @@ static int command_run(int argc, char **argv, char *const *environment)
     bool wants_help;
     enum err e = cli_read_run(argc, argv, environment, &c, &wants_help, &em);
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "%s: %s\n", e == ERR_SHAPE ? "error" : "chroma", em.text);
+        (void)fprintf(stderr, "%s: %s\n", e == ERR_SHAPE ? "error" : "chroma", errmsg_plain(&em));
         if (e == ERR_SHAPE) (void)fprintf(stderr, "\nFor more information, try 'chroma run --help'.\n");
         return e == ERR_SHAPE ? EXIT_USAGE : 1;
     }
@@ -222,7 +222,7 @@ static int command_healthcheck(int argc, char **argv, char *const *environment)
         if (is_host) (void)snprintf(t.host, sizeof t.host, "%s", argv[i]);
     }
     if (healthcheck(&t, HEALTHCHECK_TIMEOUT_MS, &em) == ERR_OK) return 0;
-    (void)fprintf(stderr, "chroma: %s\n", em.text);
+    (void)fprintf(stderr, "chroma: %s\n", errmsg_plain(&em));
     return 1;
 }
 

@@ -41,7 +41,7 @@ int command_compact(int argc, char **argv, char *const *environment)
         if (e == ERR_NOT_FOUND) e = work_alone(dir, line, answer, &em); /* nobody listens there */
     }
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "chroma: compact: %s\n", em.text);
+        (void)fprintf(stderr, "chroma: compact: %s\n", errmsg_plain(&em));
         return 1;
     }
     printf("%s\n", answer);

@@ -28,7 +28,7 @@ int command_info(int argc, char **argv, char *const *environment)
     if (e == ERR_OK)
         (void)fwrite(buf_view(&out).p, 1, out.n, stdout);
     else
-        (void)fprintf(stderr, "chroma: info %s: %s\n", a.path, em.text[0] != '\0' ? em.text : err_text(e));
+        (void)fprintf(stderr, "chroma: info %s: %s\n", a.path, em.text[0] != '\0' ? errmsg_plain(&em) : err_text(e));
     buf_free(&out);
     return e == ERR_OK ? 0 : 1;
 }

@@ -57,7 +57,7 @@ int command_migrate(int argc, char **argv, char *const *environment)
         e = migrate(&o, &n, &em);
     }
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "chroma: migrate: %s\n", em.text);
+        (void)fprintf(stderr, "chroma: migrate: %s\n", errmsg_plain(&em));
         return 1;
     }
     printf("%llu tenants, %llu databases, %llu collections, %llu records are in %s\n", (unsigned long long)n.n_tenants,

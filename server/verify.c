@@ -6,6 +6,7 @@
 
 #include "api/inspect.h"
 #include "api/json.h"
+#include "core/utf8.h"
 #include "server/cli.h"
 #include "server/inspect_args.h"
 
@@ -56,7 +57,9 @@ static void put_line(struct output *o, const struct verify_finding *f)
         buf_printf(&o->b, ", bytes %" PRIu64 " to %" PRIu64, f->from, f->to - 1);
     else if (f->from > 0)
         buf_printf(&o->b, ", byte %" PRIu64, f->from);
-    buf_printf(&o->b, ": %s. %s\n", f->what, f->so);
+    buf_printf(&o->b, ": %s. %s", f->what, f->so);
+    utf8_make_plain(o->b.p, o->b.n);
+    buf_char(&o->b, '\n');
     (void)fwrite(o->b.p, 1, o->b.n, stdout); /* as it is found: a large directory takes a while */
     (void)fflush(stdout);
     o->b.n = 0;
@@ -119,7 +122,7 @@ int command_verify(int argc, char **argv, char *const *environment)
         put_summary(&o, &s);
         (void)fwrite(buf_view(&o.b).p, 1, o.b.n, stdout);
     } else {
-        (void)fprintf(stderr, "chroma: verify %s: %s\n", a.path, em.text[0] != '\0' ? em.text : err_text(e));
+        (void)fprintf(stderr, "chroma: verify %s: %s\n", a.path, em.text[0] != '\0' ? errmsg_plain(&em) : err_text(e));
     }
     if (o.b.err != ERR_OK) e = o.b.err;
     buf_free(&o.b);

@@ -220,6 +220,29 @@ static bool fail_once(void *ctx, size_t size)
 }
 
 /* Arenas and buffers of one budget, against sums of what they hold. */
+START_TEST(texts_are_made_plain)
+{
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"plain, 1 \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "plain, 1 \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"a\nb\r\tc\x1b[2J\x7f", "a?b??c?[2J?"},
+        {"\xff"
+         "a\xc3",
+         "?a?"},                             /* bytes of no character, one cut off at the end */
+        {"\xed\xa0\x80|\xc0\xaf", "???|??"}, /* a surrogate, a long form */
+        {"\xc2\x9b"
+         "31m \xc2\xa0",
+         "??31m \xc2\xa0"}, /* a control character beyond ASCII, and what follows those */
+        {"\xef\xbf\xbd", "\xef\xbf\xbd"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct errmsg em;
+        (void)errmsg_set(&em, ERR_CORRUPT, "%s", cases[i][0]);
+        ck_assert_str_eq(errmsg_plain(&em), cases[i][1]);
+    }
+}
+END_TEST
+
 START_TEST(a_budget_is_shared)
 {
     enum { N = 4, FREE = BUDGET_FREE_BYTES };
@@ -311,4 +334,5 @@ END_TEST
 
 TESTS(basics, buffers_grow_and_keep_their_ceiling, expecting_bytes_changes_no_text, arenas_align_and_keep_their_ceiling,
       bitmaps_follow_an_array, checksums_have_the_published_values, identifiers_are_read_in_every_spelling,
-      errors_say_where_and_why, a_budget_is_shared, short_memory_is_told, hashes_depend_on_the_seed)
+      errors_say_where_and_why, texts_are_made_plain, a_budget_is_shared, short_memory_is_told,
+      hashes_depend_on_the_seed)
