@@ -15,12 +15,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/spin.h"
 
 enum { WATCH_MS = 5 };
 
@@ -31,6 +33,7 @@ struct pool_thread {
     struct pool_job *job;     /* guarded by pool->mu while the thread is idle, its own after */
     struct pool_thread *next; /* guarded by pool->mu: on the stack of the idle */
     uint64_t since_ns;        /* guarded by pool->mu: when it was given its job; 0: it has none */
+    struct spin spin;         /* its own */
 };
 
 struct queue {
@@ -39,13 +42,15 @@ struct queue {
 
 struct pool {
     pthread_mutex_t mu;
-    struct pool_thread *idle;     /* guarded by mu: a stack */
-    struct queue urgent, patient; /* guarded by mu */
-    unsigned n_ahead;             /* guarded by mu: jobs taken since a patient one was, while one waited */
-    unsigned n_waiting;           /* guarded by mu: in both queues */
-    unsigned n_busy;              /* guarded by mu */
-    bool is_stopping;             /* guarded by mu */
-    unsigned queue_max;           /* immutable */
+    struct pool_thread *idle;              /* guarded by mu: a stack */
+    struct queue urgent, patient;          /* guarded by mu */
+    unsigned n_ahead;                      /* guarded by mu: jobs taken since a patient one was, while one waited */
+    unsigned n_waiting;                    /* guarded by mu: in both queues */
+    unsigned n_busy;                       /* guarded by mu */
+    bool is_stopping;                      /* guarded by mu */
+    _Atomic(struct pool_thread *) spinner; /* the one that may look, or NULL; set under mu */
+    unsigned spin_busy_max;                /* immutable after pool_set_spin */
+    unsigned queue_max;                    /* immutable */
     unsigned n_threads;
     char name[12];
 
@@ -132,6 +137,31 @@ static void lay_down(struct pool_thread *t)
     if (t->pool->is_stopping) (void)sem_post(&t->woken);
 }
 
+/* mu is held. t, which lies down after its work, is the one that looks, or nobody is: the next job would be given to it. */
+static void choose_spinner(struct pool_thread *t)
+{
+    struct pool *p = t->pool;
+    struct pool_thread *spinner = p->n_busy <= p->spin_busy_max ? t : NULL;
+    atomic_store_explicit(&p->spinner, spinner, memory_order_relaxed);
+}
+
+/* Until it is woken: with a job, or for the end. */
+static void wait_as_idle(struct pool_thread *t)
+{
+    struct pool *p = t->pool;
+    if (atomic_load_explicit(&p->spinner, memory_order_relaxed) != t) {
+        wait_for(&t->woken);
+        return;
+    }
+    bool is_woken;
+    spin_begin(&t->spin);
+    do {
+        is_woken = sem_trywait(&t->woken) == 0;
+    } while (!is_woken && atomic_load_explicit(&p->spinner, memory_order_relaxed) == t && spin_goes_on(&t->spin));
+    if (!is_woken) wait_for(&t->woken);
+    spin_end(&t->spin);
+}
+
 /* Runs its job and those that wait then. */
 static void run_jobs(struct pool_thread *t)
 {
@@ -142,7 +172,10 @@ static void run_jobs(struct pool_thread *t)
         (void)pthread_mutex_lock(&p->mu);
         take_back(t);
         has_job = give_waiting(t);
-        if (!has_job) lay_down(t);
+        if (!has_job) {
+            lay_down(t);
+            choose_spinner(t);
+        }
         (void)pthread_mutex_unlock(&p->mu);
     }
 }
@@ -151,7 +184,7 @@ static void *pool_main(void *arg)
 {
     struct pool_thread *t = arg;
     for (;;) {
-        wait_for(&t->woken);
+        wait_as_idle(t);
         if (t->job == NULL) return NULL; /* the end */
         run_jobs(t);
     }
@@ -252,6 +285,14 @@ enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em)
         p->n_relief_idle++;
     }
     return ERR_OK;
+}
+
+void pool_set_spin(struct pool *p, unsigned max_us, unsigned busy_max)
+{
+    (void)pthread_mutex_lock(&p->mu);
+    for (unsigned i = 0; i < p->n_threads; i++) p->threads[i].spin = spin_of(max_us);
+    p->spin_busy_max = busy_max;
+    (void)pthread_mutex_unlock(&p->mu);
 }
 
 enum err pool_new(struct pool **out, const char *name, unsigned n_threads, unsigned queue_max, struct errmsg *em)

@@ -1,6 +1,7 @@
 /* pool.h - a fixed set of threads that run jobs in the order they came: the query executors.
  *
- * Of idle threads the one that worked last takes the next job: what it needs is still in the caches of its processor.
+ * Of idle threads the one that worked last takes the next job: what it needs is still in the caches of its processor. It may
+ * look for one a little longer before it sleeps (spin.h).
  * Jobs that can wait are run when no other waits, and then and now before: one of POOL_PATIENT_TURN jobs, if some wait.
  * The queue is bounded: when it is full pool_push refuses, and the caller answers "too busy" instead of piling up work.
  * THREADS  pool_push: any. pool_new, pool_free: the thread that owns the pool.
@@ -19,6 +20,10 @@ struct pool;
  * ones (the system shares the processors out among them). They sleep when no job waits. Once, before the first push. */
 enum { POOL_LONG_MS = 25 };
 enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em);
+
+/* The thread that worked last looks for a job for up to max_us before it sleeps, if at most busy_max others are at one then, so that
+ * there is a processor for those and for whoever hands out jobs. Once, before the first push; without it none looks. */
+void pool_set_spin(struct pool *p, unsigned max_us, unsigned busy_max);
 
 /* Embedded in what is to be done (a request); belongs to the pool from push until `run` is called. */
 struct pool_job {

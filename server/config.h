@@ -26,6 +26,7 @@ struct config {
     uint64_t circuit_breaker_requests;
     uint64_t threads;
     uint64_t loops;
+    uint64_t busy_poll_us;
     uint64_t connection_limit;
     uint64_t idle_timeout_s, request_timeout_s;
     uint64_t body_memory_bytes, request_memory_bytes;

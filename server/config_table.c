@@ -68,6 +68,12 @@ const struct config_key config_keys[] = {
      "0: one for each processor that the process may use, at least two."},
     {"loops", CONFIG_NUMBER, AT(loops), 1, 1, "1", NULL, NULL,
      "Threads that drive the network. Only 1 is supported at present."},
+    {"busy_poll_us", CONFIG_NUMBER, AT(busy_poll_us), 0, 10000, "500", NULL, NULL,
+     "The network's thread and one of those that answer look for work for up to so many microseconds before they\n"
+     "sleep, if it came as soon as that lately: a thread that sleeps is woken late, above all on a virtual machine. "
+     "It\n"
+     "costs processor time while requests follow one another closely, and next to none else. 0, or fewer than two\n"
+     "processors: they sleep at once."},
     {"connection_limit", CONFIG_NUMBER, AT(connection_limit), 1, 1000000, "4096", NULL, NULL,
      "Connections at a time. Further ones wait until one closes. Lowered at the start, with a warning, if the process\n"
      "may not open so many files."},

@@ -6,6 +6,8 @@
  *             resumes the connections of the whole batch and pumps. libmicrohttpd then calls on_request again, and the
  *             answer is queued there. (Resuming from another thread can be missed: the daemon collects resumes before it
  *             waits, and drains its wake-up after.)
+ * LOOKING     between two pumps the loop sleeps, but not at once (core/spin.h), while there is a processor for it beside those that are
+ *             at work on requests.
  * DRAINING    stop accepting; close idle connections; when no request is in progress, or clients' grace is over, close
  *             the handles, then stop the daemon. It must not be stopped while a connection is suspended, so work in
  *             flight is waited for without limit here; the program has its own last resort.
@@ -51,6 +53,30 @@ static bool may_run_again(struct gateway *g, uint64_t begun_ns, int *n_vain)
     return ++*n_vain < VAIN_RUNS_MIN || g->vain_ns < VAIN_NS;
 }
 
+/* The loop looks at its descriptors without sleeping for as long as this handle is active. */
+static void on_looking(uv_idle_t *h)
+{
+    struct gateway *g = h->data;
+    if (!spin_goes_on(g->spin)) (void)uv_idle_stop(h);
+}
+
+/* Nothing is left to do until the next pump. */
+static void wait_begins(struct gateway *g)
+{
+    if (g->n_in_flight >= g->options.n_processors || g->is_closing) return;
+    g->spin = g->n_in_flight > 0 ? &g->for_work : &g->for_clients;
+    spin_begin(g->spin);
+    if (g->spin->window_ns > 0) (void)uv_idle_start(&g->looking, on_looking);
+}
+
+static void wait_ends(struct gateway *g)
+{
+    if (g->spin == NULL) return;
+    spin_end(g->spin);
+    g->spin = NULL;
+    (void)uv_idle_stop(&g->looking);
+}
+
 /* Bounded, so that other handles get their turn. Going on where it stopped is not a timer's work: libuv runs timers of no
  * time one after the other, for as long as there are any, and looks at nothing else. */
 void gateway_pump(struct gateway *g)
@@ -60,6 +86,7 @@ void gateway_pump(struct gateway *g)
     bool goes_on;
     int budget = PUMP_BUDGET, n_vain = 0;
     g->has_met_limit = false;
+    wait_ends(g);
     gateway_next_held(g);
     do {
         uint64_t begun_ns = uv_hrtime();
@@ -91,6 +118,7 @@ void gateway_pump(struct gateway *g)
         (void)uv_timer_stop(&g->timer);
     note_gauges(g);
     if (g->is_draining) drain_step(g);
+    if (!has_more) wait_begins(g);
 }
 
 static void on_timer(uv_timer_t *t)
@@ -224,8 +252,19 @@ static void set_defaults(struct gateway_options *o)
     if (o->idle_timeout_s == 0) o->idle_timeout_s = 60;
     if (o->request_timeout_s == 0) o->request_timeout_s = 300;
     if (o->in_flight_max == 0) o->in_flight_max = 2048;
+    if (o->n_processors == 0) o->n_processors = 1;
     if (o->body_memory_bytes == 0) o->body_memory_bytes = UINT64_C(1) << 30;
     if (o->discard_max_bytes == 0) o->discard_max_bytes = UINT64_C(64) << 20;
+}
+
+/* Looking beside an executor at work takes a whole processor for as long as the work does. With two of them nothing would be left for
+ * anybody else, neither here nor, on a virtual machine with a quota, at its host, which stops the machine for it; so there only
+ * work that is about as short as a wake-up is waited for in this way. */
+static void set_spin(struct gateway *g)
+{
+    unsigned us = g->options.busy_poll_us;
+    g->for_clients = spin_of(us);
+    g->for_work = spin_of(g->options.n_processors > 2 ? us : us / NARROW_PART);
 }
 
 static void on_handle_closed(uv_handle_t *h)
@@ -244,12 +283,13 @@ static void on_handle_closed(uv_handle_t *h)
 static void close_handles(struct gateway *g)
 {
     g->is_closing = true;
-    g->n_handles = 6;
+    g->n_handles = 7;
     (void)uv_poll_stop(&g->poll);
     (void)uv_poll_stop(&g->wake);
     uv_close((uv_handle_t *)&g->poll, on_handle_closed);
     uv_close((uv_handle_t *)&g->timer, on_handle_closed);
     uv_close((uv_handle_t *)&g->again, on_handle_closed);
+    uv_close((uv_handle_t *)&g->looking, on_handle_closed);
     uv_close((uv_handle_t *)&g->sweep, on_handle_closed);
     uv_close((uv_handle_t *)&g->turn, on_handle_closed);
     uv_close((uv_handle_t *)&g->wake, on_handle_closed);
@@ -263,7 +303,8 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     set_defaults(&g->options);
     random_bytes(g->trace_state, sizeof g->trace_state);
     g->loop = loop;
-    g->poll.data = g->timer.data = g->again.data = g->sweep.data = g->turn.data = g->wake.data = g;
+    set_spin(g);
+    g->poll.data = g->timer.data = g->again.data = g->looking.data = g->sweep.data = g->turn.data = g->wake.data = g;
     if ((g->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0) {
         int why = errno;
         mem_free(g);
@@ -290,6 +331,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     (void)uv_timer_init(loop, &g->sweep);
     (void)uv_timer_init(loop, &g->turn);
     (void)uv_idle_init(loop, &g->again);
+    (void)uv_idle_init(loop, &g->looking);
     (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     (void)uv_poll_start(&g->wake, UV_READABLE, on_wake);
     (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_MS, SWEEP_MS);

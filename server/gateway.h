@@ -26,6 +26,8 @@ struct gateway_options { /* zero = default, except where said */
     unsigned request_timeout_s; /* 300 */
     unsigned in_flight_max;     /* 2048: requests that wait for the pool, run, or wait for the log */
     unsigned breaker_requests;  /* 0: no breaker. Requests in progress, headers to end of answer; more: 429 */
+    unsigned busy_poll_us;      /* 0: the loop sleeps at once. Else: it looks for so long at most (core/spin.h) */
+    unsigned n_processors;      /* 1: for the loop and what is in flight, together */
     uint64_t body_memory_bytes; /* 1 GiB: bodies held at a time; more: 503 */
     uint64_t discard_max_bytes; /* 64 MiB: of a refused body, read and thrown away to keep the connection usable */
     const char *tls_cert;       /* PEM, with the chain; kept by the caller. NULL: plain HTTP */

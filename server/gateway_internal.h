@@ -14,11 +14,13 @@
 #include <microhttpd.h>
 
 #include "core/clock.h"
+#include "core/spin.h"
 #include "server/gateway.h"
 
 enum {
     CONNECTION_MEMORY_BYTES = 128 << 10, /* half of it is for a head at first: upstream takes targets of 65,534 bytes */
     PUMP_BUDGET = 16,
+    NARROW_PART = 5,
     VAIN_NS = 1000000, /* in each window */
     VAIN_RUNS_MIN = 3,
     VAIN_WINDOW_MS = 10,
@@ -116,6 +118,7 @@ struct gateway {
     uv_poll_t poll;                /* libmicrohttpd's epoll descriptor */
     uv_timer_t timer;              /* the time-out it asked for */
     uv_idle_t again;               /* active: it has more to do, once the loop has looked at everything else */
+    uv_idle_t looking;             /* active: the loop does not sleep yet */
     uv_timer_t sweep;              /* our own deadlines */
     uv_timer_t turn;               /* active: held_lines is not empty */
     uv_poll_t wake;                /* wake_fd: completions are there */
@@ -125,11 +128,13 @@ struct gateway {
     /* owner: the loop's thread */
     struct connection *connections;
     unsigned n_connections, n_requests, n_in_flight;
-    bool is_pausing;                 /* until the timer: no descriptor was left, and the daemon is not polled */
-    bool has_met_limit;              /* while the daemon runs: no descriptor was left for a connection */
-    uint64_t n_runs;                 /* of the daemon */
-    bool has_called;                 /* while the daemon runs: it called one of the functions below */
-    uint64_t vain_ns, vain_since_ns; /* of runs in which it called none, in the window that began then */
+    struct spin for_clients, for_work; /* what is waited for: nothing is in flight, or something is */
+    struct spin *spin;                 /* which of them the present wait is of; NULL: none */
+    bool is_pausing;                   /* until the timer: no descriptor was left, and the daemon is not polled */
+    bool has_met_limit;                /* while the daemon runs: no descriptor was left for a connection */
+    uint64_t n_runs;                   /* of the daemon */
+    bool has_called;                   /* while the daemon runs: it called one of the functions below */
+    uint64_t vain_ns, vain_since_ns;   /* of runs in which it called none, in the window that began then */
     struct held held_lines, held_bodies, held_pipelines;
     unsigned n_passed;            /* pumps in which no pipeline went on though one was held */
     struct connection *looked_at; /* the next to be looked at for a long line; NULL: the first */

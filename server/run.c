@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -29,6 +28,7 @@
 #include "server/gateway.h"
 #include "server/limits_file.h"
 #include "server/memory.h"
+#include "server/processors.h"
 #include "server/listen.h"
 
 enum {
@@ -109,12 +109,19 @@ static enum err limit_connections(uint64_t wanted, unsigned *connections, struct
     return ERR_OK;
 }
 
-static unsigned thread_count(uint64_t wanted)
+static unsigned thread_count(uint64_t wanted, unsigned n_processors)
 {
-    cpu_set_t set;
     if (wanted > 0) return (unsigned)wanted;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 2;
-    return n < 2 ? 2 : (unsigned)n;
+    return n_processors < 2 ? 2 : n_processors;
+}
+
+/* Two threads look, the loop's and an executor's; each only while there is a processor for it beside those at work. */
+static void set_spin(struct pool *p, struct gateway_options *o, uint64_t us, unsigned n_processors)
+{
+    if (n_processors < 2) return;
+    pool_set_spin(p, (unsigned)us, n_processors - 2);
+    o->busy_poll_us = (unsigned)us;
+    o->n_processors = n_processors;
 }
 
 static void set_handler(int signal_number, void (*handler)(int))
@@ -307,11 +314,13 @@ static enum err start(struct server *s, struct errmsg *em)
                                       .breaker_requests = (unsigned)c->circuit_breaker_requests,
                                       .in_flight_max = POOL_QUEUE_MAX,
                                       .body_memory_bytes = c->body_memory_bytes};
+    unsigned n_processors = processors_usable();
     enum err e = access_open(&s->access, c, em);
     if (e == ERR_OK) e = limits_file_open(&s->limits, c, em);
     if (e == ERR_OK) e = listen_bind(c->listen_address, (uint16_t)c->port, &s->listen_fd, &s->port, em);
     if (e == ERR_OK) e = refuse_foreign_data(c, em);
-    if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads), POOL_QUEUE_MAX, em);
+    if (e == ERR_OK) e = pool_new(&s->pool, "exec", thread_count(c->threads, n_processors), POOL_QUEUE_MAX, em);
+    if (e == ERR_OK) set_spin(s->pool, &gateway, c->busy_poll_us, n_processors);
     if (e == ERR_OK) e = pool_add_relief(s->pool, POOL_RELIEF, em);
     if (e == ERR_OK) e = open_request_log(s, em);
     if (e == ERR_OK) e = open_store(s, em);
@@ -370,7 +379,7 @@ int run_server(const struct config *c)
     }
     enum err e = start(&s, &em);
     if (e != ERR_OK) {
-        (void)fprintf(stderr, "chroma: %s\n", em.text);
+        (void)fprintf(stderr, "chroma: %s\n", errmsg_plain(&em));
         finish(&s);
         return 1;
     }

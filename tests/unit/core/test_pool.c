@@ -2,6 +2,7 @@
 #include "tests/lib/suite.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -162,6 +163,7 @@ START_TEST(many_threads_run_each_job_once)
         struct pusher pushers[PUSHERS];
         reset_jobs();
         ck_ok(pool_new(&p, "test", THREADS, JOBS, NULL));
+        if (round % 2 == 1) pool_set_spin(p, 500, (unsigned)round % THREADS);
         for (int i = 0; i < PUSHERS; i++) {
             pushers[i] = (struct pusher){.p = p, .first = i};
             ck_assert_int_eq(pthread_create(&pushers[i].thread, NULL, push_some, &pushers[i]), 0);
@@ -276,6 +278,27 @@ START_TEST(the_thread_that_worked_last_works_next)
 }
 END_TEST
 
+/* One after the other, as a client does that waits for its answer: some find the thread looking, some asleep, and the end comes while
+ * it does either. */
+START_TEST(a_thread_that_looks_is_given_jobs)
+{
+    for (int round = 0; round < suite_share(20); round++) {
+        struct pool *p = NULL;
+        reset_jobs();
+        ck_ok(pool_new(&p, "test", 2, 1, NULL));
+        pool_set_spin(p, 300, 0);
+        for (unsigned i = 0; i < 100; i++) {
+            ck_ok(pool_push(p, &jobs[i].job));
+            while (atomic_load(&jobs[i].n_runs) == 0) (void)sched_yield();
+            if (i % 8 == 0) (void)usleep(i * 5);
+        }
+        if (round % 2 == 0) (void)usleep(1000);
+        pool_free(p);
+        for (unsigned i = 0; i < 100; i++) ck_assert_uint_eq(jobs[i].order, i + 1);
+    }
+}
+END_TEST
+
 START_TEST(an_idle_pool_ends)
 {
     struct pool *p = NULL;
@@ -290,4 +313,5 @@ END_TEST
 
 TESTS(pool, patient_jobs_wait_but_not_for_ever, the_thread_that_worked_last_works_next, one_thread_keeps_the_order,
       a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
-      a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, an_idle_pool_ends)
+      a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, a_thread_that_looks_is_given_jobs,
+      an_idle_pool_ends)

@@ -169,6 +169,7 @@ static inline void start(struct gateway_options o)
     ck_assert_int_eq(sem_init(&sv->api.held, 0, 0), 0);
     ck_assert_int_eq(sem_init(&sv->api.release, 0, 0), 0);
     ck_ok(pool_new(&sv->pool, "exec", 2, 64, &em));
+    pool_set_spin(sv->pool, 500, 0);
     ck_ok(listen_bind("127.0.0.1", 0, &o.listen_fd, &sv->port, &em));
     ck_ok(listen_start(o.listen_fd, &em));
     ck_assert_int_eq(uv_loop_init(&sv->loop), 0);
@@ -181,6 +182,8 @@ static inline void start(struct gateway_options o)
     o.logs_requests = true;
     o.api = &sv->api;
     o.pool = sv->pool;
+    o.busy_poll_us = 500;
+    o.n_processors = 2;
     ck_ok(gateway_open(&sv->gateway, &sv->loop, &o, &em));
     ck_assert_int_eq(uv_async_init(&sv->loop, &sv->stop, on_stop), 0);
     sv->stop.data = sv;

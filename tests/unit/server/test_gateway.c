@@ -353,10 +353,36 @@ START_TEST(ambiguous_ends_of_messages_are_refused)
 }
 END_TEST
 
-TESTS(gateway, answers_from_loop_and_pool_on_one_connection, a_whole_request_may_be_refused_before_the_pool,
-      credentials_reach_the_api_and_two_are_none, empty_answers_carry_their_headers, targets_arrive_as_they_were_sent,
-      head_has_the_length_and_no_body, http_1_0_closes_unless_asked, half_closed_clients_get_their_answers,
-      an_end_that_comes_with_the_data_is_noticed, bodies_over_the_limit_leave_the_connection_usable,
-      bodies_that_nobody_wants_are_thrown_away, malformed_heads_are_refused_and_close,
-      headers_and_targets_have_upstreams_limits, expect_continue_is_answered_and_the_body_taken,
-      ambiguous_ends_of_messages_are_refused)
+static uint64_t loop_cpu_ns(void)
+{
+    clockid_t clock;
+    struct timespec t;
+    ck_assert_int_eq(pthread_getcpuclockid(sv->thread, &clock), 0);
+    ck_assert_int_eq(clock_gettime(clock, &t), 0);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* It looks for work after work, not for ever. Of two seconds' processor time it may use a tenth. */
+START_TEST(an_idle_loop_sleeps)
+{
+    start((struct gateway_options){0});
+    int fd = dial();
+    for (int i = 0; i < 200; i++) {
+        say(fd, "POST /pool HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        expect(fd, 200, "POST /pool [] [] 0 00000000");
+    }
+    uint64_t before_ns = loop_cpu_ns();
+    (void)usleep(2000000);
+    ck_assert_uint_lt(loop_cpu_ns() - before_ns, UINT64_C(200000000));
+    (void)close(fd);
+    stop();
+}
+END_TEST
+
+TESTS(gateway, answers_from_loop_and_pool_on_one_connection, an_idle_loop_sleeps,
+      a_whole_request_may_be_refused_before_the_pool, credentials_reach_the_api_and_two_are_none,
+      empty_answers_carry_their_headers, targets_arrive_as_they_were_sent, head_has_the_length_and_no_body,
+      http_1_0_closes_unless_asked, half_closed_clients_get_their_answers, an_end_that_comes_with_the_data_is_noticed,
+      bodies_over_the_limit_leave_the_connection_usable, bodies_that_nobody_wants_are_thrown_away,
+      malformed_heads_are_refused_and_close, headers_and_targets_have_upstreams_limits,
+      expect_continue_is_answered_and_the_body_taken, ambiguous_ends_of_messages_are_refused)
