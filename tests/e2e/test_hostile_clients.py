@@ -2,7 +2,8 @@
 that asks for a small query and a get again and again) is answered about as fast as before, and the server's memory stays bounded.
 
 HOSTILE_SCALE=1 is what CI runs; `make hostile` runs it larger and holds the probe's median to HOSTILE_RATIO times its quiet
-value, with attackers that the system runs last, as if they were elsewhere. In CI that ratio is generous, because machines there
+value of the second before, with attackers that the system runs last, as if they were elsewhere. (A shared machine's speed halves from one
+minute to the next; that the server itself stays as fast as it was is held at the end.) In CI that ratio is generous, because machines there
 are slow and shared."""
 import contextlib
 import json
@@ -70,7 +71,7 @@ class Probe:
             rows = {"ids": [f"p{i}" for i in range(300)], "embeddings": [[r.random() for _ in range(DIM)] for _ in range(300)],
                     "documents": [f"text {i}" for i in range(300)]}
             assert c.request("POST", self.col + "/add", rows).status == 201
-        self.quiet = self.median(60)
+        self.first_quiet = self.quiet = self.median(100)
 
     def median(self, n):
         with self.measuring() as times:
@@ -80,6 +81,7 @@ class Probe:
     def during(self, attack, what):
         """Runs `attack` in threads of its own while measuring; `attack`: a list of functions that end by themselves."""
         faults = []
+        self.quiet = self.median(100)
 
         def run(f):
             if FLOOR_MS == 0:  # attackers have machines of their own: here they get what the others leave, at once
@@ -639,7 +641,9 @@ def test_more_than_the_memory(sv, probe, big):
               *[asks(sv, big + "/get", whole, (200, 503), int(2 * SCALE))] * 6]
     probe.during(attack, "more than the memory")
     assert memory(sv, "VmHWM") - before < (3 * MEMORY_MIB) << 20
-    probe.hold([probe.median(20)], "afterwards")
+    last = probe.median(100)
+    print(f"afterwards: median {last:.2f} ms, at first {probe.first_quiet:.2f} ms")
+    assert last <= 2 * RATIO * max(probe.first_quiet, FLOOR_MS), "what was attacked stays slow"
 
 
 if __name__ == "__main__":
