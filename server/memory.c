@@ -7,14 +7,14 @@
  */
 #include "server/memory.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+
+#include "server/control_group.h"
 
 enum {
     HEAPS = 2,
@@ -45,13 +45,8 @@ void memory_give_back(void)
 static uint64_t read_limit(const char *path)
 {
     char text[32];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return UINT64_MAX;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    if (n <= 0 || text[0] < '0' || text[0] > '9') return UINT64_MAX;
-    text[n] = '\0';
-    return strtoull(text, NULL, 10);
+    size_t n = control_group_read(path, text, sizeof text);
+    return n > 0 && text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : UINT64_MAX;
 }
 
 uint64_t memory_default_budget(void)

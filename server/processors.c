@@ -1,12 +1,11 @@
 /* processors.c - see processors.h. */
 #include "server/processors.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include "server/config.h"
+#include "server/control_group.h"
 
 unsigned processors_of_quota(struct str text)
 {
@@ -22,27 +21,18 @@ unsigned processors_of_quota(struct str text)
     return n > 0 ? (unsigned)n : 1;
 }
 
-/* The file's text behind the n bytes that buf holds already; 0: it cannot be read. */
-static size_t append_file(char *buf, size_t n, size_t cap, const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t more = read(fd, buf + n, cap - n);
-    (void)close(fd);
-    return more > 0 ? n + (size_t)more : 0;
-}
-
 /* As a container sees its own group. */
 static unsigned read_quota(void)
 {
     char text[128];
-    size_t n = append_file(text, 0, sizeof text, "/sys/fs/cgroup/cpu.max");
-    if (n > 0) return processors_of_quota(str_of(text, n));
-    n = append_file(text, 0, sizeof text, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"); /* version 1: a file each */
-    if (n == 0) return UINT_MAX;
-    text[n - 1] = ' '; /* the end of its line */
-    n = append_file(text, n, sizeof text, "/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    return n > 0 ? processors_of_quota(str_of(text, n)) : UINT_MAX;
+    size_t n = control_group_read("/sys/fs/cgroup/cpu.max", text, sizeof text);
+    if (n == 0) { /* version 1: a file each */
+        n = control_group_read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", text, sizeof text);
+        if (n == 0) return UINT_MAX;
+        text[n - 1] = ' '; /* the end of its line */
+        n += control_group_read("/sys/fs/cgroup/cpu/cpu.cfs_period_us", text + n, sizeof text - n);
+    }
+    return processors_of_quota(str_of(text, n));
 }
 
 unsigned processors_usable(void)
