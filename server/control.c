@@ -130,7 +130,8 @@ static void on_done(uv_async_t *handle)
     struct connection *asker = c->asker;
     c->asker = NULL;
     if (asker != NULL)
-        answer(asker, c->job.e == ERR_OK ? "ok" : "error", c->job.e == ERR_OK ? c->job.answer : c->job.em.text);
+        answer(asker, c->job.e == ERR_OK ? "ok" : "error",
+               c->job.e == ERR_OK ? c->job.answer : errmsg_plain(&c->job.em));
 }
 
 static void start_job(struct connection *n)

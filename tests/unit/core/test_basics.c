@@ -219,7 +219,6 @@ static bool fail_once(void *ctx, size_t size)
     return --*(int *)ctx != 0;
 }
 
-/* Arenas and buffers of one budget, against sums of what they hold. */
 START_TEST(texts_are_made_plain)
 {
     static const char *const cases[][2] = {
@@ -243,6 +242,7 @@ START_TEST(texts_are_made_plain)
 }
 END_TEST
 
+/* Arenas and buffers of one budget, against sums of what they hold. */
 START_TEST(a_budget_is_shared)
 {
     enum { N = 4, FREE = BUDGET_FREE_BYTES };
