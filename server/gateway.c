@@ -33,6 +33,7 @@ static void on_poll(uv_poll_t *p, int status, int events);
 
 static void on_again(uv_idle_t *h)
 {
+    gateway_next_body(h->data);
     gateway_pump(h->data);
 }
 
@@ -87,7 +88,7 @@ void gateway_pump(struct gateway *g)
     int budget = PUMP_BUDGET, n_vain = 0;
     g->has_met_limit = false;
     wait_ends(g);
-    gateway_next_held(g);
+    gateway_next_pipeline(g);
     do {
         uint64_t begun_ns = uv_hrtime();
         g->has_called = false;
@@ -136,6 +137,7 @@ static void on_sweep(uv_timer_t *t)
 {
     struct gateway *g = t->data;
     gateway_sweep(g);
+    body_spares_age(&g->spares, uv_now(g->loop));
     gateway_pump(g);
 }
 
@@ -275,6 +277,7 @@ static void on_handle_closed(uv_handle_t *h)
     void *ctx = g->drained_ctx;
     MHD_stop_daemon(g->mhd); /* on_completed and on_connection are called for what is left */
     (void)close(g->wake_fd);
+    body_spares_shrink(&g->spares, 0);
     CHECK(g->connections == NULL && g->n_requests == 0 && g->body_bytes == 0 && "the daemon has let go of everything");
     mem_free(g);
     if (drained != NULL) drained(ctx);

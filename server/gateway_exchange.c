@@ -34,7 +34,7 @@ void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
     CHECK(x->stage == STAGE_IDLE && x->uri == NULL && "one exchange at a time");
     *x = (struct exchange){.connection = c};
     /* Nothing can have come since: it was sent before the answer to the one before. Whoever does so waits for others. */
-    x->job.can_wait = c->ended_in_run == c->gateway->n_runs; /* runs are counted from 1 */
+    x->is_pipelined = c->ended_in_run == c->gateway->n_runs; /* runs are counted from 1 */
     x->stage = STAGE_HEAD;                                   /* the deadline stays that of the headers */
     if (uri == NULL) uri = "";
     x->uri = mem_dup(uri, strlen(uri) + 1);
@@ -149,12 +149,15 @@ static void read_headers(struct exchange *x, const char *method, const char *ver
 
 static void free_body(struct exchange *x)
 {
-    mem_free(x->body);
+    struct gateway *g = x->connection->gateway;
+    CHECK(g->body_bytes >= x->charged_bytes && "what is given back was charged");
+    g->body_bytes -= x->charged_bytes;
+    x->charged_bytes = 0;
+    if (x->body != NULL)
+        body_spares_keep(&g->spares, x->body, x->body_cap + 1, g->options.body_memory_bytes - g->body_bytes,
+                         uv_now(g->loop));
     x->body = NULL;
     x->body_n = x->body_cap = 0;
-    CHECK(x->connection->gateway->body_bytes >= x->charged_bytes && "what is given back was charged");
-    x->connection->gateway->body_bytes -= x->charged_bytes;
-    x->charged_bytes = 0;
 }
 
 /* From here on the body is thrown away; the answer is there already. */
@@ -174,10 +177,12 @@ static bool reserve_body(struct exchange *x, size_t n)
 {
     size_t with_nul;
     if (n <= x->body_cap) return true;
-    char *p = ck_add(n, 1, &with_nul) ? mem_resize(x->body, with_nul) : NULL;
+    if (!ck_add(n, 1, &with_nul)) return false;
+    char *p = x->body == NULL ? body_spares_take(&x->connection->gateway->spares, with_nul, &with_nul) : NULL;
+    if (p == NULL) p = mem_resize(x->body, with_nul);
     if (p == NULL) return false;
     x->body = p;
-    x->body_cap = n;
+    x->body_cap = with_nul - 1;
     return true;
 }
 
@@ -250,6 +255,7 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
     x->body_n = needed;
     x->charged_bytes += n;
     g->body_bytes += n;
+    body_spares_shrink(&g->spares, g->options.body_memory_bytes - g->body_bytes);
     return MHD_YES;
 }
 
@@ -277,6 +283,7 @@ static enum MHD_Result hand_over(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
     x->job.run = run_job;
+    x->job.can_wait = x->is_pipelined || x->received_bytes >= LARGE_BODY_BYTES;
     x->note.pushed_ns = clock_monotonic_ns();
     connection_expect(x->connection, STAGE_WORK, 0);
     g->n_in_flight++;
@@ -294,7 +301,6 @@ static enum MHD_Result hand_over(struct exchange *x)
 static enum MHD_Result exchange_whole(struct exchange *x)
 {
     struct gateway *g = x->connection->gateway;
-    exchange_leave_turns(x);
     if (x->stage == STAGE_DISCARD) return exchange_answer(x);
     CHECK(x->stage == STAGE_BODY && "a complete request was being collected");
     if (x->body != NULL) x->body[x->body_n] = '\0';
@@ -358,7 +364,6 @@ void on_completed(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_Re
     if (x == NULL) return;
     CHECK(x->stage != STAGE_WORK && "a suspended exchange cannot end");
     note_end(x, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
-    exchange_leave_turns(x);
     exchange_release(x);
     x->connection->n_ended++;
     x->connection->ended_in_run = g->n_runs;

@@ -15,11 +15,13 @@
 
 #include "core/clock.h"
 #include "core/spin.h"
+#include "server/body_spares.h"
 #include "server/gateway.h"
 
 enum {
     CONNECTION_MEMORY_BYTES = 128 << 10, /* half of it is for a head at first: upstream takes targets of 65,534 bytes */
     PUMP_BUDGET = 16,
+    LARGE_BODY_BYTES = 1 << 20, /* whoever sends so much lets others pass */
     NARROW_PART = 5,
     VAIN_NS = 1000000, /* in each window */
     VAIN_RUNS_MIN = 3,
@@ -76,7 +78,7 @@ struct exchange {
     bool runs_here;  /* api_run is on the stack of the loop's thread */
     bool is_done;    /* it has answered there */
     bool is_chunked, expects_continue, closes;
-    bool is_large;                 /* its body is; counted in n_large */
+    bool is_pipelined;             /* sent before the answer to the one before it */
     bool has_waited;               /* for others to pass, once */
     const struct refusal *refusal; /* if not NULL, the answer */
     char *uri;                     /* a copy: libmicrohttpd cuts up its own */
@@ -138,11 +140,11 @@ struct gateway {
     struct held held_lines, held_bodies, held_pipelines;
     unsigned n_passed;            /* pumps in which no pipeline went on though one was held */
     struct connection *looked_at; /* the next to be looked at for a long line; NULL: the first */
-    unsigned n_large;             /* bodies that are large and not complete */
     struct connection *turned;    /* of held_lines, the one that goes on in the next run */
     uint64_t limit_told_ms;       /* when the log said so; 0: never */
     uint64_t body_bytes, n_answered;
-    uint64_t trace_state[4]; /* of the generator of trace ids */
+    struct body_spares spares; /* with body_bytes within body_memory_bytes */
+    uint64_t trace_state[4];   /* of the generator of trace ids */
     bool is_sweeping, is_draining, is_closing;
     unsigned n_handles; /* still open */
     uint64_t drain_deadline_ms;
@@ -162,13 +164,13 @@ void gateway_sweep(struct gateway *g);
 
 /* gateway_turns.c: who costs much takes turns */
 void gateway_after_run(struct gateway *g, uint64_t run_ns); /* of the daemon */
-void gateway_next_held(struct gateway *g);
+void gateway_next_body(struct gateway *g);
+void gateway_next_pipeline(struct gateway *g);
 void gateway_release_held(struct gateway *g);
 void on_turn(uv_timer_t *t);
 void connection_go_on(struct connection *c);        /* if it is held */
 void exchange_take_turns(struct exchange *x);       /* after a piece of its body, within libmicrohttpd's call */
 bool exchange_lets_others_pass(struct exchange *x); /* of STAGE_READY; true: it is held */
-void exchange_leave_turns(struct exchange *x);      /* its body is complete, or of no interest any more */
 
 /* gateway_exchange.c: a request, from its line to its answer */
 void *on_request_line(void *cls, const char *uri, struct MHD_Connection *c);

@@ -6,7 +6,8 @@
  *              that has come to nothing is looked for. In a head it may be meant honestly: such a connection is held, that is,
  *              suspended, and let go on one at a time, once in TURN_MS; beyond LINE_MAX_BYTES it is refused. In a
  *              body (the extension of a chunk, a trailer) nobody means it: the connection is cut off.
- * LARGE BODIES while several are on their way, each is held after each piece of it, and one goes on at each pump.
+ * LARGE BODIES while other requests are in progress, such a body is held after each piece of it, and one goes on each time the loop has looked
+ *              at everything else.
  * PIPELINES    a request that was sent before the answer to the one before it waits while others are at work, and one of them goes on when
  *              fewer than PIPELINED_BESIDE are, or at every PIPELINED_TURN-th pump. Clients that send without reading would
  *              else fill every run with answers.
@@ -31,8 +32,7 @@ enum {
     SLOW_RUN_NS = 20000,
     LONG_LINE_BYTES = 32 << 10,
     LINE_MAX_BYTES = 100 << 10, /* a target of 65,534 bytes, and headers */
-    LARGE_BODY_BYTES = 1 << 20,
-    LOOK_NS = 1000, /* what looking at one connection takes, about */
+    LOOK_NS = 1000,             /* what looking at one connection takes, about */
     TURN_MS = 5,
     PIPELINED_BESIDE = 2,
     PIPELINED_TURN = 8,
@@ -146,36 +146,29 @@ void exchange_take_turns(struct exchange *x)
 {
     struct connection *c = x->connection;
     struct gateway *g = c->gateway;
-    if (!x->is_large && x->received_bytes >= LARGE_BODY_BYTES) {
-        x->is_large = true;
-        g->n_large++;
-    }
-    if (!x->is_large || g->n_large < 2 || g->is_draining || c->is_cut) return;
+    if (x->received_bytes < LARGE_BODY_BYTES || g->n_requests < 2 || g->is_draining || c->is_cut) return;
     if (c->held_in != NULL) return; /* further chunks that were in the buffer */
     if (socket_unread(c->fd) > 0) hold(&g->held_bodies, c);
-}
-
-void exchange_leave_turns(struct exchange *x)
-{
-    if (!x->is_large) return;
-    x->is_large = false;
-    x->connection->gateway->n_large--;
 }
 
 bool exchange_lets_others_pass(struct exchange *x)
 {
     struct connection *c = x->connection;
     struct gateway *g = c->gateway;
-    bool waits = x->job.can_wait && !x->has_waited && g->n_in_flight > 0 && !g->is_draining && !c->is_cut;
+    bool waits = x->is_pipelined && !x->has_waited && g->n_in_flight > 0 && !g->is_draining && !c->is_cut;
     if (!waits) return false;
     x->has_waited = true;
     hold(&g->held_pipelines, c);
     return true;
 }
 
-void gateway_next_held(struct gateway *g)
+void gateway_next_body(struct gateway *g)
 {
     if (g->held_bodies.first != NULL) connection_go_on(g->held_bodies.first);
+}
+
+void gateway_next_pipeline(struct gateway *g)
+{
     if (g->held_pipelines.first == NULL) return;
     if (g->n_in_flight >= PIPELINED_BESIDE && ++g->n_passed < PIPELINED_TURN) return;
     g->n_passed = 0;

@@ -61,6 +61,44 @@ START_TEST(requests_over_the_caps_are_refused_at_once)
 }
 END_TEST
 
+/* In the block of a larger one before it, and beside others that take turns: each is answered with the checksum of its bytes. */
+START_TEST(large_bodies_one_after_the_other)
+{
+    enum { N = 3, ROUNDS = 6 };
+    static char body[7 << 20];
+    struct rng rng = {.s = 20261127};
+    int fds[N];
+    start((struct gateway_options){.body_memory_bytes = 24 << 20});
+    for (size_t i = 0; i < sizeof body; i++) body[i] = (char)rng_next(&rng);
+    for (int c = 0; c < N; c++) fds[c] = dial();
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t n[N], sent[N] = {0}, n_left = 0;
+        for (int c = 0; c < N; c++) {
+            char head[128];
+            n[c] = sizeof body - rng_below(&rng, round % 2 == 0 ? 3 << 20 : 6 << 20);
+            n_left += n[c];
+            (void)snprintf(head, sizeof head, "POST /pool HTTP/1.1\r\nContent-Length: %zu\r\n\r\n", n[c]);
+            say(fds[c], head);
+        }
+        while (n_left > 0) {
+            int c = (int)rng_below(&rng, N);
+            size_t piece = 1 + rng_below(&rng, 1 << 20);
+            if (piece > n[c] - sent[c]) piece = n[c] - sent[c];
+            ck_assert(put(fds[c], body + sent[c], piece));
+            sent[c] += piece;
+            n_left -= piece;
+        }
+        for (int c = 0; c < N; c++) {
+            char want[128];
+            (void)snprintf(want, sizeof want, "POST /pool [] [] %zu %08x", n[c], (unsigned)crc32c(0, body, n[c]));
+            expect(fds[c], 200, want);
+        }
+    }
+    for (int c = 0; c < N; c++) (void)close(fds[c]);
+    stop();
+}
+END_TEST
+
 /* Time-outs: the client only waits until it is cut off; a slow machine makes this slower, not wrong. */
 START_TEST(slow_clients_are_cut_off)
 {
@@ -331,7 +369,8 @@ START_TEST(short_memory_is_answered_or_closed)
 }
 END_TEST
 
-TESTS(gateway_limits, bodies_share_a_budget, requests_over_the_caps_are_refused_at_once, slow_clients_are_cut_off,
-      work_is_not_timed_out, draining_answers_what_is_in_flight, draining_does_not_wait_for_slow_clients_for_ever,
+TESTS(gateway_limits, bodies_share_a_budget, large_bodies_one_after_the_other,
+      requests_over_the_caps_are_refused_at_once, slow_clients_are_cut_off, work_is_not_timed_out,
+      draining_answers_what_is_in_flight, draining_does_not_wait_for_slow_clients_for_ever,
       clients_that_vanish_leave_nothing_behind, any_slicing_gives_the_same_requests, mutated_requests_do_no_harm,
       short_memory_is_answered_or_closed)
