@@ -18,13 +18,13 @@
  */
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "api/store_internal.h"
 #include "core/epoch.h"
 #include "core/logger.h"
 #include "core/mem.h"
+#include "core/slice.h"
 
 enum {
     TICK_MS = 250,
@@ -438,6 +438,7 @@ static void *flusher_main(void *arg)
     struct store *s = arg;
     struct compactor *c = &s->compactor;
     bool is_wanted, flush_all, has_told = false;
+    slice_set(0, SLICE_LONG);
     while (wait_for_work(c, &c->flush_wanted, &is_wanted, &flush_all)) {
         note_quiet(s);
         erase_from_catalog(s, &has_told);
@@ -457,7 +458,8 @@ static void *merger_main(void *arg)
     struct store *s = arg;
     struct compactor *c = &s->compactor;
     bool is_wanted, merge_all;
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), MERGER_NICE); /* requests come first */
+    slice_set(0, SLICE_LONG); /* requests come first */
+    (void)setpriority(PRIO_PROCESS, (id_t)slice_thread(), MERGER_NICE);
     while (wait_for_work(c, &c->merge_wanted, &is_wanted, &merge_all)) {
         if (!is_wanted && may_skip_merge(s)) continue;
         merge_round(s, merge_all);

@@ -14,7 +14,6 @@
  */
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "api/settings.h"
@@ -22,6 +21,7 @@
 #include "core/executor.h"
 #include "core/hash.h"
 #include "core/logger.h"
+#include "core/slice.h"
 
 enum {
     SCRUBBER_NICE = 10,
@@ -270,7 +270,8 @@ static void *scrubber_main(void *arg)
     struct store *s = arg;
     const struct store_options *o = &s->options;
     uint64_t next_pass = 0;
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), SCRUBBER_NICE); /* requests come first */
+    slice_set(0, SLICE_LONG); /* requests come first */
+    (void)setpriority(PRIO_PROCESS, (id_t)slice_thread(), SCRUBBER_NICE);
     for (;;) {
         uint64_t now = clock_monotonic_ns(), wake = now + NAP_S * SECOND_NS;
         if (o->scrub_bytes_per_s != 0 && now >= next_pass) {

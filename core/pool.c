@@ -22,9 +22,10 @@
 
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/slice.h"
 #include "core/spin.h"
 
-enum { WATCH_MS = 5 };
+enum { WATCH_MS = 2 };
 
 struct pool_thread {
     struct pool *pool;
@@ -33,6 +34,9 @@ struct pool_thread {
     struct pool_job *job;     /* guarded by pool->mu while the thread is idle, its own after */
     struct pool_thread *next; /* guarded by pool->mu: on the stack of the idle */
     uint64_t since_ns;        /* guarded by pool->mu: when it was given its job; 0: it has none */
+    bool can_wait;            /* guarded by pool->mu: its job could */
+    bool is_long;             /* guarded by pool->mu: it has long slices */
+    pid_t number;             /* guarded by pool->mu: slice.h; 0: it has not begun yet */
     struct spin spin;         /* its own */
 };
 
@@ -94,18 +98,27 @@ static struct pool_job *take_next(struct pool *p)
     return p->patient.head != NULL && is_patients_turn ? queue_take(&p->patient) : queue_take(&p->urgent);
 }
 
+/* mu is held. t's slices are those that its job should have, unless it has not begun and will see to that by itself. */
+static void set_slice(struct pool_thread *t, bool is_long)
+{
+    if (t->is_long == is_long || t->number == 0) return;
+    t->is_long = is_long;
+    slice_set(t->number, is_long ? SLICE_LONG : SLICE_SHORT);
+}
+
 /* mu is held. `job` is t's now. */
 static void give(struct pool_thread *t, struct pool_job *job)
 {
     t->pool->n_busy++;
     t->job = job;
+    t->can_wait = job->can_wait;
     t->since_ns = t->pool->n_relief > 0 ? clock_monotonic_ns() : 1; /* without relief nobody looks at it */
+    set_slice(t, job->can_wait);
 }
 
-/* mu is held. A job that waited is t's now; false: none waits. */
-static bool give_waiting(struct pool_thread *t)
+/* mu is held. `job`, which waited, is t's now; NULL: false. */
+static bool give_waiting(struct pool_thread *t, struct pool_job *job)
 {
-    struct pool_job *job = take_next(t->pool);
     if (job == NULL) return false;
     t->pool->n_waiting--;
     give(t, job);
@@ -115,6 +128,7 @@ static bool give_waiting(struct pool_thread *t)
 /* mu is held. t has run its job. */
 static void take_back(struct pool_thread *t)
 {
+    set_slice(t, false);
     t->pool->n_busy--;
     t->job = NULL;
     t->since_ns = 0;
@@ -171,7 +185,7 @@ static void run_jobs(struct pool_thread *t)
         t->job->run(t->job);
         (void)pthread_mutex_lock(&p->mu);
         take_back(t);
-        has_job = give_waiting(t);
+        has_job = give_waiting(t, take_next(p));
         if (!has_job) {
             lay_down(t);
             choose_spinner(t);
@@ -180,9 +194,19 @@ static void run_jobs(struct pool_thread *t)
     }
 }
 
+static void begin(struct pool_thread *t)
+{
+    (void)pthread_mutex_lock(&t->pool->mu);
+    t->number = slice_thread();
+    t->is_long = t->can_wait; /* its first job may be there */
+    slice_set(0, t->is_long ? SLICE_LONG : SLICE_SHORT);
+    (void)pthread_mutex_unlock(&t->pool->mu);
+}
+
 static void *pool_main(void *arg)
 {
     struct pool_thread *t = arg;
+    begin(t);
     for (;;) {
         wait_as_idle(t);
         if (t->job == NULL) return NULL; /* the end */
@@ -192,11 +216,34 @@ static void *pool_main(void *arg)
 
 /* --- relief ------------------------------------------------------------------------------------------------------- */
 
-static unsigned count_short(const struct pool_thread *threads, unsigned n, uint64_t long_before_ns)
+struct running {
+    unsigned n_urgent, n_patient; /* jobs that are short so far */
+};
+
+/* mu is held. What is found to be long has long slices from now on. */
+static void count_short(struct running *r, struct pool_thread *threads, unsigned n, uint64_t long_before_ns)
 {
-    unsigned n_short = 0;
-    for (unsigned i = 0; i < n; i++) n_short += threads[i].since_ns > long_before_ns;
-    return n_short;
+    for (unsigned i = 0; i < n; i++) {
+        bool is_running = threads[i].since_ns > 0, is_short = threads[i].since_ns > long_before_ns;
+        if (is_running && !is_short) set_slice(&threads[i], true);
+        if (!is_short) continue;
+        if (threads[i].can_wait)
+            r->n_patient++;
+        else
+            r->n_urgent++;
+    }
+}
+
+/* mu is held. The job that a relief thread may run now, taken from its queue, or NULL. */
+static struct pool_job *take_for_relief(struct pool *p)
+{
+    uint64_t now_ns = clock_monotonic_ns(), long_ns = (uint64_t)POOL_LONG_MS * 1000000;
+    uint64_t long_before_ns = now_ns > long_ns ? now_ns - long_ns : 0;
+    struct running r = {0};
+    count_short(&r, p->threads, p->n_threads, long_before_ns);
+    count_short(&r, p->relief, p->n_relief, long_before_ns);
+    if (r.n_urgent + r.n_patient < p->n_threads) return take_next(p);
+    return r.n_urgent < p->n_threads ? queue_take(&p->urgent) : NULL;
 }
 
 /* The watcher's look: whether it has a job now; *goes_on: jobs wait, look again. Another watches when it has a job, and nobody
@@ -204,12 +251,8 @@ static unsigned count_short(const struct pool_thread *threads, unsigned n, uint6
 static bool look(struct pool_thread *t, bool *goes_on)
 {
     struct pool *p = t->pool;
-    uint64_t now_ns = clock_monotonic_ns(), long_ns = (uint64_t)POOL_LONG_MS * 1000000;
-    uint64_t long_before_ns = now_ns > long_ns ? now_ns - long_ns : 0;
     (void)pthread_mutex_lock(&p->mu);
-    unsigned n_short =
-        count_short(p->threads, p->n_threads, long_before_ns) + count_short(p->relief, p->n_relief, long_before_ns);
-    bool has_job = n_short < p->n_threads && give_waiting(t);
+    bool has_job = give_waiting(t, take_for_relief(p));
     *goes_on = !has_job && p->n_waiting > 0;
     if (has_job) {
         watch_on(p);
@@ -249,13 +292,16 @@ static void *relief_main(void *arg)
 {
     struct pool_thread *t = arg;
     struct pool *p = t->pool;
+    begin(t);
     for (;;) {
         wait_for(&p->watch);
         if (is_over(p)) return NULL;
         bool watches = true;
         while (watches) {
-            (void)nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL);
-            if (look(t, &watches)) watches = run_then_watch(t);
+            if (look(t, &watches))
+                watches = run_then_watch(t);
+            else if (watches)
+                (void)nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL);
         }
     }
 }

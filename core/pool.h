@@ -1,5 +1,6 @@
 /* pool.h - a fixed set of threads that run jobs in the order they came: the query executors.
  *
+ * They ask for short slices (slice.h); a job that can wait, or was found to be long while others wait, is run with long ones.
  * Of idle threads the one that worked last takes the next job: what it needs is still in the caches of its processor. It may
  * look for one a little longer before it sleeps (spin.h).
  * Jobs that can wait are run when no other waits, and then and now before: one of POOL_PATIENT_TURN jobs, if some wait.
@@ -16,9 +17,10 @@
 struct pool;
 
 /* Threads beside those of the pool, for the time in which jobs wait while all others are long at it: a job that runs for more than
- * POOL_LONG_MS no longer counts, and up to n further ones run beside it, so that short jobs are not kept waiting by long
- * ones (the system shares the processors out among them). They sleep when no job waits. Once, before the first push. */
-enum { POOL_LONG_MS = 25 };
+ * POOL_LONG_MS no longer counts, nor, for one that cannot wait, does one that can; and up to n further ones run beside
+ * those, so that short jobs are not kept waiting by long ones (the system shares the processors out among them). They
+ * sleep when no job waits. Once, before the first push. */
+enum { POOL_LONG_MS = 10 };
 enum err pool_add_relief(struct pool *p, unsigned n, struct errmsg *em);
 
 /* The thread that worked last looks for a job for up to max_us before it sleeps, if at most busy_max others are at one then, so that

@@ -25,6 +25,7 @@
 #include "core/hash.h"
 #include "core/logger.h"
 #include "core/mem.h"
+#include "core/slice.h"
 
 static void drain_step(struct gateway *g);
 
@@ -338,6 +339,7 @@ enum err gateway_open(struct gateway **out, uv_loop_t *loop, const struct gatewa
     (void)uv_poll_start(&g->poll, UV_READABLE, on_poll);
     (void)uv_poll_start(&g->wake, UV_READABLE, on_wake);
     (void)uv_timer_start(&g->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    slice_set(0, SLICE_SHORT);
     gateway_pump(g);
     *out = g;
     return ERR_OK;

@@ -23,6 +23,7 @@
 #include "core/hash.h"
 #include "core/logger.h"
 #include "core/mem.h"
+#include "core/slice.h"
 #include "wal/wal_internal.h"
 
 /* --- gathering: a run of bytes for consecutive offsets of the active segment ------------------------------------- */
@@ -326,6 +327,7 @@ static bool can_mark(const struct wal *w)
 void *wal_flusher_main(void *arg)
 {
     struct wal *w = arg;
+    slice_set(0, SLICE_SHORT); /* whoever writes waits for it */
     (void)pthread_mutex_lock(&w->mu);
     for (;;) {
         struct wal_record *list = w->head;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/pool.h"
+#include "core/slice.h"
 
 enum { JOBS = 2000, THREADS = 4, PUSHERS = 3 };
 
@@ -41,6 +42,7 @@ struct gate {
     pthread_mutex_t mu;
     pthread_cond_t changed;
     bool is_entered, is_open;
+    pid_t thread; /* that is in it */
 };
 
 static void hold(struct pool_job *job)
@@ -48,15 +50,16 @@ static void hold(struct pool_job *job)
     struct gate *g = (struct gate *)job;
     (void)pthread_mutex_lock(&g->mu);
     g->is_entered = true;
+    g->thread = slice_thread();
     (void)pthread_cond_broadcast(&g->changed);
     while (!g->is_open) (void)pthread_cond_wait(&g->changed, &g->mu);
     (void)pthread_mutex_unlock(&g->mu);
 }
 
-/* Pushes it; it is entered some time. */
+/* Pushes it, with can_wait as it is; it is entered some time. */
 static void gate_push(struct gate *g, struct pool *p)
 {
-    *g = (struct gate){.job.run = hold};
+    *g = (struct gate){.job = {.run = hold, .can_wait = g->job.can_wait}};
     (void)pthread_mutex_init(&g->mu, NULL);
     (void)pthread_cond_init(&g->changed, NULL);
     ck_ok(pool_push(p, &g->job));
@@ -84,7 +87,7 @@ START_TEST(patient_jobs_wait_but_not_for_ever)
     enum { N = 60 };
     struct pool *p;
     struct errmsg em;
-    struct gate g;
+    struct gate g = {0};
     reset_jobs();
     ck_ok(pool_new(&p, "test", 1, N + 1, &em));
     gate_close(&g, p);
@@ -109,7 +112,7 @@ END_TEST
 START_TEST(one_thread_keeps_the_order)
 {
     struct pool *p = NULL;
-    struct gate gate;
+    struct gate gate = {0};
     struct pool_stats s;
     reset_jobs();
     ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
@@ -129,7 +132,7 @@ END_TEST
 START_TEST(a_full_queue_refuses)
 {
     struct pool *p = NULL;
-    struct gate gate;
+    struct gate gate = {0};
     reset_jobs();
     ck_ok(pool_new(&p, "test", 1, 3, NULL));
     gate_close(&gate, p);
@@ -182,7 +185,7 @@ END_TEST
 START_TEST(short_jobs_pass_long_ones)
 {
     struct pool *p = NULL;
-    struct gate gates[4];
+    struct gate gates[4] = {0};
     struct counted last = {.job.run = count};
     reset_jobs();
     ck_ok(pool_new(&p, "test", 2, JOBS, NULL));
@@ -204,7 +207,7 @@ START_TEST(a_job_pushed_with_long_ones_is_relieved)
 {
     for (int round = 0; round < suite_share(40); round++) {
         struct pool *p = NULL;
-        struct gate gate;
+        struct gate gate = {.job.can_wait = round % 2 == 1};
         struct counted last = {.job.run = count};
         reset_jobs();
         ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
@@ -222,7 +225,7 @@ START_TEST(relief_runs_each_job_once)
 {
     for (int round = 0; round < suite_share(20); round++) {
         struct pool *p = NULL;
-        struct gate gate;
+        struct gate gate = {0};
         struct pusher pusher = {0};
         void *failed = NULL;
         reset_jobs();
@@ -299,6 +302,58 @@ START_TEST(a_thread_that_looks_is_given_jobs)
 }
 END_TEST
 
+struct sliced {
+    struct pool_job job; /* first */
+    _Atomic int policy;  /* of the thread that ran it; -1: it has not run yet */
+};
+
+static void note_policy(struct pool_job *job)
+{
+    atomic_store(&((struct sliced *)job)->policy, sched_getscheduler(0));
+}
+
+static int policy_of(struct pool *p, bool can_wait)
+{
+    struct sliced s = {.job = {.run = note_policy, .can_wait = can_wait}, .policy = -1};
+    ck_ok(pool_push(p, &s.job));
+    while (atomic_load(&s.policy) == -1) (void)usleep(100);
+    return atomic_load(&s.policy);
+}
+
+/* Each kind of job has its slices, whatever its thread did before, also the first job of a thread that has not begun. */
+START_TEST(jobs_that_can_wait_have_long_slices)
+{
+    if (sched_getscheduler(0) != SCHED_OTHER) return; /* whoever runs the tests has set it so */
+    for (int round = 0; round < suite_share(20); round++) {
+        struct pool *p = NULL;
+        ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
+        for (int i = 0; i < 4; i++) {
+            bool can_wait = (i + round) % 2 == 0;
+            ck_assert_int_eq(policy_of(p, can_wait), can_wait ? SCHED_BATCH : SCHED_OTHER);
+        }
+        pool_free(p);
+    }
+}
+END_TEST
+
+START_TEST(a_job_that_keeps_others_waiting_has_long_slices)
+{
+    if (sched_getscheduler(0) != SCHED_OTHER) return;
+    struct pool *p = NULL;
+    struct gate gate = {0};
+    ck_ok(pool_new(&p, "test", 1, JOBS, NULL));
+    ck_ok(pool_add_relief(p, 1, NULL));
+    gate_close(&gate, p);
+    ck_assert_int_eq(policy_of(p, false), SCHED_OTHER); /* of the relief; the gate is closed */
+    ck_assert_int_eq(sched_getscheduler(gate.thread), SCHED_BATCH);
+    gate_open(&gate);
+    for (struct pool_stats s = {.n_busy = 1}; s.n_busy > 0; pool_stats(p, &s)) (void)usleep(100);
+    ck_assert_int_eq(sched_getscheduler(gate.thread), SCHED_OTHER);
+    ck_assert_int_eq(policy_of(p, false), SCHED_OTHER);
+    pool_free(p);
+}
+END_TEST
+
 START_TEST(an_idle_pool_ends)
 {
     struct pool *p = NULL;
@@ -314,4 +369,4 @@ END_TEST
 TESTS(pool, patient_jobs_wait_but_not_for_ever, the_thread_that_worked_last_works_next, one_thread_keeps_the_order,
       a_full_queue_refuses, many_threads_run_each_job_once, short_jobs_pass_long_ones,
       a_job_pushed_with_long_ones_is_relieved, relief_runs_each_job_once, a_thread_that_looks_is_given_jobs,
-      an_idle_pool_ends)
+      jobs_that_can_wait_have_long_slices, a_job_that_keeps_others_waiting_has_long_slices, an_idle_pool_ends)
