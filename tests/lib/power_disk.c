@@ -73,6 +73,40 @@ void power_names_drop(struct names *t, struct name *name)
     *name = t->list[--t->n];
 }
 
+/* Is path `top` or below it? Then what follows `top`; NULL: it is not. */
+static const char *below(const char *path, const char *top)
+{
+    size_t n = strlen(top);
+    return strncmp(path, top, n) == 0 && (path[n] == '/' || path[n] == '\0') ? path + n : NULL;
+}
+
+static void set_top(struct name *name, const char *top, const char *rest)
+{
+    char path[2 * PATH_CAP];
+    int n = snprintf(path, sizeof path, "%s%s", top, rest);
+    ck_assert_int_lt(n, PATH_CAP);
+    memcpy(name->path, path, (size_t)n + 1);
+}
+
+void power_names_move(struct names *t, const char *from, const char *to)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const char *rest = below(t->list[i].path, from);
+        if (rest != NULL) set_top(&t->list[i], to, rest);
+    }
+}
+
+void power_names_exchange(struct names *t, const char *a, const char *b)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const char *in_a = below(t->list[i].path, a), *in_b = below(t->list[i].path, b);
+        if (in_a != NULL)
+            set_top(&t->list[i], b, in_a);
+        else if (in_b != NULL)
+            set_top(&t->list[i], a, in_b);
+    }
+}
+
 size_t power_parent_length(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -260,12 +294,29 @@ static enum err disk_rename(void *ctx, const char *from, const char *to, struct 
     enum err e = name != NULL ? ERR_OK : errmsg_set(em, ERR_NOT_FOUND, "rename %s: no such file", from);
     if (e == ERR_OK && name != NULL) {
         size_t inode = name->inode;
-        power_names_drop(&d->now, name);
-        power_names_put(&d->now, to, inode);
+        struct name *over = power_names_find(&d->now, to);
+        if (over != NULL) power_names_drop(&d->now, over);
+        power_names_move(&d->now, from, to);
         note_name(d, OP_RENAME, inode, to)->was = power_copy(from, strlen(from) + 1);
     }
     power_unlock(d);
     return e;
+}
+
+static enum err disk_exchange(void *ctx, const char *a, const char *b, struct errmsg *em)
+{
+    struct power_disk *d = ctx;
+    ck_assert(power_parent_length(a) == power_parent_length(b));
+    power_lock(d);
+    const struct name *name = power_names_find(&d->now, b);
+    bool are_there = name != NULL && power_names_find(&d->now, a) != NULL;
+    if (are_there) {
+        size_t inode = name->inode;
+        power_names_exchange(&d->now, a, b);
+        note_name(d, OP_EXCHANGE, inode, a)->was = power_copy(b, strlen(b) + 1);
+    }
+    power_unlock(d);
+    return are_there ? ERR_OK : errmsg_set(em, ERR_NOT_FOUND, "exchange %s and %s: no such file", a, b);
 }
 
 static enum err disk_link(void *ctx, const char *from, const char *to, struct errmsg *em)
@@ -274,7 +325,9 @@ static enum err disk_link(void *ctx, const char *from, const char *to, struct er
     enum err e = ERR_OK;
     power_lock(d);
     const struct name *name = power_names_find(&d->now, from);
-    if (name == NULL)
+    if (d->has_no_links)
+        e = errmsg_set(em, ERR_UNSUPPORTED, "link %s: one name only", from);
+    else if (name == NULL)
         e = errmsg_set(em, ERR_NOT_FOUND, "link %s: no such file", from);
     else if (power_names_find(&d->now, to) != NULL)
         e = errmsg_set(em, ERR_EXISTS, "link %s: it exists", to);
@@ -406,6 +459,7 @@ struct power_disk *power_disk_new(void)
         .map = disk_map,
         .unmap = disk_unmap,
         .rename = disk_rename,
+        .exchange = disk_exchange,
         .link = disk_link,
         .remove = disk_remove,
         .make_dir = disk_make_dir,
@@ -463,5 +517,12 @@ void power_disk_lie(struct power_disk *d, const char *pattern)
 {
     power_lock(d);
     d->lie = pattern;
+    power_unlock(d);
+}
+
+void power_disk_refuse_links(struct power_disk *d)
+{
+    power_lock(d);
+    d->has_no_links = true;
     power_unlock(d);
 }

@@ -6,7 +6,8 @@
  *
  * WHAT IS SYNCED  a file's bytes and size by a sync of the file, whatever name it has; a name (made, linked, renamed,
  *                 removed) by a sync of its directory only. Directories are made durable (vfs.h), one level after the other.
- *                 A name in a directory that is gone is gone.
+ *                 A name in a directory that is gone is gone. A directory that is renamed, or exchanged with another, takes what is in it along;
+ *                 a cut after it may go no further than to operations that touch neither.
  * THREADS         the table: any. new, cut, free, sum: while nobody uses the table.
  */
 #ifndef TESTS_LIB_POWER_DISK_H
@@ -41,6 +42,9 @@ struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_los
 /* From now on the disk lies: a sync of a file or directory of which a path matches `pattern` (fnmatch, a / is matched by a /
  * only) says that it was done and does nothing. For showing that a test would notice. NULL: it is honest again. */
 void power_disk_lie(struct power_disk *d, const char *pattern);
+
+/* From now on files on it, and on what is cut from it, can have one name only, as on file systems without hard links. */
+void power_disk_refuse_links(struct power_disk *d);
 
 uint64_t power_disk_sum(struct power_disk *d); /* over all names and bytes */
 

@@ -92,8 +92,20 @@ static void apply_whole(struct inode *i, const struct op *op)
 
 static void apply_name(struct names *t, const struct op *op)
 {
-    struct name *name = power_names_find(t, op->kind == OP_RENAME ? op->was : op->path);
-    if (op->kind != OP_MAKE && name != NULL && name->inode == op->inode) power_names_drop(t, name);
+    bool has_former = op->kind == OP_RENAME || op->kind == OP_EXCHANGE;
+    struct name *name = power_names_find(t, has_former ? op->was : op->path);
+    bool is_it = name != NULL && name->inode == op->inode;
+    if (op->kind == OP_EXCHANGE) {
+        if (is_it && power_names_find(t, op->path) != NULL) power_names_exchange(t, op->path, op->was);
+        return;
+    }
+    if (op->kind == OP_RENAME && is_it) {
+        struct name *over = power_names_find(t, op->path);
+        if (over != NULL) power_names_drop(t, over);
+        power_names_move(t, op->was, op->path);
+        return;
+    }
+    if (op->kind == OP_REMOVE && is_it) power_names_drop(t, name);
     if (op->kind != OP_REMOVE) power_names_put(t, op->path, op->inode);
 }
 
@@ -104,7 +116,7 @@ static bool is_byte_op(const struct op *op)
 
 static bool is_name_op(const struct op *op)
 {
-    return op->kind == OP_MAKE || op->kind == OP_RENAME || op->kind == OP_REMOVE;
+    return op->kind == OP_MAKE || op->kind == OP_RENAME || op->kind == OP_EXCHANGE || op->kind == OP_REMOVE;
 }
 
 /* For each inode, how many of the first n operations were done before its last sync; 0: none. */
@@ -145,6 +157,7 @@ struct power_disk *power_disk_cut(struct power_disk *d, size_t n, enum power_los
     struct power_disk *to = power_disk_new();
     struct fates fates = {.loss = loss, .rng = {seed * 2 + 1}};
     power_lock(d);
+    to->has_no_links = d->has_no_links;
     ck_assert_uint_le(n, d->n_ops);
     size_t back = rng_below(&fates.rng, 24);
     fates.last = n > back ? n - back : 0;

@@ -14,7 +14,7 @@
 
 enum { PATH_CAP = 256 };
 
-enum op_kind { OP_WRITE, OP_SIZE, OP_SYNC, OP_MAKE, OP_RENAME, OP_REMOVE, OP_SYNC_DIR };
+enum op_kind { OP_WRITE, OP_SIZE, OP_SYNC, OP_MAKE, OP_RENAME, OP_EXCHANGE, OP_REMOVE, OP_SYNC_DIR };
 
 struct inode {
     bool is_dir;
@@ -29,7 +29,7 @@ struct op {
     size_t n;     /* OP_WRITE: bytes */
     char *data;   /* OP_WRITE */
     char *path,
-        *was; /* names: the one that is made or removed, or whose directory is synced; OP_RENAME: the former one */
+        *was; /* names: the one that is made or removed, or whose directory is synced; OP_RENAME: the former one, OP_EXCHANGE: the other one */
 };
 
 struct name {
@@ -51,6 +51,7 @@ struct power_disk {
     size_t n_ops, cap_ops;
     struct names first, now;
     const char *lie; /* NULL: honest */
+    bool has_no_links;
 };
 
 static inline void power_lock(struct power_disk *d)
@@ -71,6 +72,8 @@ void power_bytes_put(char **p, size_t *n, uint64_t at, const char *data, size_t 
 struct name *power_names_find(const struct names *t, const char *path);
 void power_names_put(struct names *t, const char *path, size_t inode);
 void power_names_drop(struct names *t, struct name *name);
+void power_names_move(struct names *t, const char *from, const char *to); /* with what is below; nothing is at `to` */
+void power_names_exchange(struct names *t, const char *a, const char *b); /* likewise; both are there */
 size_t power_parent_length(const char *path);        /* of the path of the directory that holds `path` */
 bool power_is_in(const char *path, const char *dir); /* directly */
 

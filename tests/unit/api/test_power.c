@@ -483,10 +483,12 @@ START_TEST(what_was_acknowledged_survives_power_cuts)
     tally_begin();
     ck_assert_int_lt(wanted, SEEN_MAX / 2);
     for (long i = 0; tally.n_distinct < wanted; i++) {
-        if (i % LIVES == 0)
+        if (i % LIVES == 0) {
             run_begin(&r);
-        else
+            if (i / LIVES % 3 == 1) power_disk_refuse_links(r.disk); /* forks are copied */
+        } else {
             go_on_from_a_cut(&r);
+        }
         run_live(&r, (uint64_t)(seed + i));
         ck_assert_msg(cut_run(&r, CUTS_A_RUN), "seed %ld: see above", seed + i);
     }
