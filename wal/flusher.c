@@ -8,13 +8,16 @@
  *             5. nothing waiting? write a mark behind the batch (log_format.h), unsynced; sleep
  *             There is no timer: while one fdatasync runs the next batch collects itself.
  * FAILURE     a write or sync of the log fails: the log is failed for good, and every record taken or waiting gets the
- *             error. No next segment for want of space, memory or descriptors (err_is_shortage): the records taken get the
- *             error, positions are not used up, the next batch tries again. Anything else about the next segment counts
+ *             error. No next segment for want of space, memory or descriptors (err_is_shortage), or no space or memory
+ *             for a write, as on file systems that copy on write, where reserved space is not enough: the records taken get the
+ *             error, positions are not used up, the next batch tries again. What a refused batch has left in the active segment
+ *             is not written over: the next one goes into another segment, whose prev_lsn says that it is of no meaning.
+ *             Anything else about the next segment counts
  *             as a failed write: a rename that may or may not be on disk must not be followed by records.
  * INVARIANTS  F1 a batch never spans segments, and each is synced before the next byte of a record is written anywhere.
  *             F2 last_lsn is durable whenever this thread is not between steps 3 and 4; hence records say durable_lsn =
  *                last_lsn of the batch before.
- *             F3 `at` is where the next record goes; beyond it the segment holds at most a mark, then zeros.
+ *             F3 `at` is where the next record goes; beyond it the segment holds at most a mark, then zeros, unless it is spent.
  */
 #include <time.h>
 
@@ -160,7 +163,7 @@ enum err wal_activate(struct wal *w, struct wal_spare *s, struct errmsg *em)
     w->salt = g->salt;
     w->at = LOG_BLOCK;
     w->size = g->size;
-    w->is_marked = false;
+    w->is_marked = w->skips_mark = w->is_spent = false;
     w->n_flushes_in = w->bytes_in = 0;
     s->file = NULL;
     wal_spare_free(w, s);
@@ -228,7 +231,7 @@ static enum err move_to_small(struct wal *w, struct errmsg *em)
 /* --- batches ------------------------------------------------------------------------------------------------------ */
 
 /* Writes and syncs the records of a list that fit into the active segment, at least one, and calls them done. *rest: the
- * others; on failure the whole list. */
+ * others; on failure the whole list. If the segment is spent then, the log is as before, else its state on disk is not known. */
 static enum err write_group(struct wal *w, struct wal_record *list, struct wal_record **rest, struct errmsg *em)
 {
     uint64_t started = clock_monotonic_ns(), bytes = 0, n = 0;
@@ -244,9 +247,11 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     CHECK(n > 0 && "the caller has made room for one");
     gather_flush(&g);
     *rest = list;
-    uint64_t sync_started = clock_monotonic_ns();
-    if (g.err == ERR_OK) g.err = wal_sync_file(w, w->file, true, em);
+    w->is_spent = err_is_shortage(g.err);
     if (g.err != ERR_OK) return g.err;
+    uint64_t sync_started = clock_monotonic_ns();
+    enum err e = wal_sync_file(w, w->file, true, em);
+    if (e != ERR_OK) return e;
     histogram_add(&w->sync, clock_monotonic_ns() - sync_started);
 
     uint64_t lsn = w->next_lsn;
@@ -255,7 +260,7 @@ static enum err write_group(struct wal *w, struct wal_record *list, struct wal_r
     w->n_flushes_in++;
     w->next_lsn += n;
     w->last_lsn = w->next_lsn - 1;
-    w->is_marked = false;
+    w->is_marked = w->skips_mark = false;
     CHECK(g.at == w->at && "what was written is what was counted");
     (void)pthread_mutex_lock(&w->mu);
     w->durable_lsn = w->last_lsn;
@@ -282,19 +287,19 @@ static void write_list(struct wal *w, struct wal_record *list)
     struct errmsg em = {{0}};
     while (list != NULL) {
         uint64_t need = room_for(list);
-        if (w->file == NULL || need > w->size - w->at) {
-            enum err e = roll(w, need, &em);
-            if (err_is_shortage(e)) {
-                log_warn("a write is refused, there is no next log segment: %s", em.text);
-                refuse(w, list, e);
-                return;
-            }
-            if (e != ERR_OK) {
-                fail_log(w, list, e, &em);
-                return;
-            }
+        bool rolls = w->file == NULL || w->is_spent || need > w->size - w->at;
+        enum err e = rolls ? roll(w, need, &em) : ERR_OK;
+        bool is_refused = err_is_shortage(e);
+        if (is_refused) errmsg_wrap(&em, "there is no next log segment");
+        if (e == ERR_OK) {
+            e = write_group(w, list, &list, &em);
+            is_refused = w->is_spent;
         }
-        enum err e = write_group(w, list, &list, &em);
+        if (is_refused) {
+            log_warn("a write is refused: %s", em.text);
+            refuse(w, list, e);
+            return;
+        }
         if (e != ERR_OK) {
             fail_log(w, list, e, &em);
             return;
@@ -309,6 +314,8 @@ static void write_mark(struct wal *w)
     struct errmsg em = {{0}};
     h.crc = log_record_crc(&h, 0);
     enum err e = w->vfs->pwrite(w->file, &h, sizeof h, w->at, &em);
+    w->skips_mark = err_is_shortage(e);
+    if (w->skips_mark) return;
     if (e != ERR_OK) {
         fail_log(w, NULL, e, &em);
         return;
@@ -321,7 +328,8 @@ static void write_mark(struct wal *w)
 
 static bool can_mark(const struct wal *w)
 {
-    return w->file != NULL && !w->is_marked && w->at > LOG_BLOCK && w->size - w->at >= log_record_bytes(0);
+    return w->file != NULL && !w->is_marked && !w->skips_mark && w->at > LOG_BLOCK &&
+           w->size - w->at >= log_record_bytes(0);
 }
 
 void *wal_flusher_main(void *arg)

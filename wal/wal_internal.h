@@ -59,6 +59,8 @@ struct wal {
     uint64_t next_lsn;     /* position of the next record */
     uint64_t last_lsn;     /* position of the last record in the files, 0: none; what prev_lsn and marks say */
     bool is_marked;        /* a mark follows the last batch */
+    bool skips_mark;       /* there was no space for one: none before the next batch */
+    bool is_spent;         /* part of a refused batch may lie at `at`: what comes goes into another segment */
     char *buffer;          /* WAL_BUFFER bytes, page-aligned */
 
     /* --- the helper's (the opener's, while there is no helper) */

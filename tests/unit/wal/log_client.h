@@ -36,6 +36,7 @@ struct client_record {
 
 struct client {
     struct wal *w;
+    pthread_mutex_t gate; /* while a test has it, answers wait, and with them the log's thread */
     pthread_mutex_t mu;
     pthread_cond_t changed;
     struct client_record *records;
@@ -71,6 +72,7 @@ static struct client *client_new(void)
 {
     struct client *c = calloc(1, sizeof *c);
     ck_assert_ptr_nonnull(c);
+    (void)pthread_mutex_init(&c->gate, NULL);
     (void)pthread_mutex_init(&c->mu, NULL);
     (void)pthread_cond_init(&c->changed, NULL);
     c->next_id = 1;
@@ -90,6 +92,7 @@ static void client_forget_records(struct client *c)
 static void client_free(struct client *c)
 {
     client_forget_records(c);
+    (void)pthread_mutex_destroy(&c->gate);
     (void)pthread_mutex_destroy(&c->mu);
     (void)pthread_cond_destroy(&c->changed);
     free(c);
@@ -99,6 +102,8 @@ static void client_done(struct wal_record *wr, enum err e, uint64_t lsn)
 {
     struct client_record *r = (struct client_record *)(void *)wr;
     struct client *c = r->c;
+    (void)pthread_mutex_lock(&c->gate);
+    (void)pthread_mutex_unlock(&c->gate);
     (void)pthread_mutex_lock(&c->mu);
     CHECK(!r->is_done && "done is called once");
     r->is_done = true;

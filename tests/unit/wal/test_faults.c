@@ -29,7 +29,8 @@ static void run_with_fault(struct disk *d, struct client *c)
     wal_stats(c->w, &s);
     for (const struct client_record *r = c->records; r != NULL; r = r->next)
         if (r->e != ERR_OK) ck_assert_int_eq(r->e, d->fault == ERR_NO_SPACE && r->e == ERR_IO ? ERR_IO : d->fault);
-    ck_assert(!s.is_failed || d->fault != ERR_FILES); /* others may close some: that clears by itself */
+    bool clears = d->fault == ERR_FILES || (d->fault == ERR_NO_SPACE && d->fault_mask == OP_WRITE);
+    ck_assert(!s.is_failed || !clears); /* others may close some, or make space: that clears by itself */
     if (s.is_failed) ck_assert_int_eq(client_submit(c, 10), ERR_READ_ONLY);
     client_close(c);
 }
@@ -68,6 +69,7 @@ START_TEST(each_operation_may_fail_once)
 {
     logger_set_level(LOG_NONE);
     fail_each(OP_WRITE, ERR_IO, false, false);
+    fail_each(OP_WRITE, ERR_NO_SPACE, false, false);
     fail_each(OP_SYNC, ERR_IO, false, false);
     fail_each(OP_SYNC, ERR_IO, false, true);
     fail_each(OP_NAME | OP_SYNC_DIR | OP_OPEN | OP_ALLOCATE, ERR_IO, false, false);
@@ -81,6 +83,7 @@ START_TEST(each_operation_may_fail_for_good)
     logger_set_level(LOG_NONE);
     fail_each(OP_ANY, ERR_IO, true, true);
     fail_each(OP_CHANGES, ERR_NO_SPACE, true, false);
+    fail_each(OP_WRITE, ERR_NO_SPACE, true, false);
     fail_each(OP_SYNC_DIR | OP_OPEN, ERR_FILES, true, false);
 }
 END_TEST
@@ -163,6 +166,89 @@ START_TEST(a_full_disk_clears_by_itself)
 }
 END_TEST
 
+/* As where a write takes new space though it goes to what was reserved: part of a batch is written, then there is none. Before and after
+ * each such batch others are acknowledged. Without a cut of the power just those are found. */
+START_TEST(a_disk_that_fills_while_it_is_written_clears_by_itself)
+{
+    enum { BIG = 70000, ROUNDS = 40 }; /* a big one is a write of its own */
+    static const struct wal_options large = {.segment_bytes = 2 << 20, .keep_segments = 2};
+    logger_set_level(LOG_NONE);
+    struct disk *d = disk_new(5);
+    struct client *c = client_new();
+    uint64_t n_acknowledged = 0, n_refused = 0;
+    ck_ok(client_open(c, &d->table, "/wal", &large, NULL));
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < 3; i++) ck_ok(client_submit(c, i == round % 3 ? 1900 : 300));
+        client_wait(c);
+        ck_assert_uint_eq(c->n_failed, n_refused);
+        n_acknowledged += 3;
+        disk_arm(d, OP_WRITE, ERR_NO_SPACE, round % 3, true, 0);
+        uint64_t n_done = c->n_done;
+        for (int i = 0; i < 5; i++) ck_ok(client_submit(c, i % 2 == 0 ? BIG : 300)); /* in one batch, or in several */
+        client_wait(c);
+        uint64_t n_failed = c->n_failed - n_refused;
+        ck_assert_uint_gt(n_failed, 0);
+        n_acknowledged += c->n_done - n_done - n_failed;
+        n_refused = c->n_failed;
+        for (const struct client_record *r = c->records; r != NULL; r = r->next)
+            ck_assert(r->e == ERR_OK || r->e == ERR_NO_SPACE);
+        disk_arm(d, 0, ERR_OK, -1, false, 0); /* somebody made space */
+    }
+    ck_ok(client_submit(c, 100));
+    client_wait(c);
+    ck_assert_uint_eq(c->n_failed, n_refused);
+    struct wal_stats s;
+    wal_stats(c->w, &s);
+    ck_assert(!s.is_failed);
+    ck_assert_uint_eq(s.durable_lsn, n_acknowledged + 1); /* refused records use up no positions */
+    client_close(c);
+    ck_ok(client_open(c, &d->table, "/wal", &large, NULL));
+    ck_assert_uint_eq(c->n_replayed, n_acknowledged + 1);
+    client_close(c);
+    client_free(c);
+    disk_free(d);
+}
+END_TEST
+
+/* Two records of a refused batch are in the file, and the next one is as large as the first of them: nothing may follow it. There is no
+ * space for a mark either. */
+START_TEST(what_a_refused_batch_has_left_never_comes_back)
+{
+    enum { BIG = 70000, SMALL = 300, MARK = 48 };
+    static const struct wal_options large = {.segment_bytes = 2 << 20, .keep_segments = 2};
+    logger_set_level(LOG_NONE);
+    struct disk *d = disk_new(6);
+    struct client *c = client_new();
+    ck_ok(client_open(c, &d->table, "/wal", &large, NULL));
+    for (int round = 0; round < 10; round++) {
+        struct wal_stats s = {0};
+        int n_waits = 0;
+        (void)pthread_mutex_lock(&c->gate);
+        ck_ok(client_submit(c, SMALL));
+        for (uint64_t last = c->last_lsn; s.durable_lsn <= last; wal_stats(c->w, &s)) wait_a_moment(&n_waits);
+        disk_arm(d, OP_WRITE, ERR_NO_SPACE, 0, true, BIG);
+        for (int i = 0; i < 2; i++) ck_ok(client_submit(c, SMALL)); /* one batch, all of it */
+        ck_ok(client_submit(c, BIG));
+        (void)pthread_mutex_unlock(&c->gate);
+        client_wait(c);
+        uint64_t n_failed = c->n_failed, last = c->last_lsn;
+        ck_assert_uint_eq(n_failed, 3);
+        disk_arm(d, OP_WRITE, ERR_NO_SPACE, 0, true, MARK);
+        ck_ok(client_submit(c, SMALL));
+        client_wait(c);
+        ck_assert_uint_eq(c->n_failed, n_failed);
+        ck_assert_uint_eq(c->last_lsn, last + 1);
+        client_close(c);
+        disk_kill(d);
+        ck_ok(client_open(c, &d->table, "/wal", &large, NULL));
+        ck_assert_uint_eq(c->n_replayed, last + 1);
+    }
+    client_close(c);
+    client_free(c);
+    disk_free(d);
+}
+END_TEST
+
 /* --- memory ------------------------------------------------------------------------------------------------------------ */
 
 struct shortage {
@@ -213,4 +299,5 @@ START_TEST(each_allocation_may_fail)
 END_TEST
 
 TESTS(faults, each_operation_may_fail_once, each_operation_may_fail_for_good, a_failed_sync_is_not_tried_again,
-      a_full_disk_clears_by_itself, each_allocation_may_fail)
+      a_full_disk_clears_by_itself, a_disk_that_fills_while_it_is_written_clears_by_itself,
+      what_a_refused_batch_has_left_never_comes_back, each_allocation_may_fail)
