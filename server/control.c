@@ -19,6 +19,7 @@
 
 #include "core/logger.h"
 #include "core/mem.h"
+#include "core/slice.h"
 
 enum { CONNECTIONS_MAX = 8, BACKLOG = 8 };
 
@@ -100,6 +101,7 @@ static void answer(struct connection *n, const char *word, const char *text)
 static void *job_main(void *arg)
 {
     struct control *c = arg;
+    slice_set(0, SLICE_LONG); /* the thread that starts it has short ones */
     c->job.e = work_run(c->store, c->job.line, c->job.answer, &c->job.em);
     (void)pthread_mutex_lock(&c->mu);
     c->is_done = true;
