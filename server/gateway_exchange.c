@@ -8,7 +8,8 @@
  *             sends before it reads, gets its answer and keeps its connection. A longer one is answered at once and the
  *             connection closed, as is one that still waits for "100 Continue".
  * FAILURE     memory short: 503 from a constant text; where even that is impossible the connection is closed.
- * INVARIANTS  the body's bytes are charged to the gateway's budget as they arrive, and given back when they are freed.
+ * INVARIANTS  the body's bytes are charged to the gateway's budget as they arrive, those of a block that was kept (body_spares.h) and is in
+ *             memory already at once, and given back when they are freed. All that is charged and all that is kept together are within it.
  */
 #include "server/gateway_internal.h"
 
@@ -173,12 +174,25 @@ static void refuse(struct exchange *x, const struct refusal *refusal)
     discard_rest(x);
 }
 
+/* At least n bytes in all. False: they are beyond the budget. */
+static bool charge(struct exchange *x, size_t n)
+{
+    struct gateway *g = x->connection->gateway;
+    uint64_t more = n > x->charged_bytes ? n - x->charged_bytes : 0;
+    if (more > g->options.body_memory_bytes - g->body_bytes) return false;
+    x->charged_bytes += more;
+    g->body_bytes += more;
+    body_spares_shrink(&g->spares, g->options.body_memory_bytes - g->body_bytes);
+    return true;
+}
+
 static bool reserve_body(struct exchange *x, size_t n)
 {
     size_t with_nul;
     if (n <= x->body_cap) return true;
     if (!ck_add(n, 1, &with_nul)) return false;
     char *p = x->body == NULL ? body_spares_take(&x->connection->gateway->spares, with_nul, &with_nul) : NULL;
+    if (p != NULL) CHECK(charge(x, with_nul) && "what was kept is within the budget");
     if (p == NULL) p = mem_resize(x->body, with_nul);
     if (p == NULL) return false;
     x->body = p;
@@ -240,7 +254,7 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
         discard_rest(x);
         return MHD_YES;
     }
-    if (n > g->options.body_memory_bytes - g->body_bytes) {
+    if (!charge(x, needed)) {
         refuse(x, &refusal_body_memory);
         return MHD_YES;
     }
@@ -253,9 +267,6 @@ static enum MHD_Result exchange_piece(struct exchange *x, const char *data, size
     }
     memcpy(x->body + x->body_n, data, n);
     x->body_n = needed;
-    x->charged_bytes += n;
-    g->body_bytes += n;
-    body_spares_shrink(&g->spares, g->options.body_memory_bytes - g->body_bytes);
     return MHD_YES;
 }
 

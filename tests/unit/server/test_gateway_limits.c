@@ -61,6 +61,38 @@ START_TEST(requests_over_the_caps_are_refused_at_once)
 }
 END_TEST
 
+/* Its bytes are in memory, whether or not they have come. */
+START_TEST(a_kept_block_counts_as_a_whole_when_it_is_used)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static char body[8 << 20];
+    char got[sizeof go_on] = "";
+    start((struct gateway_options){.body_memory_bytes = 12 << 20});
+    int first = dial(), second = dial();
+    say(first, "POST /pool HTTP/1.1\r\nContent-Length: 8388608\r\n\r\n");
+    ck_assert(put(first, body, sizeof body));
+    hear(first, false);
+    ck_assert_uint_eq(an.status, 200);
+    say(first, "POST /pool HTTP/1.1\r\nContent-Length: 6000000\r\nExpect: 100-continue\r\n\r\n");
+    ck_assert_int_eq(recv(first, got, sizeof got - 1, MSG_WAITALL), (ssize_t)sizeof got - 1);
+    ck_assert_str_eq(got, go_on); /* it has its block */
+    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n");
+    ck_assert(put(second, body, 5000000));
+    hear(second, false);
+    ck_assert_uint_eq(an.status, 503);
+    ck_assert(put(first, body, 6000000));
+    hear(first, false);
+    ck_assert_uint_eq(an.status, 200);
+    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n");
+    ck_assert(put(second, body, 5000000));
+    hear(second, false);
+    ck_assert_uint_eq(an.status, 200);
+    (void)close(first);
+    (void)close(second);
+    stop();
+}
+END_TEST
+
 /* In the block of a larger one before it, and beside others that take turns: each is answered with the checksum of its bytes. */
 START_TEST(large_bodies_one_after_the_other)
 {
@@ -370,7 +402,7 @@ START_TEST(short_memory_is_answered_or_closed)
 END_TEST
 
 TESTS(gateway_limits, bodies_share_a_budget, large_bodies_one_after_the_other,
-      requests_over_the_caps_are_refused_at_once, slow_clients_are_cut_off, work_is_not_timed_out,
-      draining_answers_what_is_in_flight, draining_does_not_wait_for_slow_clients_for_ever,
-      clients_that_vanish_leave_nothing_behind, any_slicing_gives_the_same_requests, mutated_requests_do_no_harm,
-      short_memory_is_answered_or_closed)
+      a_kept_block_counts_as_a_whole_when_it_is_used, requests_over_the_caps_are_refused_at_once,
+      slow_clients_are_cut_off, work_is_not_timed_out, draining_answers_what_is_in_flight,
+      draining_does_not_wait_for_slow_clients_for_ever, clients_that_vanish_leave_nothing_behind,
+      any_slicing_gives_the_same_requests, mutated_requests_do_no_harm, short_memory_is_answered_or_closed)
