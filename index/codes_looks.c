@@ -52,7 +52,8 @@ bool codes_looks_of(const float *factors, uint32_t j, const float units[3], int1
     looks[0] = looks[1] = looks[2] = 0;
     if (!ratios(factors, j, r)) return false;
     for (int i = 0; i < 3; i++) r[i] = units[i] > 0 ? r[i] / units[i] : 0;
-    if (!(fabsf(r[0]) <= INT16_MAX) || !(r[1] <= INT16_MAX) || !(r[2] <= INT16_MAX - 1)) return false;
+    /* An error is never negative, but in a damaged file. */
+    if (!(fabsf(r[0]) <= INT16_MAX) || !(r[1] <= INT16_MAX) || !(r[2] >= 0 && r[2] <= INT16_MAX - 1)) return false;
     looks[0] = (int16_t)floorf(r[0]);
     looks[1] = (int16_t)rintf(r[1]);
     looks[2] = (int16_t)ceilf(r[2]);
