@@ -17,8 +17,6 @@
  * cost no processor time.
  */
 #include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "api/store_internal.h"
 #include "core/epoch.h"
@@ -458,8 +456,7 @@ static void *merger_main(void *arg)
     struct store *s = arg;
     struct compactor *c = &s->compactor;
     bool is_wanted, merge_all;
-    slice_set(0, SLICE_LONG); /* requests come first */
-    (void)setpriority(PRIO_PROCESS, (id_t)slice_thread(), MERGER_NICE);
+    slice_behind_requests(MERGER_NICE);
     while (wait_for_work(c, &c->merge_wanted, &is_wanted, &merge_all)) {
         if (!is_wanted && may_skip_merge(s)) continue;
         merge_round(s, merge_all);

@@ -13,8 +13,6 @@
  * RACES       a version that is replaced meanwhile takes its files along: what is missing then is no damage.
  */
 #include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "api/settings.h"
 #include "api/store_internal.h"
@@ -270,8 +268,7 @@ static void *scrubber_main(void *arg)
     struct store *s = arg;
     const struct store_options *o = &s->options;
     uint64_t next_pass = 0;
-    slice_set(0, SLICE_LONG); /* requests come first */
-    (void)setpriority(PRIO_PROCESS, (id_t)slice_thread(), SCRUBBER_NICE);
+    slice_behind_requests(SCRUBBER_NICE);
     for (;;) {
         uint64_t now = clock_monotonic_ns(), wake = now + NAP_S * SECOND_NS;
         if (o->scrub_bytes_per_s != 0 && now >= next_pass) {

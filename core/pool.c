@@ -6,7 +6,7 @@
  *
  * RELIEF  Where a job has to wait, one relief thread is woken, the watcher, if there is none. It looks every few milliseconds
  *         while jobs wait; when fewer than n_threads of the running jobs are short so far, it takes a job and wakes
- *         the next watcher.
+ *         the next watcher. For a job that cannot wait only such are counted.
  * INVARIANT  jobs wait only while no thread is idle; at most one watcher (is_watched); jobs wait without a watcher
  *            only while all relief threads run.
  */

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,6 +27,12 @@ void slice_set(pid_t thread, enum slice slice)
     a.policy = slice == SLICE_LONG ? SCHED_BATCH : SCHED_OTHER;
     a.runtime_ns = slice == SLICE_LONG ? LONG_NS : SHORT_NS;
     (void)syscall(SYS_sched_setattr, thread, &a, 0u);
+}
+
+void slice_behind_requests(int nice)
+{
+    slice_set(0, SLICE_LONG);
+    (void)setpriority(PRIO_PROCESS, (id_t)slice_thread(), nice);
 }
 
 pid_t slice_thread(void)

@@ -21,6 +21,10 @@ enum slice { SLICE_SHORT, SLICE_LONG };
 /* thread: a thread's number, 0 is the caller. Never fails as far as callers are concerned: without it the threads run as before. */
 void slice_set(pid_t thread, enum slice slice);
 
+/* The caller works behind requests, which come first: long slices, and this nice value, from which there is no way back without a
+ * privilege. */
+void slice_behind_requests(int nice);
+
 pid_t slice_thread(void); /* the caller's number */
 
 #endif
