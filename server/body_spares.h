@@ -12,9 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/memory.h"
+
 enum {
     SPARES_MAX = 4,
-    SPARE_MIN_BYTES = 4 << 20, /* smaller blocks stay in the C library's heap (memory.c) */
+    SPARE_MIN_BYTES = MEMORY_MAP_FROM_BYTES, /* smaller blocks stay in the C library's heap */
     SPARE_IDLE_MS = 2000,
 };
 

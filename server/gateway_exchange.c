@@ -154,9 +154,8 @@ static void free_body(struct exchange *x)
     CHECK(g->body_bytes >= x->charged_bytes && "what is given back was charged");
     g->body_bytes -= x->charged_bytes;
     x->charged_bytes = 0;
-    if (x->body != NULL)
-        body_spares_keep(&g->spares, x->body, x->body_cap + 1, g->options.body_memory_bytes - g->body_bytes,
-                         uv_now(g->loop));
+    body_spares_keep(&g->spares, x->body, x->body_cap + 1, g->options.body_memory_bytes - g->body_bytes,
+                     uv_now(g->loop));
     x->body = NULL;
     x->body_n = x->body_cap = 0;
 }
@@ -192,7 +191,8 @@ static bool reserve_body(struct exchange *x, size_t n)
     if (n <= x->body_cap) return true;
     if (!ck_add(n, 1, &with_nul)) return false;
     char *p = x->body == NULL ? body_spares_take(&x->connection->gateway->spares, with_nul, &with_nul) : NULL;
-    if (p != NULL) CHECK(charge(x, with_nul) && "what was kept is within the budget");
+    bool is_charged = p == NULL || charge(x, with_nul);
+    CHECK(is_charged && "what was kept is within the budget");
     if (p == NULL) p = mem_resize(x->body, with_nul);
     if (p == NULL) return false;
     x->body = p;

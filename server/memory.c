@@ -18,9 +18,6 @@
 
 enum {
     HEAPS = 2,
-    /* Fixed: the default grows with what is freed, up to 32 MiB. Below it lie most answers and bodies: a block from the
-     * system costs a page fault every 4 KiB, half as much again as writing numbers into it. */
-    MAP_FROM_BYTES = 4 << 20,
     KEEP_FREE_BYTES =
         16 << 20, /* at the end of a heap, until the next trim: less would come and go with each request */
 };
@@ -29,7 +26,9 @@ void memory_init(void)
 {
 #ifdef __GLIBC__
     (void)mallopt(M_ARENA_MAX, HEAPS);
-    (void)mallopt(M_MMAP_THRESHOLD, MAP_FROM_BYTES);
+    /* Fixed: the default grows with what is freed, up to 32 MiB. Below it lie most answers and bodies: a block from the
+     * system costs a page fault every 4 KiB, half as much again as writing numbers into it. */
+    (void)mallopt(M_MMAP_THRESHOLD, MEMORY_MAP_FROM_BYTES);
     (void)mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
 #endif
 }

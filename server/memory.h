@@ -7,6 +7,9 @@
 
 #include <stdint.h>
 
+/* Blocks of this size and more come from the system and go back to it at once; smaller ones stay in a heap. */
+enum { MEMORY_MAP_FROM_BYTES = 4 << 20 };
+
 /* Settings of the C library's allocator. Before the first thread is started. */
 void memory_init(void);
 
