@@ -131,7 +131,7 @@ def processor_time(server):
     """Seconds, in whole ticks."""
     with open(f"/proc/{server.process.pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
 def memory(server, what="VmRSS"):

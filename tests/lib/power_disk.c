@@ -90,6 +90,8 @@ static void set_top(struct name *name, const char *top, const char *rest)
 
 void power_names_move(struct names *t, const char *from, const char *to)
 {
+    struct name *over = power_names_find(t, to);
+    if (over != NULL) power_names_drop(t, over);
     for (size_t i = 0; i < t->n; i++) {
         const char *rest = below(t->list[i].path, from);
         if (rest != NULL) set_top(&t->list[i], to, rest);
@@ -294,8 +296,6 @@ static enum err disk_rename(void *ctx, const char *from, const char *to, struct 
     enum err e = name != NULL ? ERR_OK : errmsg_set(em, ERR_NOT_FOUND, "rename %s: no such file", from);
     if (e == ERR_OK && name != NULL) {
         size_t inode = name->inode;
-        struct name *over = power_names_find(&d->now, to);
-        if (over != NULL) power_names_drop(&d->now, over);
         power_names_move(&d->now, from, to);
         note_name(d, OP_RENAME, inode, to)->was = power_copy(from, strlen(from) + 1);
     }

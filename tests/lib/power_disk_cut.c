@@ -95,18 +95,15 @@ static void apply_name(struct names *t, const struct op *op)
     bool has_former = op->kind == OP_RENAME || op->kind == OP_EXCHANGE;
     struct name *name = power_names_find(t, has_former ? op->was : op->path);
     bool is_it = name != NULL && name->inode == op->inode;
-    if (op->kind == OP_EXCHANGE) {
+    if (op->kind == OP_REMOVE) {
+        if (is_it) power_names_drop(t, name);
+    } else if (op->kind == OP_EXCHANGE) {
         if (is_it && power_names_find(t, op->path) != NULL) power_names_exchange(t, op->path, op->was);
-        return;
-    }
-    if (op->kind == OP_RENAME && is_it) {
-        struct name *over = power_names_find(t, op->path);
-        if (over != NULL) power_names_drop(t, over);
+    } else if (op->kind == OP_RENAME && is_it) {
         power_names_move(t, op->was, op->path);
-        return;
+    } else {
+        power_names_put(t, op->path, op->inode);
     }
-    if (op->kind == OP_REMOVE && is_it) power_names_drop(t, name);
-    if (op->kind != OP_REMOVE) power_names_put(t, op->path, op->inode);
 }
 
 static bool is_byte_op(const struct op *op)

@@ -72,7 +72,7 @@ void power_bytes_put(char **p, size_t *n, uint64_t at, const char *data, size_t 
 struct name *power_names_find(const struct names *t, const char *path);
 void power_names_put(struct names *t, const char *path, size_t inode);
 void power_names_drop(struct names *t, struct name *name);
-void power_names_move(struct names *t, const char *from, const char *to); /* with what is below; nothing is at `to` */
+void power_names_move(struct names *t, const char *from, const char *to); /* with what is below, over `to` */
 void power_names_exchange(struct names *t, const char *a, const char *b); /* likewise; both are there */
 size_t power_parent_length(const char *path);        /* of the path of the directory that holds `path` */
 bool power_is_in(const char *path, const char *dir); /* directly */

@@ -47,12 +47,12 @@ static inline void close_store(struct fixture *f)
     store_close(f->s);
 }
 
-static inline void setup(struct fixture *f, uint64_t seed, const char *path)
+/* With one collection, empty. One fixture at a time: they share the model's memory. */
+static inline void setup_with(struct fixture *f, uint64_t seed, const struct store_options *o)
 {
-    logger_set_level(LOG_ERROR);
     static struct record records[N_IDS];
     memset(records, 0, sizeof records);
-    *f = (struct fixture){.rng = {seed}, .o = {.path = path, .flush_rows = 150}, .model = records};
+    *f = (struct fixture){.rng = {seed}, .o = *o, .model = records};
     open_store(f);
     const struct catalog_new_collection in = {
         .tenant = STR("default_tenant"),
@@ -63,6 +63,12 @@ static inline void setup(struct fixture *f, uint64_t seed, const char *path)
         .space = SPACE_L2,
     };
     ck_ok(store_create_collection(f->s, &in, &f->col, NULL));
+}
+
+static inline void setup(struct fixture *f, uint64_t seed, const char *path)
+{
+    logger_set_level(LOG_ERROR);
+    setup_with(f, seed, &(struct store_options){.path = path, .flush_rows = 150});
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
@@ -178,12 +184,19 @@ static inline uint32_t id_number(struct str id)
     return (uint32_t)atoi(text + 3);
 }
 
+static inline uint32_t count_live(const struct fixture *f)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < N_IDS; i++) n += f->model[i].is_live;
+    return n;
+}
+
 static inline void compare(struct fixture *f)
 {
     struct arena a = {0};
     struct snapshot s;
     struct row_ref *rows;
-    uint32_t n, n_live = 0, n_filtered = 0;
+    uint32_t n, n_live = count_live(f), n_filtered = 0;
     const struct selection all = {0};
     struct value seven = {.type = VALUE_INT, .i = 7};
     struct filter is_seven = {.kind = FILTER_EQ, .key = STR("k"), .values = &seven, .n_values = 1};
@@ -194,7 +207,6 @@ static inline void compare(struct fixture *f)
     ck_ok(store_snapshot(f->s, f->col, &a, &s, NULL));
     ck_ok(exec_get(&s, &all, UINT32_MAX, 0, &a, &rows, &n, NULL));
     uint64_t before = 0;
-    for (uint32_t i = 0; i < N_IDS; i++) n_live += f->model[i].is_live;
     ck_assert_uint_eq(n, n_live);
     ck_assert_uint_eq(collection_count(store_collection(f->col)), n_live);
     for (uint32_t i = 0; i < n; i++) {

@@ -1,6 +1,16 @@
 /* test_gateway_limits.c - what the gateway bounds and survives: memory, connections, time, its own end, bytes of any kind. */
 #include "tests/unit/server/gateway_rig.h"
 
+static void post(int fd, const char *body, size_t n, unsigned status)
+{
+    char head[128];
+    (void)snprintf(head, sizeof head, "POST /pool HTTP/1.1\r\nContent-Length: %zu\r\n\r\n", n);
+    say(fd, head);
+    ck_assert(put(fd, body, n));
+    hear(fd, false);
+    ck_assert_uint_eq(an.status, status);
+}
+
 START_TEST(bodies_share_a_budget)
 {
     start((struct gateway_options){.body_memory_bytes = 1000});
@@ -10,10 +20,7 @@ START_TEST(bodies_share_a_budget)
     say(first, "POST /held HTTP/1.1\r\nContent-Length: 900\r\n\r\n");
     ck_assert(put(first, body, 900));
     ck_assert_int_eq(sem_wait(&sv->api.held), 0);
-    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 900\r\n\r\n");
-    ck_assert(put(second, body, 900));
-    hear(second, false);
-    ck_assert_uint_eq(an.status, 503);
+    post(second, body, 900, 503);
     say(second, "POST /pool HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n384\r\n");
     ck_assert(put(second, body, 900));
     say(second, "\r\n0\r\n\r\n");
@@ -22,10 +29,7 @@ START_TEST(bodies_share_a_budget)
     (void)sem_post(&sv->api.release);
     hear(first, false);
     ck_assert_uint_eq(an.status, 200);
-    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 900\r\n\r\n");
-    ck_assert(put(second, body, 900));
-    hear(second, false);
-    ck_assert_uint_eq(an.status, 200);
+    post(second, body, 900, 200);
     (void)close(first);
     (void)close(second);
     stop();
@@ -69,24 +73,15 @@ START_TEST(a_kept_block_counts_as_a_whole_when_it_is_used)
     char got[sizeof go_on] = "";
     start((struct gateway_options){.body_memory_bytes = 12 << 20});
     int first = dial(), second = dial();
-    say(first, "POST /pool HTTP/1.1\r\nContent-Length: 8388608\r\n\r\n");
-    ck_assert(put(first, body, sizeof body));
-    hear(first, false);
-    ck_assert_uint_eq(an.status, 200);
+    post(first, body, sizeof body, 200);
     say(first, "POST /pool HTTP/1.1\r\nContent-Length: 6000000\r\nExpect: 100-continue\r\n\r\n");
     ck_assert_int_eq(recv(first, got, sizeof got - 1, MSG_WAITALL), (ssize_t)sizeof got - 1);
     ck_assert_str_eq(got, go_on); /* it has its block */
-    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n");
-    ck_assert(put(second, body, 5000000));
-    hear(second, false);
-    ck_assert_uint_eq(an.status, 503);
+    post(second, body, 5000000, 503);
     ck_assert(put(first, body, 6000000));
     hear(first, false);
     ck_assert_uint_eq(an.status, 200);
-    say(second, "POST /pool HTTP/1.1\r\nContent-Length: 5000000\r\n\r\n");
-    ck_assert(put(second, body, 5000000));
-    hear(second, false);
-    ck_assert_uint_eq(an.status, 200);
+    post(second, body, 5000000, 200);
     (void)close(first);
     (void)close(second);
     stop();

@@ -65,6 +65,16 @@ static void fail_each(int mask, enum err fault, bool stays, bool forgets)
     }
 }
 
+/* Opened once more, the log has so many records. The end of a test. */
+static void end_with(struct disk *d, struct client *c, const struct wal_options *o, uint64_t n_replayed)
+{
+    ck_ok(client_open(c, &d->table, "/wal", o, NULL));
+    ck_assert_uint_eq(c->n_replayed, n_replayed);
+    client_close(c);
+    client_free(c);
+    disk_free(d);
+}
+
 START_TEST(each_operation_may_fail_once)
 {
     logger_set_level(LOG_NONE);
@@ -110,11 +120,7 @@ START_TEST(a_failed_sync_is_not_tried_again)
     client_close(c);
     ck_assert_uint_eq(d->n_syncs, n_syncs);
     disk_cut(d, 1);
-    ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
-    ck_assert_uint_eq(c->n_replayed, 1);
-    client_close(c);
-    client_free(c);
-    disk_free(d);
+    end_with(d, c, &small, 1);
 }
 END_TEST
 
@@ -158,11 +164,7 @@ START_TEST(a_full_disk_clears_by_itself)
     ck_assert_uint_eq(c->last_lsn, last + 20); /* refused records use up no positions */
     client_close(c);
     disk_cut(d, 1);
-    ck_ok(client_open(c, &d->table, "/wal", &small, NULL));
-    ck_assert_uint_eq(c->n_replayed, last + 20);
-    client_close(c);
-    client_free(c);
-    disk_free(d);
+    end_with(d, c, &small, last + 20);
 }
 END_TEST
 
@@ -202,11 +204,7 @@ START_TEST(a_disk_that_fills_while_it_is_written_clears_by_itself)
     ck_assert(!s.is_failed);
     ck_assert_uint_eq(s.durable_lsn, n_acknowledged + 1); /* refused records use up no positions */
     client_close(c);
-    ck_ok(client_open(c, &d->table, "/wal", &large, NULL));
-    ck_assert_uint_eq(c->n_replayed, n_acknowledged + 1);
-    client_close(c);
-    client_free(c);
-    disk_free(d);
+    end_with(d, c, &large, n_acknowledged + 1);
 }
 END_TEST
 
